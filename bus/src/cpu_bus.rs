@@ -1,0 +1,52 @@
+//! The board as a vCPU sees it.
+
+use crate::{GuestTime, PhysAddr, Port, Width};
+
+/// What an engine calls on the board while it runs a vCPU.
+///
+/// Accesses to RAM do not come here: the engine reaches RAM through
+/// [`GuestMemory`](crate::GuestMemory). Every method may change devices and raise
+/// pins of [`VcpuSignals`](crate::VcpuSignals); the engine looks at them after each call.
+pub trait CpuBus {
+    /// Says how many instructions this vCPU has retired since the current `run` began.
+    /// Called before any other method, so that the board can tell the time of the access.
+    fn set_retired(&mut self, instructions: u64);
+
+    /// Reads a port (1, 2 or 4 bytes). Nobody there: all ones.
+    fn port_read(&mut self, port: Port, width: Width) -> u32;
+    /// Writes a port (1, 2 or 4 bytes).
+    fn port_write(&mut self, port: Port, width: Width, value: u32);
+
+    /// Reads memory that is not RAM or ROM. Nobody there: all ones.
+    fn mmio_read(&mut self, addr: PhysAddr, width: Width) -> u64;
+    /// Writes memory that is not RAM.
+    fn mmio_write(&mut self, addr: PhysAddr, width: Width, value: u64);
+
+    /// The guest time now. The time-stamp counter is derived from it.
+    fn now(&mut self) -> GuestTime;
+
+    /// The interrupt acknowledge cycle: the vector to deliver, or `None` where the
+    /// request went away.
+    fn acknowledge_interrupt(&mut self) -> Option<u8>;
+
+    /// Reads an MSR of the local APIC: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h),
+    /// x2APIC (800h to 8FFh). `Err` means #GP(0).
+    fn apic_msr_read(&mut self, index: u32) -> Result<u64, NoSuchMsr>;
+    /// Writes an MSR of the local APIC. `Err` means #GP(0).
+    fn apic_msr_write(&mut self, index: u32, value: u64) -> Result<(), NoSuchMsr>;
+    /// The task priority as CR8 shows it, 0 to 15.
+    fn task_priority(&mut self) -> u8;
+    /// Sets the task priority, 0 to 15, as a write to CR8 does.
+    fn set_task_priority(&mut self, priority: u8);
+
+    /// 64 random bits for RDRAND and RDSEED. With a deterministic machine, a seeded sequence.
+    fn random(&mut self) -> u64;
+
+    /// Tells the board that this vCPU entered or left system-management mode, so that
+    /// SMRAM appears or disappears in its view of memory.
+    fn set_smm(&mut self, active: bool);
+}
+
+/// The MSR does not exist, or the value is not allowed: the guest sees #GP(0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchMsr;

@@ -1,0 +1,29 @@
+//! What connects the parts of the PC.
+//!
+//! Devices, engines and the board meet here and nowhere else: guest memory with
+//! its page states ([`memory`]), the CPU's view of the board ([`CpuBus`]), what a
+//! device offers ([`PortDevice`], [`MmioDevice`], [`PciFunction`], [`Timed`]), wires
+//! ([`IrqLine`], [`VcpuSignals`]), guest time ([`GuestTime`]) and save state
+//! ([`SaveState`]).
+//!
+//! This crate reads no host clock, randomness, environment or file.
+
+pub mod address;
+pub mod cpu_bus;
+pub mod device;
+pub mod irq;
+pub mod memory;
+pub mod pci;
+pub mod save;
+pub mod signals;
+pub mod time;
+
+pub use address::{LinearAddr, PhysAddr, Port, Width};
+pub use cpu_bus::CpuBus;
+pub use device::{MmioDevice, PortDevice, Timed};
+pub use irq::{IrqLine, IrqSink};
+pub use memory::{GuestMemory, PageBacking};
+pub use pci::{PciAddress, PciFunction};
+pub use save::{RestoreError, SaveState};
+pub use signals::VcpuSignals;
+pub use time::GuestTime;

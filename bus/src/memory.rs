@@ -1,0 +1,455 @@
+//! Guest memory: RAM, ROM, the windows of the first megabyte, and page states.
+//!
+//! RAM is one memfd, mapped through vm-memory: below the PCI hole from 0, the rest
+//! from 4 GiB. Pages cost nothing until they are touched. The first megabyte is
+//! divided into 64 windows of 16 KiB, each of which reads from RAM, ROM or a device
+//! and writes to RAM, nowhere or a device (the PAM and SMRAM registers of the chipset
+//! and the VGA window decide). Firmware ROM also stands below 4 GiB.
+//!
+//! Each 4 KiB page of RAM has a *state* ([`PageState`]): whether engines hold decoded
+//! code from it or shadow a page table in it. A device's write to such a page is put on
+//! a list that the engine must work off before it runs the next instruction
+//! ([`GuestMemory::take_code_writes`]). Engines look at the state when they fill a TLB
+//! entry, so that their own writes pay nothing on ordinary pages.
+
+// Raw pointers into the mapping are handed to the engines' MMU here, and only here.
+#![allow(unsafe_code)]
+
+use crate::address::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
+use crate::device::DmaBus;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+
+/// Where RAM below 4 GiB ends at the latest: above it lies the PCI hole.
+pub const LOW_RAM_LIMIT: u64 = 0xC000_0000;
+/// Where the rest of RAM starts.
+pub const HIGH_RAM_BASE: u64 = 1 << 32;
+/// The least RAM that a machine can have, in bytes.
+pub const MIN_RAM: u64 = 1 << 20;
+/// The most RAM that a machine can have, in bytes.
+pub const MAX_RAM: u64 = 64 << 30;
+/// The size of one window of the first megabyte.
+pub const WINDOW_SIZE: u64 = 16 << 10;
+const WINDOWS: usize = 64;
+
+/// Bits of a RAM page's state.
+#[derive(Clone, Copy, Debug)]
+pub struct PageState;
+impl PageState {
+    /// An engine holds decoded or translated code from this page.
+    pub const CODE: u8 = 1 << 0;
+    /// An engine shadows a page table in this page.
+    pub const PAGE_TABLE: u8 = 1 << 1;
+}
+
+/// What a window of the first megabyte does with reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum WindowRead {
+    /// RAM answers.
+    Ram = 0,
+    /// Firmware ROM answers.
+    Rom = 1,
+    /// A device answers (or nobody).
+    Device = 2,
+}
+
+/// What a window of the first megabyte does with writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum WindowWrite {
+    /// RAM takes them.
+    Ram = 0,
+    /// They are dropped.
+    Nowhere = 1,
+    /// A device takes them.
+    Device = 2,
+}
+
+/// What stands behind a guest-physical page, with host addresses of the page's first byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageBacking {
+    /// Where reads and instruction fetches come from; null: ask the bus.
+    pub read: *mut u8,
+    /// Where writes go; null: ask the bus (which may drop them).
+    pub write: *mut u8,
+    /// The RAM page number for [`GuestMemory::page_state`], if `read` is RAM.
+    pub ram_page: Option<u64>,
+}
+
+/// Guest memory could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The size is outside what the PC can have.
+    #[error("memory of {bytes} bytes: a PC has 1 MiB to 64 GiB, in whole pages of 4 KiB")]
+    Size {
+        /// The size asked for.
+        bytes: u64,
+    },
+    /// The host refuses the mapping.
+    #[error("memory of {bytes} bytes: the host cannot map it: {reason}")]
+    Host {
+        /// The size asked for.
+        bytes: u64,
+        /// The host's words.
+        reason: String,
+    },
+    /// ROM images are whole pages, 16 MiB at most.
+    #[error("firmware of {bytes} bytes: must be whole pages of 4 KiB, 16 MiB at most")]
+    Rom {
+        /// The image's size.
+        bytes: usize,
+    },
+}
+
+/// The guest's memory. Shared by engines and devices; all methods take `&self`.
+pub struct GuestMemory {
+    mmap: GuestMemoryMmap<()>,
+    low: *mut u8,
+    low_bytes: u64,
+    high: *mut u8,
+    high_bytes: u64,
+    states: Box<[AtomicU8]>,
+    /// Private mapping of the firmware ROM, so that guests of all engines can map it.
+    rom: Option<MmapRegion<()>>,
+    windows: [AtomicU8; WINDOWS],
+    map_generation: AtomicU64,
+    code_writes_pending: AtomicBool,
+    code_writes: Mutex<Vec<(PhysAddr, u64)>>,
+}
+
+// SAFETY: the raw pointers are the bases of mappings that `mmap` owns for as long as
+// `self` lives. Guest memory is shared by nature: accesses through the pointers are
+// unaligned volatile or atomic, and any value read is valid data.
+unsafe impl Send for GuestMemory {}
+// SAFETY: as above; all other fields are Sync.
+unsafe impl Sync for GuestMemory {}
+
+impl GuestMemory {
+    /// RAM of `bytes` bytes and, below 4 GiB, `rom`. The last 128 KiB of the ROM (or all of a
+    /// shorter one) also appear below 1 MiB; the window A0000h to BFFFFh belongs to devices.
+    ///
+    /// # Errors
+    /// See [`MemoryError`].
+    pub fn new(bytes: u64, rom: &[u8]) -> Result<Arc<Self>, MemoryError> {
+        if !(MIN_RAM..=MAX_RAM).contains(&bytes) || bytes % PAGE_SIZE != 0 {
+            return Err(MemoryError::Size { bytes });
+        }
+        if rom.len() as u64 % PAGE_SIZE != 0 || rom.len() > 16 << 20 {
+            return Err(MemoryError::Rom { bytes: rom.len() });
+        }
+        let host = |reason: String| MemoryError::Host { bytes, reason };
+        let memfd = rustix::fs::memfd_create("guest-ram", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(|e| host(e.to_string()))?;
+        rustix::fs::ftruncate(&memfd, bytes).map_err(|e| host(e.to_string()))?;
+        let file = Arc::new(std::fs::File::from(memfd));
+        let low_bytes = bytes.min(LOW_RAM_LIMIT);
+        let high_bytes = bytes - low_bytes;
+        let mut regions = Vec::new();
+        for (base, offset, size) in [(0, 0, low_bytes), (HIGH_RAM_BASE, low_bytes, high_bytes)] {
+            if size == 0 {
+                continue;
+            }
+            let region = MmapRegion::from_file(FileOffset::from_arc(file.clone(), offset), size as usize)
+                .map_err(|e| host(e.to_string()))?;
+            let region = GuestRegionMmap::new(region, GuestAddress(base))
+                .ok_or_else(|| host("the region wraps around".into()))?;
+            regions.push(region);
+        }
+        let mmap = GuestMemoryMmap::from_regions(regions).map_err(|e| host(e.to_string()))?;
+        let base_of = |at: u64| mmap.get_host_address(GuestAddress(at)).map_err(|e| host(e.to_string()));
+        let low = base_of(0)?;
+        let high = if high_bytes > 0 { base_of(HIGH_RAM_BASE)? } else { std::ptr::null_mut() };
+        let rom = if rom.is_empty() {
+            None
+        } else {
+            let region = MmapRegion::<()>::new(rom.len()).map_err(|e| host(e.to_string()))?;
+            // SAFETY: the region was just mapped with rom.len() bytes, and nobody else has it.
+            unsafe { std::ptr::copy_nonoverlapping(rom.as_ptr(), region.as_ptr(), rom.len()) };
+            Some(region)
+        };
+        let pages = (bytes >> PAGE_SHIFT) as usize;
+        // Zeroed memory of this size comes straight from the host's zero page.
+        let states = vec![0u8; pages].into_boxed_slice();
+        // SAFETY: AtomicU8 has the layout of u8.
+        let states = unsafe { Box::from_raw(Box::into_raw(states) as *mut [AtomicU8]) };
+        let memory = Self {
+            mmap,
+            low,
+            low_bytes,
+            high,
+            high_bytes,
+            states,
+            rom,
+            windows: std::array::from_fn(|_| AtomicU8::new(0)),
+            map_generation: AtomicU64::new(1),
+            code_writes_pending: AtomicBool::new(false),
+            code_writes: Mutex::new(Vec::new()),
+        };
+        memory.set_window(0xA_0000..0xC_0000, WindowRead::Device, WindowWrite::Device);
+        if memory.rom.is_some() {
+            let shown = memory.rom_bytes().min(128 << 10).next_multiple_of(WINDOW_SIZE);
+            memory.set_window(0x10_0000 - shown..0x10_0000, WindowRead::Rom, WindowWrite::Nowhere);
+        }
+        Ok(Arc::new(memory))
+    }
+
+    /// Bytes of RAM.
+    pub fn ram_bytes(&self) -> u64 {
+        self.low_bytes + self.high_bytes
+    }
+    /// Bytes of RAM below the PCI hole; RAM starts at 0.
+    pub fn low_ram_bytes(&self) -> u64 {
+        self.low_bytes
+    }
+    /// Bytes of RAM from 4 GiB on.
+    pub fn high_ram_bytes(&self) -> u64 {
+        self.high_bytes
+    }
+    /// Bytes of firmware ROM below 4 GiB.
+    pub fn rom_bytes(&self) -> u64 {
+        self.rom.as_ref().map_or(0, |r| r.size() as u64)
+    }
+    /// The mapping, for crates that work with vm-memory (KVM slots, virtio queues).
+    pub fn mmap(&self) -> &GuestMemoryMmap<()> {
+        &self.mmap
+    }
+
+    /// Decides what the windows of the first megabyte that `range` covers do. Both ends are
+    /// multiples of 16 KiB, below 1 MiB. Changes [`map_generation`](Self::map_generation).
+    pub fn set_window(&self, range: std::ops::Range<u64>, read: WindowRead, write: WindowWrite) {
+        assert!(range.end <= 1 << 20 && range.start % WINDOW_SIZE == 0 && range.end % WINDOW_SIZE == 0);
+        for at in range.step_by(WINDOW_SIZE as usize) {
+            self.windows[(at / WINDOW_SIZE) as usize]
+                .store(read as u8 | (write as u8) << 4, Ordering::Release);
+        }
+        self.map_generation.fetch_add(1, Ordering::AcqRel);
+    }
+    /// What a window of the first megabyte does now.
+    pub fn window(&self, addr: PhysAddr) -> (WindowRead, WindowWrite) {
+        let w = self.windows[(addr.0 / WINDOW_SIZE) as usize].load(Ordering::Acquire);
+        let read = [WindowRead::Ram, WindowRead::Rom, WindowRead::Device][(w & 3) as usize];
+        let write = [WindowWrite::Ram, WindowWrite::Nowhere, WindowWrite::Device][(w >> 4 & 3) as usize];
+        (read, write)
+    }
+    /// Changes whenever the map of guest-physical memory changes: engines then drop what
+    /// they derived from it.
+    pub fn map_generation(&self) -> u64 {
+        self.map_generation.load(Ordering::Acquire)
+    }
+
+    /// What stands behind the page of `addr`.
+    pub fn backing(&self, addr: PhysAddr) -> PageBacking {
+        const NOTHING: PageBacking =
+            PageBacking { read: std::ptr::null_mut(), write: std::ptr::null_mut(), ram_page: None };
+        let page = addr.page();
+        if page.0 < 1 << 20 {
+            let (read, write) = self.window(page);
+            let ram = self.ram_pointer(page);
+            return PageBacking {
+                read: match read {
+                    WindowRead::Ram => ram,
+                    WindowRead::Rom => self.rom_pointer(PhysAddr(page.0 + 0xFFF0_0000)),
+                    WindowRead::Device => std::ptr::null_mut(),
+                },
+                write: if write == WindowWrite::Ram { ram } else { std::ptr::null_mut() },
+                ram_page: (read == WindowRead::Ram).then_some(page.frame()),
+            };
+        }
+        let ram = self.ram_pointer(page);
+        if !ram.is_null() {
+            return PageBacking { read: ram, write: ram, ram_page: self.ram_page(page) };
+        }
+        PageBacking { read: self.rom_pointer(page), ..NOTHING }
+    }
+
+    /// The RAM page number (an index of page states) of a RAM address, whatever the windows say.
+    pub fn ram_page(&self, addr: PhysAddr) -> Option<u64> {
+        if addr.0 < self.low_bytes {
+            Some(addr.frame())
+        } else if addr.0 >= HIGH_RAM_BASE && addr.0 - HIGH_RAM_BASE < self.high_bytes {
+            Some((addr.0 - HIGH_RAM_BASE + self.low_bytes) >> PAGE_SHIFT)
+        } else {
+            None
+        }
+    }
+    /// The guest-physical address of a RAM page number.
+    pub fn ram_page_addr(&self, ram_page: u64) -> PhysAddr {
+        let offset = ram_page << PAGE_SHIFT;
+        PhysAddr(if offset < self.low_bytes { offset } else { offset - self.low_bytes + HIGH_RAM_BASE })
+    }
+    /// The state bits of a RAM page.
+    #[inline]
+    pub fn page_state(&self, ram_page: u64) -> &AtomicU8 {
+        &self.states[ram_page as usize]
+    }
+
+    /// Host address of a RAM byte, null where there is no RAM.
+    fn ram_pointer(&self, addr: PhysAddr) -> *mut u8 {
+        if addr.0 < self.low_bytes {
+            self.low.wrapping_add(addr.0 as usize)
+        } else if addr.0 >= HIGH_RAM_BASE && addr.0 - HIGH_RAM_BASE < self.high_bytes {
+            self.high.wrapping_add((addr.0 - HIGH_RAM_BASE) as usize)
+        } else {
+            std::ptr::null_mut()
+        }
+    }
+    /// Host address of a ROM byte, null where there is none.
+    fn rom_pointer(&self, addr: PhysAddr) -> *mut u8 {
+        match &self.rom {
+            Some(rom) if addr.0 < HIGH_RAM_BASE && addr.0 >= HIGH_RAM_BASE - rom.size() as u64 => {
+                rom.as_ptr().wrapping_add((addr.0 - (HIGH_RAM_BASE - rom.size() as u64)) as usize)
+            }
+            _ => std::ptr::null_mut(),
+        }
+    }
+
+    /// Whether writes to code or page-table pages wait to be looked at.
+    #[inline]
+    pub fn code_writes_pending(&self) -> bool {
+        self.code_writes_pending.load(Ordering::Acquire)
+    }
+    /// Takes the list of device writes (address, bytes) that hit pages with a state.
+    pub fn take_code_writes(&self) -> Vec<(PhysAddr, u64)> {
+        self.code_writes_pending.store(false, Ordering::Release);
+        match self.code_writes.lock() {
+            Ok(mut list) => std::mem::take(&mut list),
+            Err(poisoned) => std::mem::take(&mut poisoned.into_inner()),
+        }
+    }
+    fn note_write(&self, addr: PhysAddr, bytes: u64) {
+        let Some(page) = self.ram_page(addr) else { return };
+        if self.page_state(page).load(Ordering::Acquire) != 0 {
+            if let Ok(mut list) = self.code_writes.lock() {
+                list.push((addr, bytes));
+            }
+            self.code_writes_pending.store(true, Ordering::Release);
+        }
+    }
+
+    /// Reads memory as the board sees it; returns how many bytes RAM or ROM backed. Others read FFh.
+    pub fn read(&self, addr: PhysAddr, into: &mut [u8]) -> usize {
+        let mut backed = 0;
+        for (at, piece) in page_pieces(addr, into.len()) {
+            let part = &mut into[piece];
+            let source = self.backing(at).read;
+            if source.is_null() {
+                part.fill(0xFF);
+            } else {
+                // SAFETY: `source` is a whole mapped page and the piece lies within it.
+                unsafe {
+                    std::ptr::copy(source.add(at.page_offset() as usize), part.as_mut_ptr(), part.len());
+                }
+                backed += part.len();
+            }
+        }
+        backed
+    }
+    /// Writes memory as the board sees it; returns how many bytes RAM took. ROM does not change.
+    pub fn write(&self, addr: PhysAddr, from: &[u8]) -> usize {
+        let mut taken = 0;
+        for (at, piece) in page_pieces(addr, from.len()) {
+            let part = &from[piece];
+            let target = self.backing(at).write;
+            if !target.is_null() {
+                // SAFETY: `target` is a whole mapped page and the piece lies within it.
+                unsafe {
+                    std::ptr::copy(part.as_ptr(), target.add(at.page_offset() as usize), part.len());
+                }
+                self.note_write(at, part.len() as u64);
+                taken += part.len();
+            }
+        }
+        taken
+    }
+    /// Reads a little-endian u32, all ones where nothing backs it.
+    pub fn read_u32(&self, addr: PhysAddr) -> u32 {
+        let mut b = [0; 4];
+        self.read(addr, &mut b);
+        u32::from_le_bytes(b)
+    }
+    /// Reads a little-endian u64, all ones where nothing backs it.
+    pub fn read_u64(&self, addr: PhysAddr) -> u64 {
+        let mut b = [0; 8];
+        self.read(addr, &mut b);
+        u64::from_le_bytes(b)
+    }
+}
+
+impl DmaBus for GuestMemory {
+    fn dma_read(&self, addr: PhysAddr, into: &mut [u8]) {
+        self.read(addr, into);
+    }
+    fn dma_write(&self, addr: PhysAddr, from: &[u8]) {
+        self.write(addr, from);
+    }
+}
+
+/// Cuts `len` bytes from `addr` on into pieces that do not cross a page.
+fn page_pieces(addr: PhysAddr, len: usize) -> impl Iterator<Item = (PhysAddr, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let at = addr.offset(done as u64);
+        let size = (len - done).min((PAGE_SIZE - at.page_offset()) as usize);
+        let piece = done..done + size;
+        done += size;
+        Some((at, piece))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_above_the_hole_starts_at_4_gib() {
+        let m = GuestMemory::new(LOW_RAM_LIMIT + (1 << 20), &[]).unwrap();
+        assert_eq!(m.write(PhysAddr(HIGH_RAM_BASE + 5), b"hello"), 5);
+        let mut b = [0; 5];
+        assert_eq!(m.read(PhysAddr(HIGH_RAM_BASE + 5), &mut b), 5);
+        assert_eq!(&b, b"hello");
+        assert_eq!(m.read(PhysAddr(LOW_RAM_LIMIT), &mut b), 0);
+        assert_eq!(b, [0xFF; 5]);
+        let page = m.ram_page(PhysAddr(HIGH_RAM_BASE)).unwrap();
+        assert_eq!(m.ram_page_addr(page), PhysAddr(HIGH_RAM_BASE));
+    }
+
+    #[test]
+    fn rom_shows_below_4_gib_and_below_1_mib_and_does_not_change() {
+        let mut rom = vec![0; 64 << 10];
+        rom[0xFFF0] = 0xEA;
+        let m = GuestMemory::new(1 << 20, &rom).unwrap();
+        let mut b = [0; 1];
+        for at in [0xFFFF_FFF0, 0xF_FFF0] {
+            assert_eq!(m.read(PhysAddr(at), &mut b), 1);
+            assert_eq!(b[0], 0xEA);
+            assert_eq!(m.write(PhysAddr(at), &[0]), 0);
+        }
+        m.set_window(0xF_0000..0x10_0000, WindowRead::Ram, WindowWrite::Ram);
+        assert_eq!(m.write(PhysAddr(0xF_FFF0), &[7]), 1);
+        m.read(PhysAddr(0xF_FFF0), &mut b);
+        assert_eq!(b[0], 7);
+    }
+
+    #[test]
+    fn a_device_write_to_a_code_page_is_noted() {
+        let m = GuestMemory::new(1 << 20, &[]).unwrap();
+        m.write(PhysAddr(0x3000), &[1]);
+        assert!(!m.code_writes_pending());
+        m.page_state(4).fetch_or(PageState::CODE, Ordering::AcqRel);
+        m.write(PhysAddr(0x3FFF), &[1, 2]);
+        assert_eq!(m.take_code_writes(), [(PhysAddr(0x4000), 1)]);
+        assert!(!m.code_writes_pending());
+    }
+
+    #[test]
+    fn sizes_that_no_pc_has_are_refused() {
+        for bytes in [0, 4096, (1 << 20) + 1, (64 << 30) + 4096, u64::MAX] {
+            assert!(GuestMemory::new(bytes, &[]).is_err());
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The trimotor program.
+fn main() {}
