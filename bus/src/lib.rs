@@ -9,6 +9,7 @@
 //! This crate reads no host clock, randomness, environment or file.
 
 pub mod address;
+pub mod board;
 pub mod cpu_bus;
 pub mod device;
 pub mod irq;

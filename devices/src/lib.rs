@@ -1,1 +1,7 @@
-//! Being built.
+//! The chips and cards of the PC.
+//!
+//! A chip's model is pure (no bus, no clock, no lock); its glue places it on the board's
+//! ports, memory and wires. Devices know no CPU, and read no host clock, randomness,
+//! environment or file: guest time is handed in with each access, host services as traits.
+
+pub mod requests;
