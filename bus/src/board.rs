@@ -36,9 +36,14 @@ pub const PCI_CONFIG_ADDRESS: Port = Port(0xCF8);
 /// PCI configuration mechanism 1: the data register (4 bytes).
 pub const PCI_CONFIG_DATA: Port = Port(0xCFC);
 /// The interrupt (PIC input and IOAPIC pin alike) that each of the PCI links A to D is
-/// routed to by firmware. A function's link is (device + pin - 1) modulo 4, with INTA# = 1.
-/// Level triggered.
+/// routed to by firmware. Level triggered. [`pci_link`] tells a function's link.
 pub const PCI_LINK_IRQS: [u8; 4] = [10, 11, 10, 11];
+
+/// The PCI link, 0 (A) to 3 (D), that interrupt `pin` (INTA# is 1) of a `device` on bus 0 is
+/// wired to: slot 1 starts with link A. PC BIOS images for this chipset assume this wiring.
+pub const fn pci_link(device: u8, pin: u8) -> u8 {
+    device.wrapping_add(pin).wrapping_add(2) & 3
+}
 
 /// Base of the PIIX4 power-management block.
 pub const PM_BASE: Port = Port(0x600);
