@@ -318,7 +318,9 @@ impl GuestMemory {
             Err(poisoned) => std::mem::take(&mut poisoned.into_inner()),
         }
     }
-    fn note_write(&self, addr: PhysAddr, bytes: u64) {
+    /// Notes a write that was made through a pointer: if the page has a state, it goes on the list of
+    /// [`take_code_writes`](Self::take_code_writes).
+    pub fn note_write(&self, addr: PhysAddr, bytes: u64) {
         let Some(page) = self.ram_page(addr) else { return };
         if self.page_state(page).load(Ordering::Acquire) != 0 {
             if let Ok(mut list) = self.code_writes.lock() {

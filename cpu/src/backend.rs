@@ -1,0 +1,79 @@
+//! The seam between machine and engine.
+
+use crate::arch_state::ArchState;
+use crate::model::CpuModel;
+use std::sync::Arc;
+use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
+
+/// An engine that can make vCPUs.
+pub trait CpuBackend: Send {
+    /// The engine's name, as the command line spells it.
+    fn name(&self) -> &'static str;
+    /// Makes vCPU `id` (also its initial APIC id), in its state after RESET. A vCPU other than 0
+    /// waits for INIT and SIPI.
+    ///
+    /// # Errors
+    /// The host refuses, or the engine cannot offer the CPU model.
+    fn create_vcpu(
+        &mut self,
+        id: u32,
+        model: &Arc<CpuModel>,
+        memory: &Arc<GuestMemory>,
+        signals: &Arc<VcpuSignals>,
+    ) -> Result<Box<dyn Vcpu>, BackendError>;
+}
+
+/// Why an engine cannot make a vCPU.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The engine cannot run on this host.
+    #[error("engine {engine} cannot be used here: {reason}")]
+    Unavailable {
+        /// The engine.
+        engine: &'static str,
+        /// Why, and what would help.
+        reason: String,
+    },
+}
+
+/// One virtual CPU, driven by one engine.
+pub trait Vcpu: Send {
+    /// Runs up to `budget` instructions. Port and MMIO accesses are calls on `bus` and do not end
+    /// the run. On return every instruction has retired or had no effect.
+    fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit;
+    /// The architectural state.
+    fn state(&self) -> ArchState;
+    /// Takes an architectural state.
+    fn set_state(&mut self, state: &ArchState);
+    /// Instructions retired since the vCPU was made.
+    fn retired(&self) -> u64;
+    /// INIT or RESET from outside: back to the state after RESET.
+    fn reset(&mut self);
+    /// Opens (`true`) or closes the A20 gate.
+    fn set_a20(&mut self, open: bool);
+    /// Reads guest memory at a linear address with the present mapping and no side effect, for
+    /// debuggers and reports; returns how many bytes could be read.
+    fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize;
+    /// Lines about the engine's inner life (caches, counts), for `info`.
+    fn statistics(&self) -> Vec<(String, u64)>;
+}
+
+/// Why a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VcpuExit {
+    /// The budget is spent, or a kick asked for it.
+    Budget,
+    /// HLT, waiting for SIPI: nothing to do until a signal comes.
+    Halted,
+    /// Triple fault: the CPU is in shutdown.
+    Shutdown(Box<ShutdownReport>),
+}
+
+/// What led to a triple fault, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ShutdownReport {
+    /// The chain of faults, first one first: "#PF(0x2) at 0010:c0100000, address 0xdead000".
+    pub chain: Vec<String>,
+    /// The descriptor or page-table entry that was wrong, level by level, in words.
+    pub details: Vec<String>,
+}
