@@ -1,0 +1,255 @@
+//! What a terminal sends for a key, turned back into the key.
+//!
+//! A terminal sends characters as UTF-8, Ctrl with a letter as 01h to 1Ah, Alt as an
+//! Escape before the key, and the other keys as sequences: `ESC [` (CSI) or `ESC O`
+//! (SS3), numbers, and a final byte (ECMA-48, and xterm's "Control Sequences", section
+//! "PC-Style Function Keys"). A lone Escape looks like the beginning of a sequence: it
+//! is the key once nothing follows, which [`Decoder::idle`] says.
+
+use crate::keys::{self, Key, Modifiers, Stroke};
+
+/// The longest sequence that is waited for; a longer one is dropped.
+const LONGEST_SEQUENCE: usize = 32;
+
+/// Collects bytes until they are a key.
+#[derive(Default, Debug)]
+pub struct Decoder {
+    held: Vec<u8>,
+}
+
+/// What the bytes held so far are.
+enum Parsed {
+    /// A key (or nothing known) of this many bytes.
+    Done(usize, Option<Stroke>),
+    /// The beginning of something.
+    More,
+}
+
+impl Decoder {
+    /// Takes `bytes` and returns the strokes that are complete.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Stroke> {
+        self.held.extend_from_slice(bytes);
+        let mut strokes = Vec::new();
+        while !self.held.is_empty() {
+            match parse(&self.held) {
+                Parsed::Done(length, stroke) => {
+                    strokes.extend(stroke);
+                    self.held.drain(..length);
+                }
+                Parsed::More if self.held.len() > LONGEST_SEQUENCE => self.held.clear(),
+                Parsed::More => break,
+            }
+        }
+        strokes
+    }
+    /// Whether bytes are held that may be a key by themselves: call [`idle`](Self::idle)
+    /// when nothing follows soon.
+    pub fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+    /// Nothing followed: what is held are keys by themselves.
+    pub fn idle(&mut self) -> Vec<Stroke> {
+        let held = std::mem::take(&mut self.held);
+        match held.as_slice() {
+            [] => Vec::new(),
+            [0x1b] => vec![Stroke::plain(Key::Escape)],
+            [0x1b, rest @ ..] => rest.iter().filter_map(|&byte| control_or_ascii(byte)).map(with_alt).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn with_alt(mut stroke: Stroke) -> Stroke {
+    stroke.modifiers.alt = true;
+    stroke
+}
+
+fn parse(held: &[u8]) -> Parsed {
+    match held {
+        [0x1b] => Parsed::More,
+        [0x1b, b'[', rest @ ..] => parse_csi(rest),
+        [0x1b, b'O'] => Parsed::More,
+        [0x1b, b'O', last, ..] => Parsed::Done(3, final_key(*last).map(Stroke::plain)),
+        [0x1b, 0x1b, ..] => Parsed::Done(1, Some(Stroke::plain(Key::Escape))),
+        [0x1b, rest @ ..] => match parse_character(rest) {
+            Parsed::Done(length, stroke) => Parsed::Done(length + 1, stroke.map(with_alt)),
+            Parsed::More => Parsed::More,
+        },
+        _ => parse_character(held),
+    }
+}
+
+/// A character that is no sequence: ASCII, a control code, or UTF-8.
+fn parse_character(held: &[u8]) -> Parsed {
+    let first = held[0];
+    if first < 0x80 {
+        return Parsed::Done(1, control_or_ascii(first));
+    }
+    let length = match first {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return Parsed::Done(1, None),
+    };
+    let Some(bytes) = held.get(..length) else { return Parsed::More };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Parsed::Done(length, text.chars().next().and_then(keys::stroke_of)),
+        Err(_) => Parsed::Done(1, None),
+    }
+}
+
+fn control_or_ascii(byte: u8) -> Option<Stroke> {
+    let ctrl = |character| {
+        keys::stroke_of(character).map(|mut stroke| {
+            stroke.modifiers.ctrl = true;
+            stroke
+        })
+    };
+    match byte {
+        b'\t' => Some(Stroke::plain(Key::Tab)),
+        b'\r' | b'\n' => Some(Stroke::plain(Key::Enter)),
+        0x08 | 0x7f => Some(Stroke::plain(Key::Backspace)),
+        0x1b => Some(Stroke::plain(Key::Escape)),
+        0x00 => ctrl(' '),
+        0x01..=0x1a => ctrl((byte - 1 + b'a') as char),
+        0x1c => ctrl('\\'),
+        0x1d => ctrl(']'),
+        0x1e => ctrl('6'),
+        0x1f => ctrl('-'),
+        _ => keys::stroke_of(byte as char),
+    }
+}
+
+/// What follows `ESC [`.
+fn parse_csi(rest: &[u8]) -> Parsed {
+    const INTRODUCER: usize = 2;
+    if let [b'[', letter, ..] = rest {
+        // The Linux console's F1 to F5.
+        let key = (b'A'..=b'E').contains(letter).then(|| Key::F(letter - b'A' + 1));
+        return Parsed::Done(INTRODUCER + 2, key.map(Stroke::plain));
+    }
+    if rest == b"[" {
+        return Parsed::More;
+    }
+    let Some(end) = rest.iter().position(|byte| (0x40..=0x7e).contains(byte)) else { return Parsed::More };
+    let parameters: Vec<u32> = std::str::from_utf8(&rest[..end])
+        .unwrap_or_default()
+        .split(';')
+        .map(|number| number.parse().unwrap_or(0))
+        .collect();
+    let first = parameters.first().copied().unwrap_or(0);
+    let key = match rest[end] {
+        b'~' => numbered_key(first),
+        b'Z' => Some(Key::Tab),
+        last => final_key(last),
+    };
+    let mut modifiers = modifiers_of(parameters.get(1).copied().unwrap_or(1));
+    modifiers.shift |= rest[end] == b'Z';
+    Parsed::Done(INTRODUCER + end + 1, key.map(|key| Stroke { key, modifiers }))
+}
+
+/// xterm's modifier parameter: 1 plus shift 1, alt 2, ctrl 4.
+fn modifiers_of(parameter: u32) -> Modifiers {
+    let bits = parameter.saturating_sub(1);
+    Modifiers { shift: bits & 1 != 0, alt: bits & 2 != 0, ctrl: bits & 4 != 0 }
+}
+
+fn final_key(last: u8) -> Option<Key> {
+    Some(match last {
+        b'A' => Key::Up,
+        b'B' => Key::Down,
+        b'C' => Key::Right,
+        b'D' => Key::Left,
+        b'H' => Key::Home,
+        b'F' => Key::End,
+        b'P' => Key::F(1),
+        b'Q' => Key::F(2),
+        b'R' => Key::F(3),
+        b'S' => Key::F(4),
+        b'M' => Key::Enter,
+        _ => return None,
+    })
+}
+
+fn numbered_key(number: u32) -> Option<Key> {
+    Some(match number {
+        1 | 7 => Key::Home,
+        2 => Key::Insert,
+        3 => Key::Delete,
+        4 | 8 => Key::End,
+        5 => Key::PageUp,
+        6 => Key::PageDown,
+        11..=15 => Key::F((number - 10) as u8),
+        17..=21 => Key::F((number - 11) as u8),
+        23 | 24 => Key::F((number - 12) as u8),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], key: Key, held: &str) {
+        let modifiers =
+            Modifiers { shift: held.contains('s'), ctrl: held.contains('c'), alt: held.contains('a') };
+        assert_eq!(Decoder::default().push(bytes), [Stroke { key, modifiers }], "{bytes:x?}");
+    }
+
+    #[test]
+    fn keys_of_common_terminals_decode() {
+        check(b"a", Key::Char('a'), "");
+        check(b"A", Key::Char('a'), "s");
+        check(b"\x03", Key::Char('c'), "c");
+        check(b"\x1bx", Key::Char('x'), "a");
+        check(b"\r", Key::Enter, "");
+        check(b"\x7f", Key::Backspace, "");
+        check(b"\x1b[A", Key::Up, "");
+        check(b"\x1bOB", Key::Down, "");
+        check(b"\x1b[1;5C", Key::Right, "c");
+        check(b"\x1b[1;2D", Key::Left, "s");
+        check(b"\x1b[H", Key::Home, "");
+        check(b"\x1b[4~", Key::End, "");
+        check(b"\x1b[5~", Key::PageUp, "");
+        check(b"\x1b[3;3~", Key::Delete, "a");
+        check(b"\x1bOP", Key::F(1), "");
+        check(b"\x1b[[E", Key::F(5), "");
+        check(b"\x1b[15~", Key::F(5), "");
+        check(b"\x1b[17~", Key::F(6), "");
+        check(b"\x1b[24~", Key::F(12), "");
+        check(b"\x1b[Z", Key::Tab, "s");
+    }
+
+    #[test]
+    fn a_sequence_may_arrive_in_pieces() {
+        let mut decoder = Decoder::default();
+        assert!(decoder.push(b"\x1b").is_empty());
+        assert!(decoder.push(b"[1").is_empty());
+        assert!(decoder.is_waiting());
+        assert_eq!(decoder.push(b"~x"), [Stroke::plain(Key::Home), Stroke::plain(Key::Char('x'))]);
+        assert!(!decoder.is_waiting());
+    }
+
+    #[test]
+    fn a_lone_escape_is_the_key() {
+        let mut decoder = Decoder::default();
+        assert!(decoder.push(b"\x1b").is_empty());
+        assert_eq!(decoder.idle(), [Stroke::plain(Key::Escape)]);
+        assert!(decoder.push(b"\x1b[").is_empty());
+        assert_eq!(decoder.idle().len(), 1, "Alt and [");
+        assert!(decoder.idle().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_held_without_bound() {
+        let mut decoder = Decoder::default();
+        decoder.push(b"\x1b[");
+        for _ in 0..1000 {
+            decoder.push(b"1;");
+        }
+        assert!(decoder.held.len() <= LONGEST_SEQUENCE);
+        for byte in 0..=255 {
+            decoder.push(&[byte]);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Takes the terminal over, and gives it back on every way out.
+//!
+//! Raw mode (no echo, no line editing, no signals from keys) is the terminal's, not the
+//! process's: who dies without giving it back leaves the shell unusable. [`RawTerminal`]
+//! gives it back when dropped, a panic hook gives it back before the panic's message is
+//! printed, and the signal thread of [`crate::input`] gives it back before it ends the
+//! process. All of them call [`restore`], which does its work once.
+
+use crossterm::cursor::Show;
+use crossterm::execute;
+use crossterm::style::ResetColor;
+use crossterm::terminal::{
+    DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
+};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, Once, PoisonError};
+
+/// What has to be given back.
+struct Taken {
+    modes: Option<Termios>,
+    alternate_screen: bool,
+}
+
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+static PANIC_HOOK: Once = Once::new();
+
+/// The terminal in raw mode, until dropped.
+#[derive(Debug)]
+pub struct RawTerminal {
+    _private: (),
+}
+
+impl RawTerminal {
+    /// Puts the terminal on standard input into raw mode, where there is one. Output keeps
+    /// its newline processing, so that messages of this program need no carriage returns.
+    ///
+    /// # Errors
+    /// The terminal refuses.
+    pub fn take() -> io::Result<Self> {
+        PANIC_HOOK.call_once(|| {
+            let next = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                restore();
+                next(info);
+            }));
+        });
+        let stdin = io::stdin();
+        let mut modes = None;
+        if stdin.is_terminal() {
+            let before = tcgetattr(&stdin)?;
+            let mut raw = before.clone();
+            raw.make_raw();
+            raw.output_modes |= OutputModes::OPOST;
+            tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+            modes = Some(before);
+        }
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { modes, alternate_screen: false });
+        Ok(Self { _private: () })
+    }
+    /// Switches to the terminal's alternate screen, to draw on.
+    ///
+    /// # Errors
+    /// What writing to the terminal returned.
+    pub fn enter_screen(&self, title: &str) -> io::Result<()> {
+        if let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            taken.alternate_screen = true;
+        }
+        execute!(io::stdout(), EnterAlternateScreen, DisableLineWrap, SetTitle(title))
+    }
+    /// Leaves the alternate screen: what was there before is back.
+    ///
+    /// # Errors
+    /// What writing to the terminal returned.
+    pub fn leave_screen(&self) -> io::Result<()> {
+        let mut guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        match guard.as_mut() {
+            Some(taken) if taken.alternate_screen => {
+                taken.alternate_screen = false;
+                leave_alternate_screen()
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn leave_alternate_screen() -> io::Result<()> {
+    execute!(io::stdout(), ResetColor, EnableLineWrap, LeaveAlternateScreen, Show)
+}
+
+/// Gives the terminal back as it was, if it is taken. Errors have nobody to hear them.
+pub fn restore() {
+    // A panic may come from within the lock's holder: never wait for it here.
+    let Ok(mut guard) = TAKEN.try_lock() else { return };
+    let Some(taken) = guard.take() else { return };
+    if taken.alternate_screen {
+        let _ = leave_alternate_screen();
+    }
+    if let Some(modes) = taken.modes {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+    }
+}
+
+/// The terminal's size (columns, rows), or that of a VT100 where nobody knows.
+pub fn size() -> (usize, usize) {
+    match crossterm::terminal::size() {
+        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns.into(), rows.into()),
+        _ => (80, 24),
+    }
+}
