@@ -53,7 +53,9 @@ impl Decoder {
         match held.as_slice() {
             [] => Vec::new(),
             [0x1b] => vec![Stroke::plain(Key::Escape)],
-            [0x1b, rest @ ..] => rest.iter().filter_map(|&byte| control_or_ascii(byte)).map(with_alt).collect(),
+            [0x1b, rest @ ..] => {
+                rest.iter().filter_map(|&byte| control_or_ascii(byte)).map(with_alt).collect()
+            }
             _ => Vec::new(),
         }
     }

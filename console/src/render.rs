@@ -154,7 +154,11 @@ impl Pen {
                 queue!(out, SetAttribute(Attribute::SlowBlink))?;
             }
         }
-        queue!(out, SetForegroundColor(colour(glyph.foreground)), SetBackgroundColor(colour(glyph.background)))?;
+        queue!(
+            out,
+            SetForegroundColor(colour(glyph.foreground)),
+            SetBackgroundColor(colour(glyph.background))
+        )?;
         self.style = Some(style);
         Ok(())
     }

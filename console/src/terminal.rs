@@ -55,7 +55,8 @@ impl RawTerminal {
             tcsetattr(&stdin, OptionalActions::Now, &raw)?;
             modes = Some(before);
         }
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { modes, alternate_screen: false });
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Taken { modes, alternate_screen: false });
         Ok(Self { _private: () })
     }
     /// Switches to the terminal's alternate screen, to draw on.

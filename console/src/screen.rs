@@ -1,0 +1,140 @@
+//! The text screen in the terminal: frames in, escape sequences out, with the status line.
+
+use crate::frame::{STANDARD_COLUMNS, STANDARD_ROWS, TextFrame};
+use crate::render::Renderer;
+use crate::session::{Guest, Status};
+use crate::terminal::{self, RawTerminal};
+use crate::view::{self, Extras};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Screens are drawn at most this often.
+const LEAST_INTERVAL: Duration = Duration::from_millis(25);
+/// The status line's speed is an average over this long.
+const SPEED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Draws a guest's screen in the terminal.
+#[derive(Debug)]
+pub struct ScreenDisplay {
+    renderer: Renderer,
+    size: (usize, usize),
+    extras: Extras,
+    wants_status: bool,
+    speed: Speed,
+    last_drawn: Option<Instant>,
+}
+
+impl Default for ScreenDisplay {
+    fn default() -> Self {
+        Self {
+            renderer: Renderer::default(),
+            size: terminal::size(),
+            extras: Extras::default(),
+            wants_status: true,
+            speed: Speed::default(),
+            last_drawn: None,
+        }
+    }
+}
+
+impl ScreenDisplay {
+    /// Takes the terminal's screen.
+    ///
+    /// # Errors
+    /// The terminal fails.
+    pub fn enter(&mut self, terminal: &RawTerminal) -> io::Result<()> {
+        terminal.enter_screen("Trimotor")?;
+        self.resized();
+        Ok(())
+    }
+    /// The terminal has another size, or shows what is not ours: draw all anew.
+    pub fn resized(&mut self) {
+        self.size = terminal::size();
+        self.renderer.invalidate();
+        self.last_drawn = None;
+    }
+    /// Shows or hides the status line.
+    pub fn toggle_status_line(&mut self) {
+        self.wants_status = !self.wants_status;
+        self.last_drawn = None;
+    }
+    /// Opens a box of help over the screen.
+    pub fn open_overlay(&mut self, lines: Vec<String>) {
+        self.extras.overlay = Some(lines);
+        self.last_drawn = None;
+    }
+    /// Closes the box of help; false where none is open.
+    pub fn close_overlay(&mut self) -> bool {
+        self.last_drawn = None;
+        self.extras.overlay.take().is_some()
+    }
+    /// Draws the guest's screen as it is now, unless it was drawn a moment ago.
+    ///
+    /// # Errors
+    /// The terminal fails.
+    pub fn show(&mut self, guest: &mut dyn Guest) -> io::Result<()> {
+        let now = Instant::now();
+        if self.last_drawn.is_some_and(|last| now.duration_since(last) < LEAST_INTERVAL) {
+            return Ok(());
+        }
+        self.last_drawn = Some(now);
+        let frame = guest.screen().unwrap_or_else(|| TextFrame::new(STANDARD_COLUMNS, STANDARD_ROWS));
+        self.extras.status = None;
+        if self.wants_status {
+            let status = guest.status();
+            let mips = self.speed.measure(&status, now);
+            self.extras.status = Some(status_line(&status, mips));
+        }
+        let picture = view::compose(&frame, self.size, &self.extras);
+        self.renderer.draw(&picture, &mut io::stdout().lock())
+    }
+}
+
+/// Millions of instructions a second of host time.
+#[derive(Default, Debug)]
+struct Speed {
+    since: Option<(Instant, u64)>,
+    mips: Option<f64>,
+}
+
+impl Speed {
+    fn measure(&mut self, status: &Status, now: Instant) -> Option<f64> {
+        let instructions = status.instructions?;
+        let (since, before) = *self.since.get_or_insert((now, instructions));
+        let passed = now.duration_since(since);
+        if passed >= SPEED_INTERVAL {
+            self.mips = Some(instructions.saturating_sub(before) as f64 / passed.as_secs_f64() / 1e6);
+            self.since = Some((now, instructions));
+        }
+        self.mips
+    }
+}
+
+fn status_line(status: &Status, mips: Option<f64>) -> String {
+    let seconds = status.guest_time_ns as f64 / 1e9;
+    let speed = mips.map(|mips| format!(" │ {mips:.0} MIPS")).unwrap_or_default();
+    format!(" {} │ {seconds:.1} s{speed} │ Ctrl-A h: keys, Ctrl-A x: leave", status.engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_is_instructions_over_host_time() {
+        let mut speed = Speed::default();
+        let start = Instant::now();
+        let at = |instructions| Status { instructions: Some(instructions), ..Status::default() };
+        assert_eq!(speed.measure(&at(0), start), None);
+        assert_eq!(speed.measure(&at(400_000_000), start + Duration::from_secs(2)), Some(200.0));
+        assert_eq!(speed.measure(&Status::default(), start), None);
+    }
+
+    #[test]
+    fn the_status_line_says_engine_time_and_speed() {
+        let status =
+            Status { engine: "interp".to_owned(), guest_time_ns: 12_340_000_000, instructions: None };
+        assert!(status_line(&status, None).contains("interp │ 12.3 s │ Ctrl-A h"));
+        assert!(status_line(&status, Some(99.6)).contains("100 MIPS"));
+    }
+}

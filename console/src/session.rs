@@ -1,0 +1,336 @@
+//! A person (or a script) and a running PC: what is typed goes in, what is shown comes out.
+//!
+//! The session runs on the program's main thread. The machine runs on its own threads and
+//! is seen through [`Guest`]. Three displays share one loop: the PC's text screen drawn in
+//! the terminal, the serial port passed through, and the text screen as plain lines for
+//! scripts and screen readers.
+
+use crate::decode::Decoder;
+use crate::escape::{Command, Escape, Typed};
+use crate::frame::TextFrame;
+use crate::input::{HostEvent, HostInput};
+use crate::keys::{Key, Stroke};
+use crate::outlet::SerialOutlet;
+use crate::overlay;
+use crate::screen::ScreenDisplay;
+use crate::terminal::RawTerminal;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
+
+/// How often the screen is looked at: 30 pictures a second.
+const FRAME_INTERVAL: Duration = Duration::from_millis(33);
+/// Pieces of input that wait in front of the session before reading stops.
+const INPUT_PIECES: usize = 16;
+/// Bytes and keys that wait for the guest before no more input is taken.
+const WAITING_LIMIT: usize = 4096;
+/// Serial output kept for who switches to the serial port later, in bytes.
+const BACKLOG_BYTES: usize = 256 * 1024;
+
+/// A running PC as the session sees it. Methods return at once.
+pub trait Guest {
+    /// The text screen now, if the guest shows one.
+    fn screen(&mut self) -> Option<TextFrame>;
+    /// A key goes down or up; false where the keyboard has no room (try again later).
+    fn key(&mut self, key: Key, down: bool) -> bool;
+    /// Bytes arrive at the serial port on the console; returns how many it took.
+    fn serial_input(&mut self, bytes: &[u8]) -> usize;
+    /// A break arrives at the serial port on the console.
+    fn serial_break(&mut self);
+    /// What the status line shows.
+    fn status(&mut self) -> Status;
+}
+
+/// What the status line shows of the machine.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Status {
+    /// The engine's name.
+    pub engine: String,
+    /// Guest time since power-on, in nanoseconds.
+    pub guest_time_ns: u64,
+    /// Instructions retired, where the engine counts them.
+    pub instructions: Option<u64>,
+}
+
+/// Where the guest is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Display {
+    /// The text screen, drawn in the terminal.
+    Screen,
+    /// The serial port, passed through.
+    Serial,
+    /// The text screen as lines `row|text`, printed as they change.
+    Lines,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The machine ended by itself.
+    GuestEnded,
+    /// The person left.
+    Quit,
+    /// A signal asked for the end.
+    Signal(i32),
+}
+
+/// What the session is woken for.
+enum Event {
+    Host(HostEvent),
+    InputWaits,
+    SerialOutput,
+    GuestEnded,
+}
+
+/// A session before and while it runs.
+#[derive(Debug)]
+pub struct Session {
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    outlet: SerialOutlet,
+}
+
+/// Tells the session that the machine has ended; dropping it tells so too.
+#[derive(Debug)]
+pub struct EndNotice(Sender<Event>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        let _ = self.0.send(Event::GuestEnded);
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Session {
+    /// A session that nobody has joined yet.
+    pub fn new() -> Self {
+        let (sender, events) = channel();
+        let waker = sender.clone();
+        let outlet = SerialOutlet::new(move || {
+            let _ = waker.send(Event::SerialOutput);
+        });
+        Self { events, sender, outlet }
+    }
+    /// Where the console's serial port sends its output.
+    pub fn outlet(&self) -> SerialOutlet {
+        self.outlet.clone()
+    }
+    /// The notice for the machine's thread to drop when it ends.
+    pub fn end_notice(&self) -> EndNotice {
+        EndNotice(self.sender.clone())
+    }
+    /// Shows `guest` on `display` and feeds it what is typed, until either ends.
+    ///
+    /// # Errors
+    /// Standard output or the terminal fails.
+    pub fn run(self, guest: &mut dyn Guest, display: Display, escape: Escape) -> io::Result<Ending> {
+        let (pieces, typed) = sync_channel(INPUT_PIECES);
+        let terminal = RawTerminal::take()?;
+        let deliver = deliver_to(self.sender.clone(), pieces);
+        let _input = HostInput::start(deliver)?;
+        let mut desk = Desk {
+            guest,
+            outlet: self.outlet.clone(),
+            display,
+            screen: ScreenDisplay::default(),
+            lines: TextFrame::new(1, 1),
+            has_screen: display != Display::Serial,
+            escape,
+            decoder: Decoder::default(),
+            typed,
+            keys: VecDeque::new(),
+            bytes: VecDeque::new(),
+            backlog: VecDeque::new(),
+            terminal,
+        };
+        if display == Display::Screen {
+            desk.screen.enter(&desk.terminal)?;
+        }
+        let ending = desk.run(&self.events);
+        self.outlet.close();
+        desk.finish()?;
+        ending
+    }
+}
+
+/// Sends host events to the session: bytes through the bounded channel, the rest at once.
+fn deliver_to(
+    events: Sender<Event>,
+    pieces: SyncSender<Vec<u8>>,
+) -> impl Fn(HostEvent) -> bool + Clone + Send + 'static {
+    move |event| match event {
+        HostEvent::Input(bytes) => pieces.send(bytes).is_ok() && events.send(Event::InputWaits).is_ok(),
+        other => events.send(Event::Host(other)).is_ok(),
+    }
+}
+
+/// The running session's state.
+struct Desk<'a> {
+    guest: &'a mut dyn Guest,
+    outlet: SerialOutlet,
+    display: Display,
+    screen: ScreenDisplay,
+    lines: TextFrame,
+    has_screen: bool,
+    escape: Escape,
+    decoder: Decoder,
+    typed: Receiver<Vec<u8>>,
+    keys: VecDeque<(Key, bool)>,
+    bytes: VecDeque<u8>,
+    backlog: VecDeque<u8>,
+    terminal: RawTerminal,
+}
+
+impl Desk<'_> {
+    fn run(&mut self, events: &Receiver<Event>) -> io::Result<Ending> {
+        loop {
+            let event = match events.recv_timeout(FRAME_INTERVAL) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Event::GuestEnded),
+            };
+            match event {
+                Some(Event::Host(HostEvent::EndSignal(signal))) => return Ok(Ending::Signal(signal)),
+                Some(Event::GuestEnded) => return Ok(Ending::GuestEnded),
+                Some(Event::Host(HostEvent::Resize)) => self.screen.resized(),
+                Some(Event::SerialOutput) => self.pass_serial_output()?,
+                Some(Event::Host(_) | Event::InputWaits) => {}
+                None => self.strike_decoded(|decoder| decoder.idle()),
+            }
+            if self.take_typed()? {
+                return Ok(Ending::Quit);
+            }
+            self.feed_guest();
+            self.show()?;
+        }
+    }
+    /// Takes what was typed while there is room for it. True where the person leaves.
+    fn take_typed(&mut self) -> io::Result<bool> {
+        while self.keys.len() + self.bytes.len() < WAITING_LIMIT {
+            let Ok(piece) = self.typed.try_recv() else { break };
+            for typed in self.escape.push(&piece) {
+                match typed {
+                    Typed::Command(Command::Quit) => return Ok(true),
+                    Typed::Command(command) => self.obey(command)?,
+                    Typed::Bytes(_) if self.screen.close_overlay() => {}
+                    Typed::Bytes(bytes) if self.display == Display::Serial => self.bytes.extend(bytes),
+                    Typed::Bytes(bytes) => self.strike_decoded(|decoder| decoder.push(&bytes)),
+                }
+            }
+        }
+        Ok(false)
+    }
+    fn strike_decoded(&mut self, decode: impl FnOnce(&mut Decoder) -> Vec<Stroke>) {
+        let strokes = decode(&mut self.decoder);
+        self.keys.extend(strokes.into_iter().flat_map(Stroke::transitions));
+    }
+    fn obey(&mut self, command: Command) -> io::Result<()> {
+        match command {
+            Command::Help => self.help()?,
+            Command::StatusLine => self.screen.toggle_status_line(),
+            Command::Switch if self.has_screen => self.switch()?,
+            Command::Switch => self.say("this run has no screen: it was started with --nographic")?,
+            Command::Break => self.guest.serial_break(),
+            Command::CtrlAltDelete => self.keys.extend(Stroke::CTRL_ALT_DELETE.transitions()),
+            Command::Redraw => self.screen.resized(),
+            Command::Quit => {}
+            Command::Unknown(_) => self.help()?,
+        }
+        Ok(())
+    }
+    fn help(&mut self) -> io::Result<()> {
+        let lines = overlay::key_help(self.escape.name().as_deref());
+        if self.display == Display::Screen {
+            self.screen.open_overlay(lines);
+            return Ok(());
+        }
+        self.say(&lines.join("\n"))
+    }
+    /// Prints a message of the console's own between the guest's output.
+    fn say(&mut self, message: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "\n{message}")?;
+        out.flush()
+    }
+    fn switch(&mut self) -> io::Result<()> {
+        match self.display {
+            Display::Screen => {
+                self.display = Display::Serial;
+                self.terminal.leave_screen()?;
+                let backlog: Vec<u8> = self.backlog.drain(..).collect();
+                self.say("[serial port]")?;
+                write_out(&backlog)
+            }
+            Display::Serial => {
+                self.display = Display::Screen;
+                self.screen.enter(&self.terminal)
+            }
+            Display::Lines => Ok(()),
+        }
+    }
+    fn feed_guest(&mut self) {
+        while let Some(&(key, down)) = self.keys.front() {
+            if !self.guest.key(key, down) {
+                break;
+            }
+            self.keys.pop_front();
+        }
+        if !self.bytes.is_empty() {
+            let taken = self.guest.serial_input(self.bytes.make_contiguous());
+            self.bytes.drain(..taken.min(self.bytes.len()));
+        }
+    }
+    fn pass_serial_output(&mut self) -> io::Result<()> {
+        let bytes = self.outlet.take();
+        if self.display == Display::Serial {
+            return write_out(&bytes);
+        }
+        self.backlog.extend(bytes);
+        let too_many = self.backlog.len().saturating_sub(BACKLOG_BYTES);
+        self.backlog.drain(..too_many);
+        Ok(())
+    }
+    fn show(&mut self) -> io::Result<()> {
+        match self.display {
+            Display::Serial => Ok(()),
+            Display::Screen => self.screen.show(self.guest),
+            Display::Lines => self.print_changed_lines(),
+        }
+    }
+    fn print_changed_lines(&mut self) -> io::Result<()> {
+        let Some(frame) = self.guest.screen() else { return Ok(()) };
+        let mut text = String::new();
+        for row in 0..frame.rows() {
+            let now = frame.row_text(row);
+            if now != self.lines.row_text(row) {
+                text += &format!("{row:02}|{now}\n");
+            }
+        }
+        self.lines = frame;
+        write_out(text.as_bytes())
+    }
+    /// Shows what is left to show, and gives the terminal back.
+    fn finish(mut self) -> io::Result<()> {
+        self.pass_serial_output()?;
+        if self.display == Display::Lines {
+            self.print_changed_lines()?;
+        }
+        drop(self.terminal);
+        Ok(())
+    }
+}
+
+fn write_out(bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
