@@ -4,4 +4,6 @@
 //! ports, memory and wires. Devices know no CPU, and read no host clock, randomness,
 //! environment or file: guest time is handed in with each access, host services as traits.
 
+pub mod isa_cycles;
 pub mod requests;
+pub mod serial;
