@@ -1,0 +1,103 @@
+//! The floating-point environment of SSE and AVX instructions: MXCSR.
+//!
+//! # How guest arithmetic gets the guest's rounding and flags
+//!
+//! While guest code runs, the *host's* MXCSR holds the guest's control bits (rounding,
+//! FTZ, DAZ) and its sticky exception flags, with all exceptions masked. An instruction
+//! body executes the host's own instruction, which rounds as the guest asked, and whose
+//! flags gather where the guest's flags are. [`enter_guest_fp`] and [`leave_guest_fp`]
+//! switch at the two ends of a run; between them no Rust floating-point arithmetic may
+//! be done that matters to the host.
+//!
+//! `CpuState::mxcsr` is exact outside runs. Inside one its control bits are exact and its
+//! flags lag behind, until [`Core::sync_mxcsr`] merges them (STMXCSR, FXSAVE, XSAVE).
+//!
+//! # Unmasked exceptions
+//!
+//! They are rare: the decoder marks instructions decoded while the guest has any
+//! exception unmasked, and such an instruction goes through [`checked`]. The host computes
+//! with everything masked, and the flags of this one instruction tell whether the guest's
+//! handler is to be called: then nothing is committed but the flags. Invalid, denormal
+//! and divide-by-zero are found before the result is computed, so if one of them is
+//! unmasked, the flags of the others (overflow, underflow, precision) stay as they were.
+//! An unmasked underflow is found for any tiny result, also an exact one, where the
+//! masked one asks for inexactness too, and it disables FTZ.
+//!
+//! Source: SDM Vol. 1, "SSE, SSE2, SSE3 Exceptions" and "Handling SIMD Floating-Point
+//! Exceptions in Software".
+#![allow(unsafe_code, reason = "MXCSR is read and written through inline assembly")]
+
+use std::arch::asm;
+
+use trimotor_cpu::Fault;
+use trimotor_cpu::registers::Cr4;
+
+use crate::core::{Core, Op};
+
+/// The sticky exception flags.
+pub const FLAGS: u32 = 0x3F;
+/// The flags of exceptions found before the result is computed: invalid, denormal, divide by zero.
+const PRE_COMPUTATION: u32 = 0x07;
+/// Underflow flag.
+const UNDERFLOW: u32 = 1 << 4;
+/// The six exception masks.
+const MASKS: u32 = 0x3F << MASK_SHIFT;
+const MASK_SHIFT: u32 = 7;
+/// Flush to zero.
+const FTZ: u32 = 1 << 15;
+/// Bits that software may set; others raise #GP(0) in LDMXCSR, FXRSTOR and XRSTOR.
+pub const MXCSR_MASK: u32 = 0xFFFF;
+/// MXCSR as Rust and the host's C library expect it.
+const HOST_DEFAULT: u32 = 0x1F80;
+
+/// The host's MXCSR.
+#[inline(always)]
+fn host_mxcsr() -> u32 {
+    let mut value = 0u32;
+    // SAFETY: STMXCSR writes four bytes to the place it is given.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
+    value
+}
+
+/// Loads the host's MXCSR. Exceptions must be masked in `value`, and only MXCSR_MASK bits set.
+#[inline(always)]
+fn set_host_mxcsr(value: u32) {
+    // SAFETY: LDMXCSR reads four bytes from the place it is given. All exceptions are
+    // masked, and `leave_guest_fp` restores what Rust expects before a run returns.
+    unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
+}
+
+/// Puts the guest's floating-point environment in place, at the start of a run.
+#[inline]
+pub fn enter_guest_fp(core: &mut Core) {
+    set_host_mxcsr(core.state.mxcsr & MXCSR_MASK | MASKS);
+}
+
+/// Takes the guest's flags into `state.mxcsr` and gives the host its environment back, at
+/// the end of a run.
+#[inline]
+pub fn leave_guest_fp(core: &mut Core) {
+    core.sync_mxcsr();
+    set_host_mxcsr(HOST_DEFAULT);
+}
+
+impl Core {
+    /// Merges the flags that gathered during the run into `state.mxcsr`, for whoever reads it.
+    #[inline]
+    pub fn sync_mxcsr(&mut self) {
+        self.state.mxcsr = self.state.mxcsr & !FLAGS | host_mxcsr() & FLAGS;
+    }
+
+    /// Gives the guest a new MXCSR within a run (LDMXCSR, FXRSTOR, XRSTOR, FXRSTOR's kin).
+    /// The caller has refused reserved bits (outside [`MXCSR_MASK`]) with #GP(0).
+    ///
+    /// Tells whether the set of unmasked exceptions changed: then code is to be decoded
+    /// anew, and the body calls `mode_changed()` and ends with `leave()`.
+    #[inline]
+    #[must_use]
+    pub fn set_mxcsr(&mut self, value: u32) -> bool {
+        let before = std::mem::replace(&mut self.state.mxcsr, value & MXCSR_MASK);
+        set_host_mxcsr(value & MXCSR_MASK | MASKS);
+        (before ^ value) & MASKS != 0
+    }
+}
