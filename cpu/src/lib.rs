@@ -16,6 +16,7 @@ pub mod model;
 pub mod msr;
 pub mod registers;
 pub mod segment;
+pub mod simd;
 pub mod state;
 
 pub use arch_state::ArchState;
