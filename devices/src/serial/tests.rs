@@ -202,6 +202,7 @@ fn the_trigger_level_and_the_time_out_interrupt() {
     assert_eq!(rig.r(0), b'a');
     assert!(!rig.irq(), "a read ends the time-out");
     rig.input(b"def");
+    rig.pass(CHAR_NS);
     assert!(rig.irq());
     assert_eq!(rig.r(IIR_FCR), 0xC4);
     assert_eq!(rig.r(0), b'b');
