@@ -5,5 +5,6 @@
 //! environment or file: guest time is handed in with each access, host services as traits.
 
 pub mod isa_cycles;
+pub mod pci;
 pub mod requests;
 pub mod serial;
