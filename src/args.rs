@@ -1,0 +1,269 @@
+//! The command line.
+
+use crate::guest::GuestArgs;
+use crate::host_memory::MemorySize;
+use crate::rtc_base::RtcBase;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
+  trimotor                          the built-in demo, on the terminal
+  trimotor guest linux              fetch Debian's kernel, build a file system
+  trimotor run --memory 512M --kernel guests/cache/vmlinuz-cloud \\
+      --initrd guests/cache/shell.cpio.gz --append \"console=ttyS0\" --nographic
+  trimotor doctor                   which engines this host can use, and why not
+  trimotor run --help               all options of a machine
+
+Ctrl-A x leaves a running machine, Ctrl-A h shows the keys.
+Exit codes: 0 powered off or left, 1 the host failed, 2 bad input, 3 the guest
+triple-faulted; a guest that writes to --debug-exit chooses its own.";
+
+const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
+  A Linux shell on the serial port, as the terminal:
+    trimotor run --memory 512M --kernel vmlinuz --initrd shell.cpio.gz \\
+        --append \"console=ttyS0\" --nographic
+  memtest86+ on the terminal's screen, and its last screen in a file:
+    trimotor run --memory 64M --kernel memtest.bin --screen-dump screen.txt
+  The same run each time, byte for byte:
+    trimotor run --icount --kernel vmlinuz --initrd off.cpio.gz \\
+        --append \"console=ttyS0\" --nographic
+  Four processors, a second serial port in a file:
+    trimotor run --cpus 4 --serial stdio --serial file:com2.log --kernel vmlinuz
+  A multiboot kernel with modules, results through the debug port:
+    trimotor run --kernel kernel.elf --module 'disk.img root=ram' \\
+        --debugcon stdio --debug-exit --nographic";
+
+/// A full-system x86 PC emulator with three engines.
+#[derive(Parser, Debug)]
+#[command(name = "trimotor", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; without it, the demo.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Boot the built-in demo guest
+    Demo(Box<DemoArgs>),
+    /// Boot a kernel
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Say which engines this build and host can use, and why not
+    Doctor,
+    /// Fetch and build guests
+    Guest {
+        /// Which guest.
+        #[command(subcommand)]
+        guest: GuestCommand,
+    },
+    /// List the CPU models and their features
+    Cpus {
+        /// Only this model, with its features changed as --cpu takes it
+        #[arg(value_name = "MODEL[,+f,-f]")]
+        model: Option<String>,
+    },
+}
+
+/// Guests that can be fetched.
+#[derive(Subcommand, Debug)]
+pub enum GuestCommand {
+    /// Debian's Linux kernel and a file system with a shell, from apt's packages
+    Linux(GuestArgs),
+}
+
+/// Options of `trimotor demo`.
+#[derive(Args, Debug, Default)]
+pub struct DemoArgs {
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Options of `trimotor run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The kernel: a bzImage, a vmlinux, or a PVH or multiboot 1 or 2 image
+    #[arg(long, value_name = "FILE", help_heading = "Boot")]
+    pub kernel: PathBuf,
+    /// The initial file system
+    #[arg(long, value_name = "FILE", help_heading = "Boot")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(
+        long,
+        value_name = "STRING",
+        default_value = "",
+        allow_hyphen_values = true,
+        help_heading = "Boot"
+    )]
+    pub append: String,
+    /// A multiboot or PVH module: a file and, after a blank, its string. Repeatable
+    #[arg(long, value_name = "FILE [STRING]", action = ArgAction::Append, help_heading = "Boot")]
+    pub module: Vec<String>,
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Options of a machine, whatever it boots.
+#[derive(Args, Debug)]
+pub struct MachineArgs {
+    /// The engine that drives the CPU
+    #[arg(long, value_enum, default_value_t = Accel::Auto, help_heading = "Machine")]
+    pub accel: Accel,
+    /// RAM, from 1M to 64G
+    #[arg(long, short = 'm', value_name = "SIZE", default_value = "256M", help_heading = "Machine")]
+    pub memory: MemorySize,
+    /// Processors, 1 to 8
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8), help_heading = "Machine")]
+    pub cpus: u8,
+    /// The CPU model and changes to its features (see `trimotor cpus`)
+    #[arg(
+        long,
+        value_name = "MODEL[,+f,-f]",
+        default_value = "x86-64-v3",
+        allow_hyphen_values = true,
+        help_heading = "Machine"
+    )]
+    pub cpu: String,
+    /// Guest time counts instructions, not the host's clock: two runs are the same
+    #[arg(long, help_heading = "Machine")]
+    pub icount: bool,
+    /// What the real-time clock starts at: `utc` (the host's), a date like
+    /// 2026-01-31T12:00:00, or seconds since 1970 [default: utc; with --icount 2026-01-01]
+    #[arg(long, value_name = "BASE", help_heading = "Machine")]
+    pub rtc: Option<RtcBase>,
+    /// What to do when the guest resets the machine
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnReset::Reset, help_heading = "Machine")]
+    pub on_reset: OnReset,
+    /// Shows the guest on the serial port: no text screen
+    #[arg(long, help_heading = "Console")]
+    pub nographic: bool,
+    /// How the text screen is shown [default: `terminal` where standard input and output are
+    /// one, else `none`]
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "nographic", help_heading = "Console")]
+    pub display: Option<DisplayArg>,
+    /// A serial port, COM1 first: stdio, null, file:PATH, pty, unix:PATH, tcp:HOST:PORT and more
+    /// (see the README). Repeatable up to 4 [default: stdio]
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Console")]
+    pub serial: Vec<String>,
+    /// The key that the console keeps for itself: ^A to ^Z, or none
+    #[arg(long, value_name = "KEY", default_value = "^A", value_parser = parse_escape, help_heading = "Console")]
+    pub escape: EscapeKey,
+    /// Writes the text screen to a file when the machine ends
+    #[arg(long, value_name = "FILE", help_heading = "Console")]
+    pub screen_dump: Option<PathBuf>,
+    /// Where bytes written to port E9h go, as --serial takes it
+    #[arg(long, value_name = "SPEC", help_heading = "Debugging")]
+    pub debugcon: Option<String>,
+    /// A value v written to this port ends the program with code (v << 1) | 1
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "Debugging")]
+    pub debug_exit: Option<u16>,
+    /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
+    #[arg(long, help_heading = "Debugging")]
+    pub test_device: bool,
+}
+
+impl Default for MachineArgs {
+    fn default() -> Self {
+        /// An empty command line with these options.
+        #[derive(Parser)]
+        struct Nothing {
+            #[command(flatten)]
+            machine: MachineArgs,
+        }
+        Nothing::parse_from(["trimotor"]).machine
+    }
+}
+
+/// An engine, or the choice of one.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accel {
+    /// The fastest that this build and host offer
+    Auto,
+    /// The interpreter: runs anywhere
+    Interp,
+    /// Binary translation
+    Jit,
+    /// Hardware, through /dev/kvm
+    Kvm,
+}
+
+/// What a reset does.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnReset {
+    /// The machine starts over
+    Reset,
+    /// The program ends with code 0
+    Exit,
+}
+
+/// How the text screen is shown.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DisplayArg {
+    /// Drawn in the terminal
+    Terminal,
+    /// Changed rows printed as `row|text`, for scripts and screen readers; input goes to the
+    /// keyboard
+    Lines,
+    /// Not at all
+    None,
+}
+
+/// The escape key's byte; none where it is turned off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EscapeKey(pub Option<u8>);
+
+fn parse_escape(text: &str) -> Result<EscapeKey, String> {
+    match text.as_bytes() {
+        b"none" => Ok(EscapeKey(None)),
+        [b'^', letter] if letter.is_ascii_alphabetic() => {
+            Ok(EscapeKey(Some(letter.to_ascii_uppercase() - 0x40)))
+        }
+        _ => Err("write ^A to ^Z, or none".to_owned()),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => u16::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "write an I/O port, 0 to 0xffff".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        assert_eq!(MachineArgs::default().accel, Accel::Auto);
+    }
+
+    #[test]
+    fn options_are_read() {
+        let cli = Cli::parse_from([
+            "trimotor",
+            "run",
+            "--kernel",
+            "k",
+            "--debug-exit",
+            "--append",
+            "-s quiet",
+            "--escape",
+            "^b",
+            "--cpus",
+            "4",
+        ]);
+        let Some(Command::Run(run)) = cli.command else { panic!("not run") };
+        assert_eq!(run.machine.debug_exit, Some(0xf4));
+        assert_eq!(run.append, "-s quiet");
+        assert_eq!(run.machine.escape, EscapeKey(Some(2)));
+        assert!(Cli::try_parse_from(["trimotor", "run", "--kernel", "k", "--cpus", "9"]).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! `trimotor guest linux`: real Linux guests out of the distribution's packages.
+//!
+//! Gets Debian's kernel and busybox with apt, builds the initial file systems itself, and
+//! says which command to run next. What is there already is not fetched again.
+
+mod cpio;
+mod initramfs;
+mod packages;
+
+use crate::error::Failure;
+use anyhow::Context;
+use clap::Args;
+use initramfs::Purpose;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a person without apt has to do.
+pub(crate) const WHAT_TO_PROVIDE: &str = "Without apt, provide a kernel and an initial file system yourself: any bzImage \
+(Debian's, from packages.debian.org, package linux-image-cloud-amd64, file boot/vmlinuz-*) and any initramfs that \
+uses the serial console, and run: trimotor run --memory 512M --kernel VMLINUZ --initrd INITRD \
+--append \"console=ttyS0\" --nographic";
+
+/// Options of `trimotor guest linux`.
+#[derive(Args, Debug)]
+pub struct GuestArgs {
+    /// The folder for kernels and file systems [default: guests/cache in a checkout, else
+    /// $XDG_CACHE_HOME/trimotor/guests]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Debian's full 64-bit kernel too (70 MB of download)
+    #[arg(long)]
+    full: bool,
+    /// The 32-bit kernel and initrd of Debian's i386 installer too (60 MB of download)
+    #[arg(long)]
+    i386_installer: bool,
+    /// memtest86+ too
+    #[arg(long)]
+    memtest: bool,
+}
+
+/// The folder that keeps what was fetched and built.
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    fn packages(&self) -> PathBuf {
+        self.root.join(".packages")
+    }
+    fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// apt is missing or has no such package; the host fails.
+pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
+    let root = args.out.clone().unwrap_or_else(default_folder);
+    let cache = Cache { root };
+    fs::create_dir_all(&cache.root).map_err(|error| {
+        Failure::bad(format!("--out {}: {error}; name a folder that can be written", cache.root.display()))
+    })?;
+    eprintln!("Linux guests in {}", cache.root.display());
+    let fetch = |name: &str, make: &dyn Fn() -> Result<(), Failure>| {
+        if cache.file(name).exists() {
+            eprintln!("  {name}: here already");
+            return Ok(());
+        }
+        if !packages::apt_is_here() {
+            return Err(Failure::bad(format!("this host has no apt-get and dpkg-deb. {WHAT_TO_PROVIDE}")));
+        }
+        make()?;
+        eprintln!("  {name}: ready");
+        Ok(())
+    };
+    fetch("vmlinuz-cloud", &|| {
+        kernel(&cache, &["linux-image-cloud-amd64", "linux-image-virtual"], "vmlinuz-cloud")
+    })?;
+    fetch("shell.cpio.gz", &|| file_system(&cache, Purpose::Shell, "shell.cpio.gz"))?;
+    fetch("off.cpio.gz", &|| file_system(&cache, Purpose::PowerOff, "off.cpio.gz"))?;
+    if args.full {
+        fetch("vmlinuz", &|| kernel(&cache, &["linux-image-amd64", "linux-image-generic"], "vmlinuz"))?;
+    }
+    if args.i386_installer {
+        // The initrd is copied last: a kernel without it counts as not fetched.
+        fetch("di-i386/initrd.gz", &|| i386_installer(&cache))?;
+    }
+    if args.memtest {
+        fetch("memtest.bin", &|| memtest(&cache))?;
+    }
+    print_next_steps(&cache, args);
+    Ok(())
+}
+
+fn print_next_steps(cache: &Cache, args: &GuestArgs) {
+    let path = |name: &str| shell_word(&cache.file(name));
+    let program = shell_word(Path::new(&std::env::args().next().unwrap_or_else(|| "trimotor".to_owned())));
+    println!("A Linux shell on the serial console (Ctrl-A x leaves):");
+    let run = |memory: &str, kernel: &str, initrd: &str| {
+        println!(
+            "  {program} run --memory {memory} --kernel {} --initrd {} --append \"console=ttyS0\" --nographic",
+            path(kernel),
+            path(initrd)
+        );
+    };
+    run("512M", "vmlinuz-cloud", "shell.cpio.gz");
+    if args.full {
+        println!("The same with Debian's full kernel:");
+        run("512M", "vmlinuz", "shell.cpio.gz");
+    }
+    if args.i386_installer {
+        println!("Debian's 32-bit installer:");
+        run("512M", "di-i386/linux", "di-i386/initrd.gz");
+    }
+    if args.memtest {
+        println!("memtest86+ on the terminal's screen:");
+        println!("  {program} run --memory 64M --kernel {}", path("memtest.bin"));
+    }
+}
+
+/// `path` as a shell takes it.
+fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+~".contains(letter);
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// `guests/cache` in a checkout of this project, else the user's cache folder.
+fn default_folder() -> PathBuf {
+    let is_checkout = |folder: &Path| folder.join("guests").is_dir() && folder.join("Cargo.toml").is_file();
+    let here = std::env::current_dir().unwrap_or_default();
+    if is_checkout(&here) {
+        return PathBuf::from("guests/cache");
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or(here).join("trimotor").join("guests")
+}
+
+/// Copies the kernel of the first of `metas` that apt knows to `name`.
+fn kernel(cache: &Cache, metas: &[&str], name: &str) -> Result<(), Failure> {
+    let resolved = || metas.iter().find_map(|meta| packages::dependency_of(meta, "linux-image-"));
+    let package = resolved().unwrap_or_else(|| metas[0].to_owned());
+    let mut root = packages::unpacked(cache, &package)?;
+    if package == metas[0]
+        && let Some(package) = resolved()
+    {
+        // apt had no lists before the download brought them.
+        root = packages::unpacked(cache, &package)?;
+    }
+    let image = packages::find_file(&root, &|path| path.starts_with("boot/vmlinuz"));
+    let image = image.ok_or_else(|| missing(&package, "boot/vmlinuz-*"))?;
+    copy(&image, &cache.file(name))
+}
+
+fn file_system(cache: &Cache, purpose: Purpose, name: &str) -> Result<(), Failure> {
+    let root = packages::unpacked(cache, "busybox-static")?;
+    let busybox = packages::find_file(&root, &|path| path.ends_with("bin/busybox"));
+    let busybox = busybox.ok_or_else(|| missing("busybox-static", "bin/busybox"))?;
+    let program = fs::read(&busybox).with_context(|| format!("{}", busybox.display()))?;
+    let archive = initramfs::build(purpose, &program)?;
+    write_whole(&cache.file(name), &archive)
+}
+
+fn i386_installer(cache: &Cache) -> Result<(), Failure> {
+    let package = "debian-installer-12-netboot-i386";
+    let root = packages::unpacked(cache, package)?;
+    let kernel = packages::find_file(&root, &|path| path.ends_with("text/debian-installer/i386/linux"));
+    let kernel = kernel.ok_or_else(|| missing(package, "text/debian-installer/i386/linux"))?;
+    copy(&kernel, &cache.file("di-i386/linux"))?;
+    copy(&kernel.with_file_name("initrd.gz"), &cache.file("di-i386/initrd.gz"))
+}
+
+fn memtest(cache: &Cache) -> Result<(), Failure> {
+    let root = packages::unpacked(cache, "memtest86+")?;
+    let named = |path: &str| path.starts_with("boot/") && path.contains("x64") && path.ends_with(".bin");
+    let image = packages::find_file(&root, &named);
+    copy(&image.ok_or_else(|| missing("memtest86+", "boot/*x64*.bin"))?, &cache.file("memtest.bin"))
+}
+
+fn missing(package: &str, file: &str) -> Failure {
+    Failure::bad(format!("the package {package} has no {file}. {WHAT_TO_PROVIDE}"))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    let bytes = fs::read(from).with_context(|| format!("{}", from.display()))?;
+    write_whole(to, &bytes)
+}
+
+/// Writes a file in full or not at all, so that an interrupted run leaves no half of it.
+fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    }
+    let partial = to.with_extension(format!("partial-{}", std::process::id()));
+    fs::write(&partial, bytes).with_context(|| format!("{}", partial.display()))?;
+    fs::rename(&partial, to).with_context(|| format!("{}", to.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_the_shell_where_needed() {
+        assert_eq!(shell_word(Path::new("guests/cache/vmlinuz-cloud")), "guests/cache/vmlinuz-cloud");
+        assert_eq!(shell_word(Path::new("my guests/it's")), "'my guests/it'\\''s'");
+    }
+}
