@@ -6,6 +6,7 @@
 mod cpio;
 mod initramfs;
 mod packages;
+mod tar;
 
 use crate::error::Failure;
 use anyhow::Context;
@@ -30,7 +31,7 @@ pub struct GuestArgs {
     /// Debian's full 64-bit kernel too (70 MB of download)
     #[arg(long)]
     full: bool,
-    /// The 32-bit kernel and initrd of Debian's i386 installer too (60 MB of download)
+    /// The 32-bit kernel and initrd of Debian's i386 installer too (100 MB of download)
     #[arg(long)]
     i386_installer: bool,
     /// memtest86+ too
@@ -84,7 +85,7 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
         fetch("vmlinuz", &|| kernel(&cache, &["linux-image-amd64", "linux-image-generic"], "vmlinuz"))?;
     }
     if args.i386_installer {
-        // The initrd is copied last: a kernel without it counts as not fetched.
+        // The initrd is written last: a kernel without it counts as not fetched.
         fetch("di-i386/initrd.gz", &|| i386_installer(&cache))?;
     }
     if args.memtest {
@@ -139,54 +140,36 @@ fn default_folder() -> PathBuf {
     cache.unwrap_or(here).join("trimotor").join("guests")
 }
 
-/// Copies the kernel of the first of `metas` that apt knows to `name`.
+/// Writes the kernel of the first of `metas` that apt knows to `name`.
 fn kernel(cache: &Cache, metas: &[&str], name: &str) -> Result<(), Failure> {
-    let resolved = || metas.iter().find_map(|meta| packages::dependency_of(meta, "linux-image-"));
-    let package = resolved().unwrap_or_else(|| metas[0].to_owned());
-    let mut root = packages::unpacked(cache, &package)?;
-    if package == metas[0]
-        && let Some(package) = resolved()
-    {
-        // apt had no lists before the download brought them.
-        root = packages::unpacked(cache, &package)?;
-    }
-    let image = packages::find_file(&root, &|path| path.starts_with("boot/vmlinuz"));
-    let image = image.ok_or_else(|| missing(&package, "boot/vmlinuz-*"))?;
-    copy(&image, &cache.file(name))
+    packages::ensure_lists();
+    let package = metas.iter().find_map(|meta| packages::dependency_of(meta, "linux-image-"));
+    let package = package.unwrap_or_else(|| metas[0].to_owned());
+    let image =
+        packages::file_of(cache, &package, "boot/vmlinuz-*", &|path| path.starts_with("boot/vmlinuz"))?;
+    write_whole(&cache.file(name), &image)
 }
 
 fn file_system(cache: &Cache, purpose: Purpose, name: &str) -> Result<(), Failure> {
-    let root = packages::unpacked(cache, "busybox-static")?;
-    let busybox = packages::find_file(&root, &|path| path.ends_with("bin/busybox"));
-    let busybox = busybox.ok_or_else(|| missing("busybox-static", "bin/busybox"))?;
-    let program = fs::read(&busybox).with_context(|| format!("{}", busybox.display()))?;
-    let archive = initramfs::build(purpose, &program)?;
-    write_whole(&cache.file(name), &archive)
+    let busybox =
+        packages::file_of(cache, "busybox-static", "bin/busybox", &|path| path.ends_with("bin/busybox"))?;
+    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox)?)
 }
 
 fn i386_installer(cache: &Cache) -> Result<(), Failure> {
-    let package = "debian-installer-12-netboot-i386";
-    let root = packages::unpacked(cache, package)?;
-    let kernel = packages::find_file(&root, &|path| path.ends_with("text/debian-installer/i386/linux"));
-    let kernel = kernel.ok_or_else(|| missing(package, "text/debian-installer/i386/linux"))?;
-    copy(&kernel, &cache.file("di-i386/linux"))?;
-    copy(&kernel.with_file_name("initrd.gz"), &cache.file("di-i386/initrd.gz"))
+    for name in ["linux", "initrd.gz"] {
+        let path = format!("text/debian-installer/i386/{name}");
+        let wanted = |found: &str| found.ends_with(&path);
+        let contents = packages::file_of(cache, "debian-installer-12-netboot-i386", &path, &wanted)?;
+        write_whole(&cache.file("di-i386").join(name), &contents)?;
+    }
+    Ok(())
 }
 
 fn memtest(cache: &Cache) -> Result<(), Failure> {
-    let root = packages::unpacked(cache, "memtest86+")?;
     let named = |path: &str| path.starts_with("boot/") && path.contains("x64") && path.ends_with(".bin");
-    let image = packages::find_file(&root, &named);
-    copy(&image.ok_or_else(|| missing("memtest86+", "boot/*x64*.bin"))?, &cache.file("memtest.bin"))
-}
-
-fn missing(package: &str, file: &str) -> Failure {
-    Failure::bad(format!("the package {package} has no {file}. {WHAT_TO_PROVIDE}"))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    let bytes = fs::read(from).with_context(|| format!("{}", from.display()))?;
-    write_whole(to, &bytes)
+    let image = packages::file_of(cache, "memtest86+", "boot/*x64*.bin", &named)?;
+    write_whole(&cache.file("memtest.bin"), &image)
 }
 
 /// Writes a file in full or not at all, so that an interrupted run leaves no half of it.

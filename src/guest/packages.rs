@@ -4,7 +4,7 @@
 //! signatures. `apt-get download` needs no privilege; only where the host has no package
 //! lists is `apt-get update` run, which needs root.
 
-use super::Cache;
+use super::{Cache, tar};
 use crate::error::Failure;
 use anyhow::Context;
 use std::fs;
@@ -19,6 +19,23 @@ pub fn apt_is_here() -> bool {
     })
 }
 
+/// Brings apt's package lists where there are none and this user may: kernels are found by them.
+pub fn ensure_lists() {
+    if dependency_of("linux-image-cloud-amd64", "linux-image-").is_none()
+        && dependency_of("linux-image-virtual", "linux-image-").is_none()
+    {
+        update_lists();
+    }
+}
+
+/// Runs `apt-get update` where this user may.
+fn update_lists() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("  bringing apt's package lists up to date");
+        let _ = Command::new("apt-get").args(["-q", "update"]).stdin(Stdio::null()).output();
+    }
+}
+
 /// The package that `meta` depends on and whose name starts with `prefix`: the kernel that
 /// a meta package stands for.
 pub fn dependency_of(meta: &str, prefix: &str) -> Option<String> {
@@ -30,25 +47,33 @@ pub fn dependency_of(meta: &str, prefix: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Unpacks `package` below the cache, downloading it if it is not there; returns the folder.
+/// The first file in `package` whose path `wanted` accepts, downloading the package if it is
+/// not there; `described` is how a message calls the file.
 ///
 /// # Errors
-/// apt does not have the package, or the host fails.
-pub fn unpacked(cache: &Cache, package: &str) -> Result<PathBuf, Failure> {
-    let root = cache.packages().join(package);
-    let done = root.join(".unpacked");
-    if done.exists() {
-        return Ok(root);
-    }
+/// apt does not have the package, the package not the file, or the host fails.
+pub fn file_of(
+    cache: &Cache,
+    package: &str,
+    described: &str,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<u8>, Failure> {
     let deb = downloaded(cache, package)?;
     eprintln!("  unpacking {}", deb.file_name().unwrap_or_default().to_string_lossy());
-    fs::create_dir_all(&root).with_context(|| format!("{}", root.display()))?;
-    let status = Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root).status().context("dpkg-deb")?;
-    if !status.success() {
-        return Err(anyhow::anyhow!("dpkg-deb could not unpack {}", deb.display()).into());
-    }
-    fs::write(&done, "").with_context(|| format!("{}", done.display()))?;
-    Ok(root)
+    let mut unpacker = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(&deb)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("dpkg-deb")?;
+    let stream = unpacker.stdout.take().context("dpkg-deb")?;
+    let found = tar::find(stream, wanted).with_context(|| format!("{}", deb.display()));
+    // Reading stopped at the file; dpkg-deb may have more to say to nobody.
+    let _ = unpacker.kill();
+    unpacker.wait().context("dpkg-deb")?;
+    found?.ok_or_else(|| {
+        Failure::bad(format!("the package {package} has no {described}. {}", super::WHAT_TO_PROVIDE))
+    })
 }
 
 fn downloaded(cache: &Cache, package: &str) -> Result<PathBuf, Failure> {
@@ -62,11 +87,8 @@ fn downloaded(cache: &Cache, package: &str) -> Result<PathBuf, Failure> {
     if let Some(deb) = find_deb(&folder, package) {
         return Ok(deb);
     }
-    if rustix::process::geteuid().is_root() {
-        eprintln!("  bringing apt's package lists up to date");
-        let _ = Command::new("apt-get").args(["-q", "update"]).stdin(Stdio::null()).output();
-        apt_download(&folder, package)?;
-    }
+    update_lists();
+    apt_download(&folder, package)?;
     find_deb(&folder, package).ok_or_else(|| {
         Failure::bad(format!(
             "apt-get could not download {package}: {}\n  Try `sudo apt-get update` first. {}",
@@ -95,23 +117,4 @@ fn find_deb(folder: &Path, package: &str) -> Option<PathBuf> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(&start) && name.ends_with(".deb")
     })
-}
-
-/// The first file below `root` (in reading order of folders) that `wanted` accepts by its
-/// path relative to `root`.
-pub fn find_file(root: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let mut paths: Vec<_> = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            if path.is_dir() && !path.is_symlink() {
-                folders.push(path);
-            } else if path.is_file() && wanted(&relative) {
-                return Some(path);
-            }
-        }
-    }
-    None
 }
