@@ -7,6 +7,7 @@
 //! out ([`terminal`]). A running PC appears here as the small trait
 //! [`session::Guest`]; the program implements it for the board.
 
+pub mod console_port;
 pub mod cp437;
 pub mod decode;
 pub mod escape;
@@ -18,5 +19,6 @@ pub mod overlay;
 pub mod render;
 pub mod screen;
 pub mod session;
+pub mod svg;
 pub mod terminal;
 pub mod view;

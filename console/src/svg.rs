@@ -1,0 +1,83 @@
+//! A text screen as a picture: SVG, which every browser shows and git can compare.
+
+use crate::cp437;
+use crate::frame::TextFrame;
+use std::fmt::Write;
+
+/// Pixels of a cell: the VGA's 9 by 16.
+const CELL_WIDTH: usize = 9;
+const CELL_HEIGHT: usize = 16;
+/// Pixels from a cell's top to the line that characters stand on.
+const BASELINE: usize = 12;
+/// Pixels around the screen.
+const MARGIN: usize = 12;
+
+/// The 16 colours of the VGA's text modes.
+const PALETTE: [&str; 16] = [
+    "#000000", "#0000aa", "#00aa00", "#00aaaa", "#aa0000", "#aa00aa", "#aa5500", "#aaaaaa", "#555555",
+    "#5555ff", "#55ff55", "#55ffff", "#ff5555", "#ff55ff", "#ffff55", "#ffffff",
+];
+
+/// Draws `frame`. Cells in a row with the same colours become one element.
+pub fn draw(frame: &TextFrame) -> String {
+    let width = frame.columns() * CELL_WIDTH + 2 * MARGIN;
+    let height = frame.rows() * CELL_HEIGHT + 2 * MARGIN;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         font-family=\"'DejaVu Sans Mono','Liberation Mono',Consolas,monospace\" font-size=\"14\" \
+         xml:space=\"preserve\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"#000\"/>\n"
+    );
+    for row in 0..frame.rows() {
+        let cells = frame.row(row);
+        let mut start = 0;
+        for run in cells.chunk_by(|left, right| left.attribute == right.attribute) {
+            let text: String = run.iter().map(|cell| cp437::to_char(cell.code)).collect();
+            draw_run(&mut svg, (start, row), run[0].attribute, frame.blink, &text);
+            start += run.len();
+        }
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn draw_run(svg: &mut String, (column, row): (usize, usize), attribute: u8, blink: bool, text: &str) {
+    let (x, y) = (MARGIN + column * CELL_WIDTH, MARGIN + row * CELL_HEIGHT);
+    let width = text.chars().count() * CELL_WIDTH;
+    let background = usize::from((attribute >> 4) & if blink { 0x07 } else { 0x0f });
+    if background != 0 {
+        let colour = PALETTE[background];
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{CELL_HEIGHT}\" fill=\"{colour}\"/>"
+        );
+    }
+    if text.trim().is_empty() {
+        return;
+    }
+    let colour = PALETTE[usize::from(attribute & 0x0f)];
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x}\" y=\"{}\" fill=\"{colour}\" textLength=\"{width}\" lengthAdjust=\"spacingAndGlyphs\">{escaped}</text>",
+        y + BASELINE
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Cell;
+
+    #[test]
+    fn runs_of_a_colour_are_one_element() {
+        let mut frame = TextFrame::new(80, 2);
+        for (column, &code) in b"a<b".iter().enumerate() {
+            frame.put(column, 0, Cell { code, attribute: 0x1e });
+        }
+        let svg = draw(&frame);
+        assert!(svg.contains("fill=\"#ffff55\" textLength=\"27\""), "{svg}");
+        assert!(svg.contains(">a&lt;b</text>"));
+        assert_eq!(svg.matches("<text").count(), 1);
+        assert_eq!(svg.matches("<rect").count(), 2);
+    }
+}
