@@ -274,6 +274,18 @@ impl GuestMemory {
             None
         }
     }
+    /// The RAM page number of a host address within the RAM mapping.
+    pub fn ram_page_of_host(&self, host: *const u8) -> Option<u64> {
+        let at = host as u64;
+        let (low, high) = (self.low as u64, self.high as u64);
+        if at.wrapping_sub(low) < self.low_bytes {
+            Some((at - low) >> PAGE_SHIFT)
+        } else if at.wrapping_sub(high) < self.high_bytes {
+            Some((at - high + self.low_bytes) >> PAGE_SHIFT)
+        } else {
+            None
+        }
+    }
     /// The guest-physical address of a RAM page number.
     pub fn ram_page_addr(&self, ram_page: u64) -> PhysAddr {
         let offset = ram_page << PAGE_SHIFT;

@@ -1,1 +1,19 @@
-//! Being built.
+//! The interpreter: the reference for what each instruction means.
+//!
+//! Guest code is decoded once into blocks of compact operations ([`op`]), kept by where their
+//! bytes lie ([`cache`]) and dispatched by tail calls. One instruction is one small function
+//! in the module of its family ([`insn`]); how it reaches memory is in [`access`], how blocks
+//! follow each other in [`jump`], and what happens between them in [`run`].
+
+pub mod access;
+pub mod cache;
+pub mod core;
+pub mod decode;
+pub mod events;
+pub mod insn;
+pub mod jump;
+pub mod lower;
+pub mod op;
+pub mod run;
+
+pub use run::{InterpVcpu, Interpreter};

@@ -18,4 +18,8 @@ impl CpuModel {
     pub fn gib_pages(&self) -> bool {
         true
     }
+    /// Whether an instruction of one of iced-x86's features exists on this CPU.
+    pub fn allows_iced(&self, _feature: iced_x86::CpuidFeature) -> bool {
+        true
+    }
 }

@@ -4,7 +4,6 @@
 //! ports, memory and wires. Devices know no CPU, and read no host clock, randomness,
 //! environment or file: guest time is handed in with each access, host services as traits.
 
-pub mod i8042;
 pub mod isa_cycles;
 pub mod pci;
 pub mod requests;

@@ -279,6 +279,10 @@ impl Mmu {
     pub fn memory(&self) -> &Arc<GuestMemory> {
         &self.memory
     }
+    /// The map generation that the tables were filled under.
+    pub fn map_generation(&self) -> u64 {
+        self.map_generation
+    }
     /// The generation of the current space: see the module's documentation.
     pub fn generation(&self) -> u64 {
         self.spaces[self.current].space.generation

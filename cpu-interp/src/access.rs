@@ -1,0 +1,609 @@
+//! Guest memory as instructions reach it: effective addresses, segment checks, the inline
+//! translation, and the slow paths behind it (TLB misses, page crossings, devices, watched
+//! pages, alignment checks, data breakpoints).
+
+#![allow(unsafe_code, reason = "the inline translation yields host pointers into guest memory")]
+
+use crate::core::{Core, mode};
+use crate::op::{Done, Op, info};
+use trimotor_bus::{PhysAddr, Width};
+use trimotor_cpu::mmu::{Access, FillRequest, Mapped, TlbEntry, tlb_index};
+use trimotor_cpu::{Fault, SegReg, Segment};
+
+/// A value that instructions load and store: plain bytes, little endian, any bit pattern valid.
+///
+/// # Safety
+/// Implementors have no padding and accept every bit pattern.
+pub unsafe trait Guest: Copy + 'static {}
+// SAFETY: integers and byte arrays accept every bit pattern.
+unsafe impl Guest for u8 {}
+// SAFETY: as above.
+unsafe impl Guest for u16 {}
+// SAFETY: as above.
+unsafe impl Guest for u32 {}
+// SAFETY: as above.
+unsafe impl Guest for u64 {}
+// SAFETY: as above.
+unsafe impl Guest for u128 {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Guest for [u8; N] {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Guest for [u64; N] {}
+
+const PAGE: u64 = 4096;
+
+impl Core {
+    /// The effective address: base, index and displacement, cut to the address size.
+    #[inline(always)]
+    pub fn effective(&self, op: &Op) -> u64 {
+        let sum = self
+            .slot(op.base)
+            .wrapping_add(self.slot(op.index) << op.scale)
+            .wrapping_add(op.disp as i64 as u64);
+        sum & op.address_mask()
+    }
+
+    /// The linear address of an operand that needs no check (see [`info::GENERAL`]).
+    #[inline(always)]
+    pub(crate) fn linear_open(&self, op: &Op) -> u64 {
+        let sum = self
+            .slot(op.base)
+            .wrapping_add(self.slot(op.index) << op.scale)
+            .wrapping_add(op.disp as i64 as u64)
+            .wrapping_add(self.slot(op.seg));
+        sum & self.slot(trimotor_cpu::state::slot::LINEAR_MASK)
+    }
+
+    /// The linear address of `bytes` bytes at `offset` from the operand, checked.
+    ///
+    /// # Faults
+    /// #GP(0) or #SS(0) by the segment's limit and type or a non-canonical address, #AC.
+    pub fn linear_of(&mut self, op: &Op, offset: u64, bytes: u64, access: Access) -> Result<u64, Fault> {
+        let effective = self.effective(op).wrapping_add(offset) & op.address_mask();
+        let Some(seg) = SegReg::from_encoding(op.segment()) else { return Err(Fault::UD) };
+        self.segment_linear(seg, effective, bytes, access)
+    }
+
+    /// The linear address of `bytes` bytes at `offset` in segment `seg`, checked.
+    ///
+    /// # Faults
+    /// #GP(0) or #SS(0): limit, type, null segment, non-canonical address. (#AC comes from the
+    /// access itself.)
+    pub fn segment_linear(&self, seg: SegReg, offset: u64, bytes: u64, access: Access) -> Result<u64, Fault> {
+        let fault = if seg == SegReg::Ss { Fault::ss(0) } else { Fault::gp(0) };
+        let base = self.slot(trimotor_cpu::state::slot::SEG_BASE + seg as u8 * 8);
+        if self.state.mode & mode::CODE_SIZE == mode::CODE64 {
+            let linear = base.wrapping_add(offset);
+            let last = linear.wrapping_add(bytes - 1);
+            if !self.canonical(linear) || !self.canonical(last) {
+                return Err(fault);
+            }
+            return Ok(linear);
+        }
+        let s = self.state.seg(seg);
+        let protected = self.state.mode & mode::PROTECTED != 0;
+        if protected && !segment_allows(s, access) {
+            return Err(fault);
+        }
+        let last = offset + (bytes - 1);
+        let limit = s.limit as u64;
+        let expand_down = s.attributes & (Segment::CODE | Segment::DC) == Segment::DC;
+        let inside = if expand_down {
+            let top = if s.is_32bit() { 0xFFFF_FFFF } else { 0xFFFF };
+            offset > limit && last <= top
+        } else {
+            last <= limit
+        };
+        if !inside {
+            return Err(fault);
+        }
+        Ok(base.wrapping_add(offset) & 0xFFFF_FFFF)
+    }
+
+    /// Whether a linear address is canonical (48 or 57 bits).
+    #[inline]
+    pub fn canonical(&self, linear: u64) -> bool {
+        let unused = if self.state.cr4.contains(trimotor_cpu::registers::Cr4::LA57) { 7 } else { 16 };
+        ((linear as i64) << unused) >> unused == linear as i64
+    }
+
+    // ---- the inline path ----
+
+    #[inline(always)]
+    fn entry(&self, linear: u64) -> &TlbEntry {
+        // SAFETY: `tlb` points to a table of TLB_ENTRIES entries that the MMU owns, and the index is
+        // within it.
+        unsafe { &*self.state.tlb.add(tlb_index(linear)) }
+    }
+
+    /// Host address of `bytes` readable bytes at `linear`, if the table has them.
+    #[inline(always)]
+    pub(crate) fn host_to_read(&self, linear: u64, bytes: u64) -> Option<*const u8> {
+        let e = self.entry(linear);
+        let offset = linear.wrapping_sub(e.read_tag);
+        if offset <= PAGE - bytes { Some(e.host.wrapping_add(offset as usize)) } else { None }
+    }
+    /// Host address of `bytes` writable bytes at `linear`, if the table has them.
+    #[inline(always)]
+    pub(crate) fn host_to_write(&self, linear: u64, bytes: u64) -> Option<*mut u8> {
+        let e = self.entry(linear);
+        let offset = linear.wrapping_sub(e.write_tag);
+        if offset <= PAGE - bytes { Some(e.host.wrapping_add(offset as usize)) } else { None }
+    }
+
+    /// Reads at a checked linear address with the rights of the CPL.
+    ///
+    /// # Faults
+    /// #PF, #AC.
+    #[inline(always)]
+    pub fn read_linear<T: Guest>(&mut self, linear: u64) -> Result<T, Fault> {
+        match self.host_to_read(linear, size_of::<T>() as u64) {
+            // SAFETY: the table says that these bytes are mapped guest memory.
+            Some(p) => Ok(unsafe { p.cast::<T>().read_unaligned() }),
+            None => self.read_slow(linear),
+        }
+    }
+    /// Writes at a checked linear address with the rights of the CPL.
+    ///
+    /// # Faults
+    /// #PF, #AC.
+    #[inline(always)]
+    pub fn write_linear<T: Guest>(&mut self, linear: u64, value: T) -> Done {
+        match self.host_to_write(linear, size_of::<T>() as u64) {
+            // SAFETY: the table says that these bytes are mapped, writable guest memory.
+            Some(p) => unsafe { p.cast::<T>().write_unaligned(value) },
+            None => return self.write_slow(linear, value),
+        }
+        Ok(())
+    }
+
+    // ---- operands ----
+
+    /// Loads the memory operand.
+    ///
+    /// # Faults
+    /// As [`linear_of`](Self::linear_of), and #PF.
+    #[inline(always)]
+    pub fn load<T: Guest>(&mut self, op: &Op) -> Result<T, Fault> {
+        if op.info & info::GENERAL == 0
+            && let Some(p) = self.host_to_read(self.linear_open(op), size_of::<T>() as u64)
+        {
+            // SAFETY: the table says that these bytes are mapped guest memory.
+            return Ok(unsafe { p.cast::<T>().read_unaligned() });
+        }
+        self.load_at(op, 0)
+    }
+    /// Loads at `offset` bytes from the memory operand.
+    ///
+    /// # Faults
+    /// As [`load`](Self::load).
+    #[inline(never)]
+    pub fn load_at<T: Guest>(&mut self, op: &Op, offset: u64) -> Result<T, Fault> {
+        let linear = self.linear_of(op, offset, size_of::<T>() as u64, Access::Read)?;
+        self.read_slow(linear)
+    }
+    /// Stores to the memory operand.
+    ///
+    /// # Faults
+    /// As [`load`](Self::load).
+    #[inline(always)]
+    pub fn store<T: Guest>(&mut self, op: &Op, value: T) -> Done {
+        if op.info & info::GENERAL == 0
+            && let Some(p) = self.host_to_write(self.linear_open(op), size_of::<T>() as u64)
+        {
+            // SAFETY: the table says that these bytes are mapped, writable guest memory.
+            unsafe { p.cast::<T>().write_unaligned(value) };
+            return Ok(());
+        }
+        self.store_at(op, 0, value)
+    }
+    /// Stores at `offset` bytes from the memory operand.
+    ///
+    /// # Faults
+    /// As [`load`](Self::load).
+    #[inline(never)]
+    pub fn store_at<T: Guest>(&mut self, op: &Op, offset: u64, value: T) -> Done {
+        let linear = self.linear_of(op, offset, size_of::<T>() as u64, Access::Write)?;
+        self.write_slow(linear, value)
+    }
+    /// Loads a memory operand that must be aligned to its size (legacy SSE).
+    ///
+    /// # Faults
+    /// #GP(0) where it is not aligned; as [`load`](Self::load).
+    #[inline(always)]
+    pub fn load_aligned<T: Guest>(&mut self, op: &Op) -> Result<T, Fault> {
+        self.check_aligned(op, size_of::<T>() as u64)?;
+        self.load(op)
+    }
+    /// Stores to a memory operand that must be aligned to its size (legacy SSE).
+    ///
+    /// # Faults
+    /// #GP(0) where it is not aligned; as [`store`](Self::store).
+    #[inline(always)]
+    pub fn store_aligned<T: Guest>(&mut self, op: &Op, value: T) -> Done {
+        self.check_aligned(op, size_of::<T>() as u64)?;
+        self.store(op, value)
+    }
+    /// Checks that the memory operand is aligned to `bytes`, a power of two.
+    ///
+    /// # Faults
+    /// #GP(0); a segment fault of the access comes first.
+    #[inline(always)]
+    pub fn check_aligned(&mut self, op: &Op, bytes: u64) -> Done {
+        if self.linear_open(op) & (bytes - 1) != 0
+            && self.effective(op).wrapping_add(self.slot(op.seg)) & (bytes - 1) != 0
+        {
+            self.linear_of(op, 0, bytes, Access::Read)?;
+            return Err(Fault::gp(0));
+        }
+        Ok(())
+    }
+    /// Whether a store of `bytes` bytes at `offset` from the memory operand would fault.
+    ///
+    /// # Faults
+    /// Those of the store.
+    pub fn check_store(&mut self, op: &Op, offset: u64, bytes: u64) -> Done {
+        let linear = self.linear_of(op, offset, bytes, Access::Write)?;
+        self.check_write_linear(linear, bytes)
+    }
+    /// Whether a write of `bytes` bytes at a checked linear address would fault.
+    ///
+    /// # Faults
+    /// #PF.
+    pub fn check_write_linear(&mut self, linear: u64, bytes: u64) -> Done {
+        let mut done = 0;
+        while done < bytes {
+            let at = linear.wrapping_add(done);
+            self.translate(at, Access::Write)?;
+            done += PAGE - (at & (PAGE - 1));
+        }
+        Ok(())
+    }
+    /// Reads bytes at `offset` from the memory operand.
+    ///
+    /// # Faults
+    /// As [`load`](Self::load); the whole range is checked first.
+    pub fn read_bytes(&mut self, op: &Op, offset: u64, into: &mut [u8]) -> Done {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let linear = self.linear_of(op, offset, into.len() as u64, Access::Read)?;
+        self.read_pieces(linear, into, self.state.cpl == 3)
+    }
+    /// Writes bytes at `offset` from the memory operand.
+    ///
+    /// # Faults
+    /// As [`store`](Self::store); the whole range is checked first.
+    pub fn write_bytes(&mut self, op: &Op, offset: u64, from: &[u8]) -> Done {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let linear = self.linear_of(op, offset, from.len() as u64, Access::Write)?;
+        self.write_pieces(linear, from, self.state.cpl == 3)
+    }
+
+    // ---- implicit supervisor accesses ----
+
+    /// Reads a descriptor table, TSS and the like: supervisor rights whatever the CPL.
+    ///
+    /// # Faults
+    /// #PF (without the user bit).
+    pub fn read_system<T: Guest>(&mut self, linear: u64) -> Result<T, Fault> {
+        let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
+        let mut bytes = [0u8; 64];
+        let size = size_of::<T>();
+        let table = self.mmu.supervisor_table();
+        // SAFETY: the table has TLB_ENTRIES entries; hits lead to mapped guest memory.
+        unsafe {
+            let e = &*table.add(tlb_index(linear));
+            let offset = linear.wrapping_sub(e.read_tag);
+            if offset <= PAGE - size as u64 {
+                return Ok(e.host.wrapping_add(offset as usize).cast::<T>().read_unaligned());
+            }
+        }
+        self.read_pieces(linear, &mut bytes[..size], false)?;
+        // SAFETY: T is at most 64 bytes of plain data.
+        Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+    /// Writes a descriptor table, TSS and the like: supervisor rights whatever the CPL.
+    ///
+    /// # Faults
+    /// #PF (without the user bit).
+    pub fn write_system<T: Guest>(&mut self, linear: u64, value: T) -> Done {
+        let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
+        // SAFETY: T is plain data.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const value).cast::<u8>(), size_of::<T>()) };
+        self.write_pieces(linear, bytes, false)
+    }
+
+    // ---- slow paths ----
+
+    /// Reads past the inline path.
+    #[cold]
+    #[inline(never)]
+    fn read_slow<T: Guest>(&mut self, linear: u64) -> Result<T, Fault> {
+        self.counts.slow_reads += 1;
+        let size = size_of::<T>();
+        if self.state.mode & mode::ALIGN != 0 {
+            self.check_alignment(linear, size)?;
+        }
+        if linear & (PAGE - 1) <= PAGE - size as u64 {
+            let m = self.translate(linear, Access::Read)?;
+            self.watch(linear, size as u64, false);
+            if !m.host.is_null() {
+                // SAFETY: the page is mapped and the value lies within it.
+                return Ok(unsafe { m.host.cast::<T>().read_unaligned() });
+            }
+        }
+        let mut bytes = [0u8; 64];
+        self.read_pieces(linear, &mut bytes[..size], self.state.cpl == 3)?;
+        // SAFETY: T is at most 64 bytes of plain data.
+        Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+    /// Writes past the inline path.
+    #[cold]
+    #[inline(never)]
+    fn write_slow<T: Guest>(&mut self, linear: u64, value: T) -> Done {
+        self.counts.slow_writes += 1;
+        let size = size_of::<T>();
+        if self.state.mode & mode::ALIGN != 0 {
+            self.check_alignment(linear, size)?;
+        }
+        // SAFETY: T is plain data.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const value).cast::<u8>(), size) };
+        self.write_pieces(linear, bytes, self.state.cpl == 3)
+    }
+    fn check_alignment(&self, linear: u64, size: usize) -> Done {
+        let unit = match size {
+            10 => 8,
+            n if n.is_power_of_two() => n as u64,
+            _ => 1,
+        };
+        if linear & (unit - 1) != 0 { Err(Fault::AC) } else { Ok(()) }
+    }
+
+    /// Translates one byte's page with the rights of the CPL.
+    ///
+    /// # Faults
+    /// #PF.
+    pub fn translate(&mut self, linear: u64, access: Access) -> Result<Mapped, Fault> {
+        let user = self.state.cpl == 3;
+        self.translate_as(linear, access, user)
+    }
+    fn translate_as(&mut self, linear: u64, access: Access, user: bool) -> Result<Mapped, Fault> {
+        let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
+        let cacheable = !self.page_has_breakpoint(linear) && self.state.mode & mode::ALIGN == 0;
+        self.mmu.translate(&mut self.state, linear, FillRequest { access, user }, cacheable)
+    }
+
+    /// Reads bytes piece by piece; all pages are translated before the first byte is taken.
+    fn read_pieces(&mut self, linear: u64, into: &mut [u8], user: bool) -> Done {
+        let len = into.len() as u64;
+        let first = (PAGE - (linear & (PAGE - 1))).min(len);
+        let m1 = self.translate_as(linear, Access::Read, user)?;
+        let rest = if first < len {
+            Some(self.translate_as(linear.wrapping_add(first), Access::Read, user)?)
+        } else {
+            None
+        };
+        self.watch(linear, len, false);
+        let (a, b) = into.split_at_mut(first as usize);
+        self.read_mapped(m1, a);
+        if let Some(m2) = rest {
+            self.read_mapped(m2, b);
+        }
+        Ok(())
+    }
+    fn write_pieces(&mut self, linear: u64, from: &[u8], user: bool) -> Done {
+        let len = from.len() as u64;
+        let first = (PAGE - (linear & (PAGE - 1))).min(len);
+        let m1 = self.translate_as(linear, Access::Write, user)?;
+        let rest = if first < len {
+            Some(self.translate_as(linear.wrapping_add(first), Access::Write, user)?)
+        } else {
+            None
+        };
+        self.watch(linear, len, true);
+        let (a, b) = from.split_at(first as usize);
+        self.write_mapped(m1, a);
+        if let Some(m2) = rest {
+            self.write_mapped(m2, b);
+        }
+        Ok(())
+    }
+    fn read_mapped(&mut self, m: Mapped, into: &mut [u8]) {
+        if !m.host.is_null() {
+            // SAFETY: a piece does not cross its page, which is mapped.
+            unsafe { std::ptr::copy(m.host, into.as_mut_ptr(), into.len()) };
+            return;
+        }
+        for (addr, piece) in device_pieces(m.phys, into.len()) {
+            let part = &mut into[piece];
+            let Some(width) = Width::from_bytes(part.len()) else { continue };
+            let value = self.bus().mmio_read(addr, width);
+            part.copy_from_slice(&value.to_le_bytes()[..part.len()]);
+        }
+        self.after_bus();
+    }
+    fn write_mapped(&mut self, m: Mapped, from: &[u8]) {
+        if m.watched {
+            self.code_written(m.host, from.len());
+        }
+        if !m.host.is_null() {
+            // SAFETY: a piece does not cross its page, which is mapped and writable.
+            unsafe { std::ptr::copy(from.as_ptr(), m.host, from.len()) };
+            return;
+        }
+        for (addr, piece) in device_pieces(m.phys, from.len()) {
+            let part = &from[piece];
+            let Some(width) = Width::from_bytes(part.len()) else { continue };
+            let mut bytes = [0; 8];
+            bytes[..part.len()].copy_from_slice(part);
+            self.bus().mmio_write(addr, width, u64::from_le_bytes(bytes));
+        }
+        self.after_bus();
+    }
+
+    /// Guest code may have been written at host address `host`: drops blocks decoded from there.
+    #[cold]
+    #[inline(never)]
+    fn code_written(&mut self, host: *mut u8, len: usize) {
+        // SAFETY: `code` is valid during a run, and nobody else uses it meanwhile.
+        if let Some(code) = unsafe { self.code.as_mut() }
+            && code.written(&self.memory, host, len as u64)
+        {
+            self.attention = true;
+        }
+    }
+
+    // ---- data breakpoints ----
+
+    /// Whether a data or I/O breakpoint lies in the page of `linear`: it then is not cached.
+    fn page_has_breakpoint(&self, linear: u64) -> bool {
+        let dr7 = self.state.dr[7];
+        dr7 & 0xFF != 0
+            && (0..4).any(|i| {
+                dr7 >> (2 * i) & 3 != 0
+                    && dr7 >> (16 + 4 * i) & 3 != 0
+                    && self.state.dr[i] >> 12 == linear >> 12
+            })
+    }
+    /// Notes data breakpoints that an access hits.
+    fn watch(&mut self, linear: u64, bytes: u64, write: bool) {
+        let dr7 = self.state.dr[7];
+        if dr7 & 0xFF == 0 {
+            return;
+        }
+        for i in 0..4 {
+            let kind = dr7 >> (16 + 4 * i) & 3;
+            let wanted = kind == 3 || kind == 1 && write;
+            let size = [1, 2, 8, 4][(dr7 >> (18 + 4 * i) & 3) as usize];
+            let at = self.state.dr[i] & !(size - 1);
+            if wanted && linear < at + size && at < linear.wrapping_add(bytes) {
+                self.state.pending_debug |= 1 << i;
+                if dr7 >> (2 * i) & 3 != 0 {
+                    self.state.pending_debug |= 1 << 63;
+                    self.attention = true;
+                }
+            }
+        }
+    }
+
+    // ---- register or memory ----
+
+    /// The memory operand, or general register `r2`.
+    ///
+    /// # Faults
+    /// As [`load`](Self::load).
+    #[inline(always)]
+    pub fn rm<T: Guest + crate::core::Int>(&mut self, op: &Op) -> Result<T, Fault> {
+        if op.has_mem() { self.load(op) } else { Ok(self.reg(op.r2)) }
+    }
+    /// The memory operand, or the low bytes of vector register `register`.
+    ///
+    /// # Faults
+    /// As [`load`](Self::load).
+    #[inline(always)]
+    pub fn vec_rm<T: Guest>(&mut self, op: &Op, register: u8) -> Result<T, Fault> {
+        if op.has_mem() { self.load(op) } else { Ok(self.vec(register)) }
+    }
+    /// The low bytes of a vector register.
+    #[inline(always)]
+    pub fn vec<T: Guest>(&self, register: u8) -> T {
+        const { assert!(size_of::<T>() <= 32) };
+        // SAFETY: the register has 32 bytes, and T is plain data of no more.
+        unsafe { (&raw const self.state.ymm[register as usize & 15]).cast::<T>().read_unaligned() }
+    }
+    /// Replaces the low bytes of a vector register; the rest stays.
+    #[inline(always)]
+    pub fn set_vec<T: Guest>(&mut self, register: u8, value: T) {
+        const { assert!(size_of::<T>() <= 32) };
+        // SAFETY: as in `vec`.
+        unsafe { (&raw mut self.state.ymm[register as usize & 15]).cast::<T>().write_unaligned(value) };
+    }
+
+    // ---- the stack ----
+
+    /// RSP, ESP or SP as pushes use it.
+    #[inline(always)]
+    pub fn stack_pointer(&self) -> u64 {
+        self.slot(trimotor_cpu::state::slot::RSP) & self.stack_mask()
+    }
+    /// All ones as wide as the stack pointer.
+    #[inline(always)]
+    pub fn stack_mask(&self) -> u64 {
+        let m = self.state.mode;
+        if m & mode::CODE_SIZE == mode::CODE64 {
+            u64::MAX
+        } else if m & mode::STACK32 != 0 {
+            0xFFFF_FFFF
+        } else {
+            0xFFFF
+        }
+    }
+    /// Sets the stack pointer; bits above its width stay.
+    #[inline(always)]
+    pub fn set_stack_pointer(&mut self, value: u64) {
+        let mask = self.stack_mask();
+        let rsp = &mut self.state.slots[4];
+        *rsp = if mask == 0xFFFF { *rsp & !mask | value & mask } else { value & mask };
+    }
+    /// Stores below the stack pointer and moves it.
+    ///
+    /// # Faults
+    /// #SS(0), #PF; the stack pointer is then unchanged.
+    #[inline]
+    pub fn push<T: Guest>(&mut self, value: T) -> Done {
+        let bytes = size_of::<T>() as u64;
+        let sp = self.stack_pointer().wrapping_sub(bytes) & self.stack_mask();
+        let linear = self.segment_linear(SegReg::Ss, sp, bytes, Access::Write)?;
+        self.write_linear(linear, value)?;
+        self.set_stack_pointer(sp);
+        Ok(())
+    }
+    /// Loads from the stack pointer plus `offset`, and does not move it.
+    ///
+    /// # Faults
+    /// #SS(0), #PF.
+    #[inline]
+    pub fn peek<T: Guest>(&mut self, offset: u64) -> Result<T, Fault> {
+        let sp = self.stack_pointer().wrapping_add(offset) & self.stack_mask();
+        let linear = self.segment_linear(SegReg::Ss, sp, size_of::<T>() as u64, Access::Read)?;
+        self.read_linear(linear)
+    }
+    /// Moves the stack pointer up by `bytes`.
+    #[inline]
+    pub fn drop_stack(&mut self, bytes: u64) {
+        let sp = self.stack_pointer().wrapping_add(bytes);
+        self.set_stack_pointer(sp);
+    }
+}
+
+/// Whether a protected-mode segment allows an access by its type.
+fn segment_allows(s: &Segment, access: Access) -> bool {
+    if !s.present() || s.attributes & Segment::S == 0 {
+        return false;
+    }
+    match access {
+        Access::Read => !s.is_code() || s.attributes & Segment::RW != 0,
+        Access::Write => !s.is_code() && s.attributes & Segment::RW != 0,
+        Access::Execute => s.is_code(),
+    }
+}
+
+/// Cuts a device access into naturally aligned pieces of 1, 2, 4 or 8 bytes.
+fn device_pieces(addr: PhysAddr, len: usize) -> impl Iterator<Item = (PhysAddr, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let at = addr.offset(done as u64);
+        let mut size = 8;
+        while size > len - done || at.0 & (size as u64 - 1) != 0 {
+            size /= 2;
+        }
+        done += size;
+        Some((at, done - size..done))
+    })
+}

@@ -1,0 +1,316 @@
+//! The code cache: blocks of decoded ops, keyed by where their bytes lie and the mode.
+//!
+//! A block is identified by the *host* address of its first byte: guest-physical memory and
+//! ROM in one number, whatever linear addresses lead to it. Blocks lie in one arena of bounded
+//! size. A block that guest code wrote to is dead: its charge becomes larger than any budget, so
+//! that links to it fail the check that they make anyway. When the arena is full, everything is
+//! dropped at once, between two blocks.
+
+#![allow(unsafe_code, reason = "blocks link to each other by pointer within the arena")]
+
+use crate::op::Op;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::Ordering;
+use trimotor_bus::GuestMemory;
+use trimotor_bus::memory::PageState;
+
+/// Arena size in ops: 16 MiB.
+const ARENA_OPS: usize = 16 << 20 >> 5;
+/// The most ops of one block, header and ending included.
+pub const MAX_BLOCK_OPS: usize = 80;
+/// Ops at the start of the arena for the one untracked block.
+const SCRATCH: usize = MAX_BLOCK_OPS + 1;
+/// How many new code pages are remembered for vCPUs that do not run.
+const NEW_PAGES: usize = 4096;
+/// The charge of a dead block.
+pub const DEAD: i64 = i64::MAX / 2;
+
+/// What stands before a block's first op.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub struct BlockHeader {
+    /// Instructions, taken from the budget at entry; [`DEAD`] for a dead block.
+    pub charge: i64,
+    /// Host address of the first byte.
+    pub host: usize,
+    /// Mode that the block was decoded for.
+    pub mode: u32,
+    /// Bytes of guest code.
+    pub bytes: u16,
+    /// Ops, the ending included.
+    pub ops: u16,
+}
+const _: () = assert!(size_of::<BlockHeader>() == size_of::<Op>());
+
+/// The header of the block whose first op is `first`.
+///
+/// # Safety
+/// `first` is the first op of a block in the arena.
+#[inline(always)]
+pub unsafe fn header(first: *const Op) -> *mut BlockHeader {
+    // SAFETY: the header is the slot before the first op.
+    unsafe { first.sub(1) as *mut BlockHeader }
+}
+
+/// A fast hash for keys that are addresses.
+#[derive(Default)]
+pub struct AddressHasher(u64);
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(b as u64);
+        }
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n as u64);
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+}
+type AddressMap<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher>>;
+
+/// Blocks of one page.
+#[derive(Default)]
+struct CodePage {
+    blocks: Vec<*const Op>,
+    /// A bit for each 64 bytes that a block covers.
+    granules: u64,
+}
+
+/// All decoded code of a backend.
+pub struct CodeCache {
+    arena: Box<[std::mem::MaybeUninit<Op>]>,
+    used: usize,
+    blocks: AddressMap<(usize, u32), *const Op>,
+    /// By host address of the page.
+    pages: AddressMap<usize, CodePage>,
+    /// Host addresses of pages that came to hold code, oldest first: each vCPU takes its writable
+    /// translations of them back before it runs.
+    new_pages: Vec<usize>,
+    /// How many older ones were forgotten.
+    new_pages_base: u64,
+    /// Dropped everything so often.
+    pub flushes: u64,
+    /// Blocks decoded.
+    pub decoded: u64,
+    /// Blocks killed by writes.
+    pub killed: u64,
+}
+
+// SAFETY: the pointers lead into the arena, which moves with the cache.
+unsafe impl Send for CodeCache {}
+
+impl CodeCache {
+    /// An empty cache.
+    pub fn new() -> CodeCache {
+        CodeCache {
+            arena: Box::new_uninit_slice(ARENA_OPS),
+            used: SCRATCH,
+            blocks: AddressMap::default(),
+            pages: AddressMap::default(),
+            new_pages: Vec::new(),
+            new_pages_base: 0,
+            flushes: 0,
+            decoded: 0,
+            killed: 0,
+        }
+    }
+
+    /// The live block for code at `host` in `mode`.
+    #[inline]
+    pub fn find(&self, host: usize, mode: u32) -> Option<*const Op> {
+        self.blocks.get(&(host, mode)).copied()
+    }
+
+    /// Whether a block of the largest size still fits.
+    pub fn has_room(&self) -> bool {
+        self.used + MAX_BLOCK_OPS + 1 <= ARENA_OPS
+    }
+
+    /// Drops everything. No block may be running, and all links and jump caches must go too.
+    pub fn flush(&mut self, memory: &GuestMemory) {
+        for &page in self.pages.keys() {
+            set_code_state(memory, page, false);
+        }
+        self.pages.clear();
+        self.blocks.clear();
+        self.used = SCRATCH;
+        self.flushes += 1;
+    }
+
+    /// Adds a block. `tracked`: it is found by `find`, and writes to its bytes kill it; else it is
+    /// for one execution (code that crosses pages or comes from a device), and the next untracked
+    /// block takes its place. A page that had no code before goes on the list of
+    /// [`new_pages_since`](Self::new_pages_since).
+    pub fn insert(
+        &mut self,
+        memory: &GuestMemory,
+        head: BlockHeader,
+        ops: &[Op],
+        tracked: bool,
+    ) -> *const Op {
+        assert!(ops.len() <= MAX_BLOCK_OPS && self.has_room());
+        self.decoded += 1;
+        let start = if tracked { self.used } else { 0 };
+        let base = self.arena.as_mut_ptr().wrapping_add(start).cast::<Op>();
+        // SAFETY: there is room for the header and the ops (asserted).
+        let first = unsafe {
+            base.cast::<BlockHeader>().write(head);
+            std::ptr::copy_nonoverlapping(ops.as_ptr(), base.add(1), ops.len());
+            base.add(1) as *const Op
+        };
+        if !tracked {
+            return first;
+        }
+        self.used += ops.len() + 1;
+        self.blocks.insert((head.host, head.mode), first);
+        let page = self.pages.entry(head.host & !4095).or_default();
+        let new_page = page.blocks.is_empty();
+        page.blocks.push(first);
+        page.granules |= granules(head.host & 4095, head.bytes as usize);
+        if new_page {
+            set_code_state(memory, head.host & !4095, true);
+            if self.new_pages.len() == NEW_PAGES {
+                self.new_pages.drain(..NEW_PAGES / 2);
+                self.new_pages_base += NEW_PAGES as u64 / 2;
+            }
+            self.new_pages.push(head.host & !4095);
+        }
+        first
+    }
+
+    /// How many pages came to hold code since the cache was made.
+    pub fn new_pages_count(&self) -> u64 {
+        self.new_pages_base + self.new_pages.len() as u64
+    }
+    /// The pages that came to hold code after the first `seen` ones; `None` where some of them were
+    /// forgotten.
+    pub fn new_pages_since(&self, seen: u64) -> Option<&[usize]> {
+        let skip = seen.checked_sub(self.new_pages_base)?;
+        self.new_pages.get(skip as usize..)
+    }
+
+    /// Guest memory at host address `host` is about to change, within one page: kills the blocks
+    /// that were decoded from there. True if there were any.
+    pub fn written(&mut self, memory: &GuestMemory, host: *mut u8, bytes: u64) -> bool {
+        let at = host as usize;
+        let Some(page) = self.pages.get_mut(&(at & !4095)) else { return false };
+        if page.granules & granules(at & 4095, bytes as usize) == 0 {
+            return false;
+        }
+        let mut any = false;
+        let (blocks, killed) = (&mut self.blocks, &mut self.killed);
+        page.granules = 0;
+        page.blocks.retain(|&first| {
+            // SAFETY: listed blocks lie in the arena.
+            let head = unsafe { &mut *header(first) };
+            let hit = head.host < at + bytes as usize && at < head.host + head.bytes as usize;
+            if hit {
+                any = true;
+                *killed += 1;
+                head.charge = DEAD;
+                blocks.remove(&(head.host, head.mode));
+            } else {
+                page.granules |= granules(head.host & 4095, head.bytes as usize);
+            }
+            !hit
+        });
+        if page.blocks.is_empty() {
+            self.pages.remove(&(at & !4095));
+            set_code_state(memory, at & !4095, false);
+        }
+        any
+    }
+
+    /// Blocks alive.
+    pub fn live_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+    /// Bytes of the arena in use.
+    pub fn used_bytes(&self) -> usize {
+        self.used * size_of::<Op>()
+    }
+}
+
+fn set_code_state(memory: &GuestMemory, host_page: usize, code: bool) {
+    if let Some(page) = memory.ram_page_of_host(host_page as *const u8) {
+        let state = memory.page_state(page);
+        if code {
+            state.fetch_or(PageState::CODE, Ordering::AcqRel);
+        } else {
+            state.fetch_and(!PageState::CODE, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The granules that `bytes` bytes from `offset` on touch.
+fn granules(offset: usize, bytes: usize) -> u64 {
+    let first = offset / 64;
+    let last = ((offset + bytes.max(1) - 1) / 64).min(63);
+    (u64::MAX >> (63 - (last - first))) << first
+}
+
+/// Where a linear address was last found to lead.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub struct JumpEntry {
+    /// Linear address of the code.
+    pub linear: u64,
+    /// `CpuState::jump_key` that it holds for.
+    pub key: u64,
+    /// The block.
+    pub first: *const Op,
+}
+
+/// Jump targets by linear address: what indirect and page-crossing jumps look into.
+pub struct JumpCache {
+    entries: Box<[JumpEntry; JUMP_ENTRIES]>,
+}
+const JUMP_ENTRIES: usize = 4096;
+
+impl JumpCache {
+    /// An empty cache.
+    pub fn new() -> JumpCache {
+        let nothing = JumpEntry { linear: 0, key: 0, first: std::ptr::null() };
+        JumpCache {
+            entries: vec![nothing; JUMP_ENTRIES]
+                .into_boxed_slice()
+                .try_into()
+                .unwrap_or_else(|_| unreachable!()),
+        }
+    }
+    /// The entry that `linear` belongs into.
+    #[inline(always)]
+    pub fn entry(&mut self, linear: u64) -> &mut JumpEntry {
+        let index = (linear ^ linear >> 12) as usize & (JUMP_ENTRIES - 1);
+        &mut self.entries[index]
+    }
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        for e in self.entries.iter_mut() {
+            e.key = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn granules_cover_what_is_touched() {
+        assert_eq!(granules(0, 1), 1);
+        assert_eq!(granules(63, 2), 3);
+        assert_eq!(granules(4095, 1), 1 << 63);
+        assert_eq!(granules(0, 4096), u64::MAX);
+        assert_eq!(granules(128, 64), 4);
+    }
+}

@@ -1,0 +1,323 @@
+//! One vCPU of the interpreter: its state and what it works with.
+
+#![allow(unsafe_code, reason = "the slot file is accessed by byte offset; the bus is a pointer for one run")]
+
+use crate::cache::{CodeCache, JumpCache};
+pub use crate::op::{Done, Op};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals, Width};
+use trimotor_cpu::backend::ShutdownReport;
+use trimotor_cpu::flags::Rflags;
+use trimotor_cpu::mmu::Mmu;
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::registers::{Cr0, Cr4, xfeature};
+use trimotor_cpu::state::slot;
+use trimotor_cpu::{CpuState, Fault, SegReg, Segment};
+
+/// A value that general registers hold.
+pub trait Int: Copy + Default + Eq + 'static {
+    /// Bytes.
+    const BYTES: usize;
+    /// Bits.
+    const BITS: u32 = Self::BYTES as u32 * 8;
+    /// Zero-extends.
+    fn to_u64(self) -> u64;
+    /// Sign-extends.
+    fn to_i64(self) -> i64;
+    /// Cuts.
+    fn cut(value: u64) -> Self;
+}
+macro_rules! int {
+    ($($t:ty, $s:ty);*) => {$(
+        impl Int for $t {
+            const BYTES: usize = size_of::<$t>();
+            #[inline(always)]
+            fn to_u64(self) -> u64 { self as u64 }
+            #[inline(always)]
+            fn to_i64(self) -> i64 { self as $s as i64 }
+            #[inline(always)]
+            fn cut(value: u64) -> Self { value as $t }
+        }
+    )*};
+}
+int!(u8, i8; u16, i16; u32, i32; u64, i64);
+
+/// Bits of the mode that code is decoded for (`CpuState::mode`, 24 bits).
+pub mod mode {
+    /// Default operand size: 16 bits.
+    pub const CODE16: u32 = 0;
+    /// Default operand size: 32 bits.
+    pub const CODE32: u32 = 1;
+    /// 64-bit mode.
+    pub const CODE64: u32 = 2;
+    /// Mask of the code size.
+    pub const CODE_SIZE: u32 = 3;
+    /// SS.B: ESP rather than SP (not in 64-bit mode).
+    pub const STACK32: u32 = 1 << 2;
+    /// First of six bits, by segment register: no access through it needs a check.
+    pub const OPEN_SHIFT: u32 = 3;
+    /// CS is open too: its limit needs no check.
+    pub const OPEN_CS: u32 = 1 << (OPEN_SHIFT + 1);
+    /// Protected mode without virtual-8086 mode.
+    pub const PROTECTED: u32 = 1 << 9;
+    /// Virtual-8086 mode.
+    pub const V86: u32 = 1 << 10;
+    /// CPL 3.
+    pub const USER: u32 = 1 << 11;
+    /// CR0.EM.
+    pub const EM: u32 = 1 << 12;
+    /// CR0.TS.
+    pub const TS: u32 = 1 << 13;
+    /// CR0.MP.
+    pub const MP: u32 = 1 << 14;
+    /// CR4.OSFXSR.
+    pub const SSE: u32 = 1 << 15;
+    /// CR4.OSXSAVE and XCR0 with SSE and AVX.
+    pub const AVX: u32 = 1 << 16;
+    /// Some SSE exception is unmasked.
+    pub const FP_CHECKED: u32 = 1 << 17;
+    /// Alignment checks are on.
+    pub const ALIGN: u32 = 1 << 18;
+}
+
+/// One vCPU. `state` stands first, so that a pointer to the one is a pointer to the other.
+#[repr(C)]
+pub struct Core {
+    /// Registers and all.
+    pub state: CpuState,
+    /// Paging.
+    pub mmu: Mmu,
+    /// Guest memory.
+    pub memory: Arc<GuestMemory>,
+    /// What CPUID says.
+    pub model: Arc<CpuModel>,
+    /// The vCPU's pins.
+    pub signals: Arc<VcpuSignals>,
+    /// The vCPU's number and initial APIC id.
+    pub id: u32,
+    /// The exception that ended the last block.
+    pub fault: Fault,
+    /// Something happened that ends the block after the current instruction: code of the block was
+    /// written, a device raised a pin, a data breakpoint was hit.
+    pub attention: bool,
+    /// The op whose body runs (or whose slow path does).
+    pub current: *const Op,
+    /// Where a loop dispatch goes on.
+    pub next_op: *const Op,
+    /// Decoded code, shared by all vCPUs of the backend; valid during a run.
+    pub(crate) code: *mut CodeCache,
+    pub(crate) jumps: JumpCache,
+    bus: Option<NonNull<dyn CpuBus>>,
+    /// `budget` at which `retired` was last brought up to date.
+    budget_mark: i64,
+    /// What led to a shutdown.
+    pub shutdown: ShutdownReport,
+    /// The chain of faults under delivery, for the report.
+    pub fault_chain: Vec<String>,
+    /// Counts for statistics.
+    pub counts: Counts,
+}
+
+/// What the interpreter counts.
+#[derive(Default, Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub lookups: u64,
+    pub faults: u64,
+    pub interrupts: u64,
+    pub slow_reads: u64,
+    pub slow_writes: u64,
+    pub single_steps: u64,
+}
+
+// SAFETY: the raw pointers are used only during a run, on the thread that runs.
+unsafe impl Send for Core {}
+
+impl Core {
+    /// A vCPU after RESET.
+    pub fn new(
+        id: u32,
+        model: Arc<CpuModel>,
+        memory: Arc<GuestMemory>,
+        signals: Arc<VcpuSignals>,
+    ) -> Box<Core> {
+        let mmu = Mmu::new(memory.clone(), model.phys_bits, model.gib_pages());
+        let mut core = Box::new(Core {
+            state: CpuState::at_reset(model.signature),
+            mmu,
+            memory,
+            model,
+            signals,
+            id,
+            fault: Fault::UD,
+            attention: false,
+            current: std::ptr::null(),
+            next_op: std::ptr::null(),
+            code: std::ptr::null_mut(),
+            jumps: JumpCache::new(),
+            bus: None,
+            budget_mark: 0,
+            shutdown: ShutdownReport::default(),
+            fault_chain: Vec::new(),
+            counts: Counts::default(),
+        });
+        core.mode_changed();
+        core
+    }
+
+    /// Reads a general register by slot offset.
+    #[inline(always)]
+    pub fn reg<T: Int>(&self, offset: u8) -> T {
+        // SAFETY: offset + BYTES stays within `CpuState`, which is larger than 255 + 8 bytes, and
+        // any bytes are a valid T.
+        unsafe { (self as *const Core as *const u8).add(offset as usize).cast::<T>().read_unaligned() }
+    }
+    /// Writes a general register by slot offset; 32-bit values zero the upper half.
+    #[inline(always)]
+    pub fn set_reg<T: Int>(&mut self, offset: u8, value: T) {
+        // SAFETY: as in `reg`; offsets of registers are at most 15 * 8 + 1.
+        unsafe {
+            let at = (self as *mut Core as *mut u8).add(offset as usize);
+            if T::BYTES == 4 {
+                at.cast::<u64>().write_unaligned(value.to_u64());
+            } else {
+                at.cast::<T>().write_unaligned(value);
+            }
+        }
+    }
+    /// A whole slot, zero-extended registers included.
+    #[inline(always)]
+    pub fn slot(&self, offset: u8) -> u64 {
+        self.state.slots[(offset / 8) as usize & 31]
+    }
+
+    /// The board. Call only from instruction bodies.
+    pub fn bus(&mut self) -> &mut dyn CpuBus {
+        let retired = self.retired_before_current();
+        let Some(mut bus) = self.bus else { unreachable!("the bus is there during a run") };
+        // SAFETY: `run` put the pointer there from a reference that it holds for the whole run, and
+        // nobody else uses it meanwhile.
+        let bus = unsafe { bus.as_mut() };
+        bus.set_retired(retired.wrapping_sub(self.state.retired));
+        bus
+    }
+    pub(crate) fn set_bus(&mut self, bus: Option<NonNull<dyn CpuBus>>) {
+        self.bus = bus;
+    }
+    /// Looks around after a bus access: pins, DMA into code, changes of the memory map.
+    pub fn after_bus(&mut self) {
+        if self.signals.pending() != 0
+            || self.memory.code_writes_pending()
+            || self.memory.map_generation() != self.mmu.map_generation()
+        {
+            self.attention = true;
+        }
+    }
+    /// Reads a port as an IN instruction does, after all checks.
+    pub fn port_in(&mut self, port: u16, width: Width) -> u32 {
+        let value = self.bus().port_read(trimotor_bus::Port(port), width);
+        self.after_bus();
+        value
+    }
+    /// Writes a port as an OUT instruction does, after all checks.
+    pub fn port_out(&mut self, port: u16, width: Width, value: u32) {
+        self.bus().port_write(trimotor_bus::Port(port), width, value);
+        self.after_bus();
+    }
+
+    /// RIP of the op.
+    #[inline]
+    pub fn this_rip(&self, op: &Op) -> u64 {
+        self.cut_rip(self.slot(slot::BLOCK_RIP).wrapping_add(op.offset as u64))
+    }
+    /// RIP after the op.
+    #[inline]
+    pub fn next_rip(&self, op: &Op) -> u64 {
+        self.cut_rip(self.slot(slot::BLOCK_RIP).wrapping_add(op.offset as u64 + op.len as u64))
+    }
+    /// Cuts an instruction pointer to the code size.
+    #[inline]
+    pub fn cut_rip(&self, rip: u64) -> u64 {
+        match self.state.mode & mode::CODE_SIZE {
+            mode::CODE16 => rip & 0xFFFF_FFFF,
+            mode::CODE32 => rip & 0xFFFF_FFFF,
+            _ => rip,
+        }
+    }
+    /// Ends the block after the current instruction, which goes on at `rip`: what a control transfer
+    /// or a mode change returns.
+    #[inline]
+    pub fn leave(&mut self, rip: u64) -> Done {
+        self.state.rip = rip;
+        Err(Fault::LEAVE)
+    }
+
+    /// Instructions retired before the current op.
+    pub fn retired_before_current(&self) -> u64 {
+        // SAFETY: `current` is null or points to an op of the running block.
+        let unspent = unsafe { self.current.as_ref() }.map_or(0, |op| op.left as i64 + op.width() as i64);
+        self.state.retired.wrapping_add((self.budget_mark - self.state.budget - unspent) as u64)
+    }
+    /// Brings `state.retired` up to date; between blocks only.
+    pub(crate) fn sync_retired(&mut self) {
+        self.state.retired = self.state.retired.wrapping_add((self.budget_mark - self.state.budget) as u64);
+        self.budget_mark = self.state.budget;
+    }
+    pub(crate) fn set_budget(&mut self, budget: i64) {
+        self.state.budget = budget;
+        self.budget_mark = budget;
+    }
+    /// Inhibits interrupts for the next instruction (STI, MOV SS, POP SS). Call from the body.
+    pub fn set_shadow(&mut self, is_ss: bool) {
+        self.state.shadow_at = self.retired_before_current() + 1;
+        self.state.shadow_is_ss = is_ss;
+    }
+
+    /// Recomputes what depends on mode and segments: derived slots, the decode mode, the table.
+    pub fn mode_changed(&mut self) {
+        self.state.refresh_derived();
+        self.state.mode = decode_mode(&self.state);
+        self.mmu.select(&mut self.state);
+    }
+}
+
+/// The mode that code is decoded for, as `state` stands.
+fn decode_mode(s: &CpuState) -> u32 {
+    let cs = s.seg(SegReg::Cs);
+    let long = s.is_64bit_code();
+    let mut m = if long {
+        mode::CODE64
+    } else if cs.is_32bit() {
+        mode::CODE32
+    } else {
+        mode::CODE16
+    };
+    if s.seg(SegReg::Ss).is_32bit() {
+        m |= mode::STACK32;
+    }
+    for reg in SegReg::ALL {
+        let seg = s.seg(reg);
+        let open = long
+            || if reg == SegReg::Cs {
+                seg.limit == u32::MAX
+                    && seg.attributes & (Segment::RW | Segment::P) == Segment::RW | Segment::P
+            } else {
+                seg.is_open()
+            };
+        m |= (open as u32) << (mode::OPEN_SHIFT + reg as u32);
+    }
+    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+    let avx = xfeature::SSE | xfeature::AVX;
+    let user = s.cpl == 3;
+    m | bit(s.protected() && !s.v86(), mode::PROTECTED)
+        | bit(s.v86(), mode::V86)
+        | bit(user, mode::USER)
+        | bit(s.cr0.contains(Cr0::EM), mode::EM)
+        | bit(s.cr0.contains(Cr0::TS), mode::TS)
+        | bit(s.cr0.contains(Cr0::MP), mode::MP)
+        | bit(s.cr4.contains(Cr4::OSFXSR), mode::SSE)
+        | bit(s.cr4.contains(Cr4::OSXSAVE) && s.xcr0 & avx == avx, mode::AVX)
+        | bit(s.mxcsr >> 7 & 0x3F != 0x3F, mode::FP_CHECKED)
+        | bit(user && s.cr0.contains(Cr0::AM) && s.rflags.contains(Rflags::AC), mode::ALIGN)
+}

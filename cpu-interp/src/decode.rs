@@ -1,0 +1,217 @@
+//! From guest bytes to blocks of ops: iced-x86 decodes, [`lower`](crate::lower) chooses the
+//! handlers, and the cache keeps the result.
+
+#![allow(unsafe_code, reason = "code bytes are read from guest memory by pointer")]
+
+use crate::cache::{BlockHeader, MAX_BLOCK_OPS};
+use crate::core::{Core, mode};
+use crate::jump;
+use crate::lower::{Lowering, plain_op};
+use crate::op::{Op, info};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use trimotor_bus::Width;
+use trimotor_cpu::Fault;
+use trimotor_cpu::mmu::Access;
+
+/// The most instructions of one block.
+pub const MAX_INSTRUCTIONS: usize = 64;
+/// The longest instruction.
+const MAX_LENGTH: usize = 15;
+/// Mode bit of blocks of one instruction, for stepping.
+const SINGLE: u32 = 1 << 23;
+
+impl Core {
+    /// Decodes a block at host address `host` and keeps it; `None` where its first instruction crosses
+    /// into the next page.
+    pub(crate) fn decode_tracked(&mut self, rip: u64, host: usize, limit: usize) -> Option<*const Op> {
+        let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
+        let len = bytes.len().min(4096 - (host & 4095)).min(limit * MAX_LENGTH);
+        // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
+        unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), len) };
+        let mut builder = Builder::new(self, rip, host & 4095);
+        let size = builder.decode(&bytes[..len], limit);
+        if size == 0 {
+            return None;
+        }
+        builder.finish(size);
+        let Builder { ops, instructions, .. } = builder;
+        let single = if limit == 1 { SINGLE } else { 0 };
+        let head = BlockHeader {
+            charge: instructions as i64,
+            host,
+            mode: self.state.mode | single,
+            bytes: size as u16,
+            ops: ops.len() as u16,
+        };
+        Some(self.insert_block(head, &ops, true))
+    }
+
+    /// Decodes the one instruction at `rip`, which may cross pages or come from a device. It is kept
+    /// only where its bytes lie in one page of memory.
+    ///
+    /// # Faults
+    /// Those of the fetch of its further bytes; #GP(0) where it is too long or crosses CS's limit.
+    pub(crate) fn decode_alone(&mut self, rip: u64, linear: u64) -> Result<*const Op, Fault> {
+        let limit = self.bytes_to_limit(rip);
+        if let Some(host) = self.fetch_host(linear)?
+            && limit >= MAX_LENGTH
+        {
+            let mode = self.state.mode | SINGLE;
+            if let Some(first) = self.code_cache().find(host, mode) {
+                return Ok(first);
+            }
+            if let Some(first) = self.decode_tracked(rip, host, 1) {
+                return Ok(first);
+            }
+        }
+        let (bytes, len, fault) = self.fetch_bytes(linear, limit);
+        let mut builder = Builder::new(self, rip, (linear & 4095) as usize);
+        let size = builder.decode(&bytes[..len], 1);
+        if size == 0 {
+            return Err(fault.unwrap_or(Fault::gp(0)));
+        }
+        builder.finish(size);
+        let Builder { ops, .. } = builder;
+        let head = BlockHeader {
+            charge: 1,
+            host: 0,
+            mode: self.state.mode,
+            bytes: size as u16,
+            ops: ops.len() as u16,
+        };
+        Ok(self.insert_block(head, &ops, false))
+    }
+
+    /// Bytes from `rip` to CS's limit, at most 15.
+    fn bytes_to_limit(&self, rip: u64) -> usize {
+        if self.state.mode & mode::OPEN_CS != 0 {
+            return MAX_LENGTH;
+        }
+        let limit = self.state.seg(trimotor_cpu::SegReg::Cs).limit as u64;
+        (limit + 1).saturating_sub(rip).min(MAX_LENGTH as u64) as usize
+    }
+
+    /// Fetches up to `limit` bytes; where a fault ends them early, the fault.
+    fn fetch_bytes(&mut self, linear: u64, limit: usize) -> ([u8; MAX_LENGTH], usize, Option<Fault>) {
+        let mut bytes = [0; MAX_LENGTH];
+        let mut done = 0;
+        while done < limit {
+            let at = linear.wrapping_add(done as u64);
+            let at = if self.state.long_mode() { at } else { at & 0xFFFF_FFFF };
+            if done > 0 && !self.canonical(at) {
+                return (bytes, done, Some(Fault::gp(0)));
+            }
+            let m = match self.translate(at, Access::Execute) {
+                Ok(m) => m,
+                Err(fault) => return (bytes, done, Some(fault)),
+            };
+            let piece = (limit - done).min(4096 - (at & 4095) as usize);
+            for i in 0..piece {
+                bytes[done + i] = if m.host.is_null() {
+                    self.current = std::ptr::null();
+                    self.bus().mmio_read(m.phys.offset(i as u64), Width::Byte) as u8
+                } else {
+                    // SAFETY: the page is mapped and the piece lies within it.
+                    unsafe { m.host.add(i).read_volatile() }
+                };
+            }
+            done += piece;
+        }
+        (bytes, done, None)
+    }
+
+    fn code_cache(&mut self) -> &mut crate::cache::CodeCache {
+        // SAFETY: `code` is set for the run from a guard that `run` holds.
+        unsafe { &mut *self.code }
+    }
+
+    fn insert_block(&mut self, head: BlockHeader, ops: &[Op], tracked: bool) -> *const Op {
+        let memory = self.memory.clone();
+        let seen = self.code_cache().new_pages_count();
+        let first = self.code_cache().insert(&memory, head, ops, tracked);
+        if self.code_cache().new_pages_count() != seen {
+            self.mmu.protect_page((head.host & !4095) as *mut u8);
+        }
+        first
+    }
+}
+
+/// A block being built.
+struct Builder<'a> {
+    lowering: Lowering<'a>,
+    ops: Vec<Op>,
+    instructions: usize,
+    /// The last instruction never goes on to the next one.
+    ended: bool,
+}
+
+impl<'a> Builder<'a> {
+    fn new(core: &'a Core, rip: u64, page_offset: usize) -> Builder<'a> {
+        let lowering = Lowering { mode: core.state.mode, model: &core.model, rip, page_offset };
+        Builder { lowering, ops: Vec::with_capacity(16), instructions: 0, ended: false }
+    }
+
+    /// Decodes up to `limit` instructions; returns how many bytes they have.
+    fn decode(&mut self, bytes: &[u8], limit: usize) -> usize {
+        let bits = match self.lowering.mode & mode::CODE_SIZE {
+            mode::CODE16 => 16,
+            mode::CODE32 => 32,
+            _ => 64,
+        };
+        let mut decoder = Decoder::with_ip(bits, bytes, self.lowering.rip, DecoderOptions::NONE);
+        let mut instruction = Instruction::default();
+        let mut size = 0;
+        while self.instructions < limit && size < bytes.len() && self.ops.len() + 4 < MAX_BLOCK_OPS {
+            decoder.decode_out(&mut instruction);
+            if instruction.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes {
+                let rest = bytes.len() - size;
+                if rest < MAX_LENGTH {
+                    break; // it goes on beyond what we have
+                }
+            }
+            let before = self.ops.len();
+            self.lowering.lower(&instruction, size as u16, &mut self.ops);
+            size += instruction.len();
+            self.instructions += 1;
+            for op in &mut self.ops[before..] {
+                op.left = self.instructions as u8; // turned round in `finish`
+            }
+            let flow = instruction.flow_control();
+            self.ended = matches!(
+                flow,
+                FlowControl::UnconditionalBranch
+                    | FlowControl::IndirectBranch
+                    | FlowControl::Return
+                    | FlowControl::Call
+                    | FlowControl::IndirectCall
+                    | FlowControl::Exception
+                    | FlowControl::Interrupt
+            ) || instruction.is_invalid();
+            if self.ended {
+                break;
+            }
+        }
+        size
+    }
+
+    /// Adds the ending and fills in what is known only now.
+    fn finish(&mut self, size: usize) {
+        crate::lower::fuse(&mut self.ops);
+        for op in &mut self.ops {
+            op.left = self.instructions as u8 - op.left;
+        }
+        if self.ended && !self.ops.last().is_some_and(|op| op.info & info::FUSED != 0) {
+            // Its last op leaves; but a body may also return (INT with nothing to do, HLT).
+        }
+        let open = self.lowering.mode & mode::OPEN_CS != 0;
+        let within = self.lowering.page_offset + size < 4096;
+        let handler = match (open, within) {
+            (true, true) => jump::jmp_link,
+            (true, false) => jump::jmp_page,
+            (false, _) => jump::end_lookup,
+        };
+        let mut end = plain_op(handler, size as u16);
+        end.disp = size as i32;
+        self.ops.push(end);
+    }
+}

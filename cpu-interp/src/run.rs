@@ -1,0 +1,469 @@
+//! The run loop: finds blocks, runs them, and looks around between them.
+
+#![allow(
+    unsafe_code,
+    reason = "blocks are entered by pointer; the bus and the cache are pointers for one run"
+)]
+
+use crate::cache::{CodeCache, header};
+use crate::core::{Core, mode};
+use crate::events;
+use crate::insn::fp_env;
+use crate::op::{Exit, Op};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
+use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
+use trimotor_cpu::flags::Rflags;
+use trimotor_cpu::mmu::{Access, tlb_index};
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::state::{Activity, slot};
+use trimotor_cpu::{ArchState, Fault, SegReg};
+
+/// The interpreter as an engine. Its vCPUs share one code cache, and run one at a time.
+pub struct Interpreter {
+    code: Arc<Mutex<CodeCache>>,
+}
+
+impl Interpreter {
+    /// An interpreter without vCPUs.
+    pub fn new() -> Interpreter {
+        Interpreter { code: Arc::new(Mutex::new(CodeCache::new())) }
+    }
+}
+
+impl Default for Interpreter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CpuBackend for Interpreter {
+    fn name(&self) -> &'static str {
+        "interp"
+    }
+    fn create_vcpu(
+        &mut self,
+        id: u32,
+        model: &Arc<CpuModel>,
+        memory: &Arc<GuestMemory>,
+        signals: &Arc<VcpuSignals>,
+    ) -> Result<Box<dyn Vcpu>, BackendError> {
+        let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
+        if id != 0 {
+            core.state.activity = Activity::WaitForSipi;
+        }
+        Ok(Box::new(InterpVcpu { core, code: self.code.clone(), seen_flushes: 0, seen_pages: 0 }))
+    }
+}
+
+/// One vCPU of the interpreter.
+pub struct InterpVcpu {
+    core: Box<Core>,
+    code: Arc<Mutex<CodeCache>>,
+    seen_flushes: u64,
+    seen_pages: u64,
+}
+
+impl InterpVcpu {
+    /// The core, for tests and for engines that hand single instructions over.
+    pub fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+    /// Notices what other vCPUs did to the shared cache.
+    fn catch_up(&mut self, code: &CodeCache) {
+        if self.seen_flushes != code.flushes {
+            self.core.jumps.clear();
+        }
+        match code.new_pages_since(self.seen_pages) {
+            Some(pages) => pages.iter().for_each(|&p| self.core.mmu.protect_page(p as *mut u8)),
+            None => self.core.mmu.flush_all(&mut self.core.state),
+        }
+    }
+}
+
+impl Vcpu for InterpVcpu {
+    fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
+        let shared = self.code.clone();
+        let mut code = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        self.catch_up(&code);
+        let core = &mut *self.core;
+        core.code = &mut *code;
+        // SAFETY: only the lifetime changes; the pointer is taken back before this function returns.
+        let bus: NonNull<dyn CpuBus> = unsafe {
+            std::mem::transmute::<NonNull<dyn CpuBus + '_>, NonNull<dyn CpuBus + 'static>>(NonNull::from(bus))
+        };
+        core.set_bus(Some(bus));
+        core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
+        fp_env::enter_guest_fp(core);
+        let exit = core.run_loop();
+        fp_env::leave_guest_fp(core);
+        core.sync_retired();
+        core.set_bus(None);
+        core.current = std::ptr::null();
+        core.code = std::ptr::null_mut();
+        self.seen_flushes = code.flushes;
+        self.seen_pages = code.new_pages_count();
+        exit
+    }
+    fn state(&self) -> ArchState {
+        self.core.state.to_arch()
+    }
+    fn set_state(&mut self, state: &ArchState) {
+        let core = &mut *self.core;
+        core.state.set_arch(state);
+        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.flush_all(&mut core.state);
+        core.mode_changed();
+    }
+    fn retired(&self) -> u64 {
+        self.core.state.retired
+    }
+    fn reset(&mut self) {
+        let core = &mut *self.core;
+        let (retired, a20) = (core.state.retired, core.state.a20_mask);
+        core.state = trimotor_cpu::CpuState::at_reset(core.model.signature);
+        core.state.retired = retired;
+        core.state.a20_mask = a20;
+        if core.id != 0 {
+            core.state.activity = Activity::WaitForSipi;
+        }
+        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.flush_all(&mut core.state);
+        core.mode_changed();
+        core.shutdown = Default::default();
+    }
+    fn set_a20(&mut self, open: bool) {
+        let core = &mut *self.core;
+        core.state.a20_mask = if open { u64::MAX } else { !(1 << 20) };
+        core.mmu.flush_all(&mut core.state);
+    }
+    fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize {
+        let core = &mut *self.core;
+        let mut done = 0;
+        while done < into.len() {
+            let at = addr.wrapping_add(done as u64);
+            let Some(phys) = core.mmu.inspect(&core.state, at, &mut Vec::new()) else { break };
+            let piece = (into.len() - done).min((4096 - phys.page_offset()) as usize);
+            if core.memory.read(phys, &mut into[done..done + piece]) < piece {
+                break;
+            }
+            done += piece;
+        }
+        done
+    }
+    fn statistics(&self) -> Vec<(String, u64)> {
+        let c = &self.core.counts;
+        let mut lines = vec![
+            ("instructions".to_owned(), self.core.state.retired),
+            ("block lookups".to_owned(), c.lookups),
+            ("faults delivered".to_owned(), c.faults),
+            ("interrupts delivered".to_owned(), c.interrupts),
+            ("slow reads".to_owned(), c.slow_reads),
+            ("slow writes".to_owned(), c.slow_writes),
+            ("single steps".to_owned(), c.single_steps),
+            ("page walks".to_owned(), self.core.mmu.walks),
+            ("TLB flushes".to_owned(), self.core.mmu.flushes),
+        ];
+        if let Ok(code) = self.code.try_lock() {
+            lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
+            lines.push(("blocks decoded".to_owned(), code.decoded));
+            lines.push(("blocks killed by writes".to_owned(), code.killed));
+            lines.push(("cache flushes".to_owned(), code.flushes));
+            lines.push(("cache bytes".to_owned(), code.used_bytes() as u64));
+        }
+        lines
+    }
+}
+
+impl Core {
+    fn code(&mut self) -> &mut CodeCache {
+        // SAFETY: `code` is set for the run from a guard that `run` holds, and used only here.
+        unsafe { &mut *self.code }
+    }
+
+    fn run_loop(&mut self) -> VcpuExit {
+        loop {
+            self.sync_retired();
+            if let Some(exit) = self.look_around() {
+                return exit;
+            }
+            if self.state.budget <= 0 {
+                return VcpuExit::Budget;
+            }
+            let exit = if self.must_step() { self.step_one() } else { self.run_blocks() };
+            match exit {
+                Exit::Budget if self.state.budget > 0 => {
+                    // The rest of the budget ends within a block.
+                    self.sync_retired();
+                    while self.state.budget > 0 && self.signals.pending() == 0 {
+                        let exit = self.step_one();
+                        self.settle(exit);
+                        if exit != Exit::Lookup || self.must_step() || self.state.activity != Activity::Active
+                        {
+                            break;
+                        }
+                    }
+                }
+                exit => self.settle(exit),
+            }
+            if self.state.activity == Activity::Shutdown {
+                return VcpuExit::Shutdown(Box::new(std::mem::take(&mut self.shutdown)));
+            }
+        }
+    }
+
+    /// Delivers the fault that ended a block, if one did.
+    fn settle(&mut self, exit: Exit) {
+        self.sync_retired();
+        if exit == Exit::Fault {
+            self.counts.faults += 1;
+            let fault = self.fault;
+            events::raise(self, fault);
+        }
+    }
+
+    /// Between blocks: DMA into code, changes of the memory map, debug traps, pins.
+    fn look_around(&mut self) -> Option<VcpuExit> {
+        if self.memory.code_writes_pending() {
+            self.device_writes();
+        }
+        if self.memory.map_generation() != self.mmu.map_generation() {
+            self.mmu.check_memory_map(&mut self.state);
+            self.jumps.clear();
+        }
+        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+            events::after_instruction(self);
+        }
+        let pending = self.signals.pending();
+        if pending != 0
+            && let Some(exit) = self.take_signals(pending)
+        {
+            return Some(exit);
+        }
+        match self.state.activity {
+            Activity::Active => None,
+            Activity::Shutdown => Some(VcpuExit::Shutdown(Box::new(std::mem::take(&mut self.shutdown)))),
+            Activity::Halted | Activity::WaitForSipi => Some(VcpuExit::Halted),
+        }
+    }
+
+    fn device_writes(&mut self) {
+        for (addr, bytes) in self.memory.take_code_writes() {
+            let memory = self.memory.clone();
+            let page = memory.backing(addr).read;
+            if !page.is_null() {
+                self.code().written(&memory, page.wrapping_add(addr.page_offset() as usize), bytes);
+            }
+        }
+    }
+
+    /// Takes interrupts and other pins in the order of their priority.
+    fn take_signals(&mut self, pending: u32) -> Option<VcpuExit> {
+        use VcpuSignals as S;
+        let shadow = self.state.shadow_at == self.state.retired;
+        if pending & S::KICK != 0 {
+            self.signals.take(S::KICK);
+            return Some(VcpuExit::Budget);
+        }
+        if pending & S::INIT != 0 && self.signals.take(S::INIT) != 0 {
+            events::init(self);
+        }
+        if self.state.activity == Activity::WaitForSipi {
+            if pending & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
+                let vector = self.signals.startup_vector();
+                events::startup(self, vector);
+            }
+            return None;
+        }
+        self.signals.take(S::SIPI);
+        if self.state.activity == Activity::Shutdown {
+            return None;
+        }
+        if pending & S::SMI != 0 && !self.state.in_smm && self.signals.take(S::SMI) != 0 {
+            events::enter_smm(self);
+            return None;
+        }
+        let nmi_blocked = self.state.nmi_blocked || shadow && self.state.shadow_is_ss;
+        if pending & S::NMI != 0 && !nmi_blocked && self.signals.take(S::NMI) != 0 {
+            self.counts.interrupts += 1;
+            events::nmi(self);
+            return None;
+        }
+        if pending & S::INTR != 0 && !shadow && self.state.rflags.contains(Rflags::IF) {
+            self.current = std::ptr::null();
+            if let Some(vector) = self.bus().acknowledge_interrupt() {
+                self.counts.interrupts += 1;
+                events::external(self, vector);
+            }
+        }
+        None
+    }
+
+    /// Whether the next instruction must run alone: single step, breakpoints on code, or an
+    /// interrupt that waits for a shadow to end.
+    fn must_step(&self) -> bool {
+        self.state.rflags.contains(Rflags::TF)
+            || self.state.dr[7] & 0xFF != 0
+            || self.state.shadow_at == self.state.retired && self.signals.pending() != 0
+            || self.state.rflags.contains(Rflags::RF)
+    }
+
+    /// Runs blocks until one returns.
+    fn run_blocks(&mut self) -> Exit {
+        let rip = self.state.rip;
+        match self.find_block(rip, crate::decode::MAX_INSTRUCTIONS) {
+            Ok(first) => self.run_block(first, rip),
+            Err(fault) => {
+                self.fault = fault;
+                Exit::Fault
+            }
+        }
+    }
+
+    /// Runs one instruction.
+    fn step_one(&mut self) -> Exit {
+        self.counts.single_steps += 1;
+        if self.state.dr[7] & 0xFF != 0
+            && !self.state.rflags.contains(Rflags::RF)
+            && events::before_instruction(self)
+        {
+            self.fault = Fault::DB;
+            return Exit::Fault;
+        }
+        let trap = self.state.rflags.contains(Rflags::TF);
+        let resume = self.state.rflags.contains(Rflags::RF);
+        let rip = self.state.rip;
+        let exit = match self.find_block(rip, 1) {
+            Ok(first) => self.run_block(first, rip),
+            Err(fault) => {
+                self.fault = fault;
+                Exit::Fault
+            }
+        };
+        if exit != Exit::Fault {
+            if resume && !events::sets_rf(self) {
+                self.state.rflags.remove(Rflags::RF);
+            }
+            if trap {
+                events::single_step_done(self);
+            }
+        }
+        exit
+    }
+
+    fn run_block(&mut self, first: *const Op, rip: u64) -> Exit {
+        // SAFETY: `first` is the first op of a block of the arena, which lives until the next flush;
+        // flushes happen in `find_block` only.
+        unsafe {
+            let budget = self.state.budget - (*header(first)).charge;
+            if budget < 0 {
+                return Exit::Budget;
+            }
+            self.state.budget = budget;
+            self.state.slots[(slot::BLOCK_RIP / 8) as usize] = rip;
+            let mut exit = ((*first).handler)(self, first);
+            while exit == Exit::Continue {
+                let op = self.next_op;
+                exit = ((*op).handler)(self, op);
+            }
+            exit
+        }
+    }
+
+    /// The block at `rip`, for a link or a jump cache entry; `None`: the run loop must do it (faults,
+    /// full cache, code that cannot be linked).
+    pub(crate) fn lookup_linked(&mut self, rip: u64) -> Option<*const Op> {
+        if !self.code().has_room() {
+            return None;
+        }
+        let linear = self.code_linear(rip).ok()?;
+        let host = self.fetch_host(linear).ok()??;
+        if self.state.mode & mode::OPEN_CS == 0 {
+            return None;
+        }
+        let first = match self.find_tracked(host) {
+            Some(first) => first,
+            None => self.decode_tracked(rip, host, crate::decode::MAX_INSTRUCTIONS)?,
+        };
+        let key = self.state.jump_key;
+        *self.jumps.entry(linear) = crate::cache::JumpEntry { linear, key, first };
+        Some(first)
+    }
+
+    fn find_tracked(&mut self, host: usize) -> Option<*const Op> {
+        let mode = self.state.mode;
+        self.code().find(host, mode)
+    }
+
+    /// The block at `rip`, decoded now if it must be; at most `limit` instructions long (then it is
+    /// not kept).
+    ///
+    /// # Faults
+    /// Those of the fetch: #GP(0) by limit or address, #PF.
+    fn find_block(&mut self, rip: u64, limit: usize) -> Result<*const Op, Fault> {
+        self.counts.lookups += 1;
+        if !self.code().has_room() {
+            let memory = self.memory.clone();
+            self.code().flush(&memory);
+            self.jumps.clear();
+        }
+        let linear = self.code_linear(rip)?;
+        let host = self.fetch_host(linear)?;
+        if limit > 1
+            && let Some(host) = host
+        {
+            let first = match self.find_tracked(host) {
+                Some(first) => Some(first),
+                None => self.decode_tracked(rip, host, limit),
+            };
+            if let Some(first) = first
+                && self.within_limit(rip, first)
+            {
+                if self.state.mode & mode::OPEN_CS != 0 {
+                    let key = self.state.jump_key;
+                    *self.jumps.entry(linear) = crate::cache::JumpEntry { linear, key, first };
+                }
+                return Ok(first);
+            }
+        }
+        self.decode_alone(rip, linear)
+    }
+
+    /// Whether a block at `rip` lies within CS's limit as a whole.
+    fn within_limit(&self, rip: u64, first: *const Op) -> bool {
+        // SAFETY: `first` is the first op of a block.
+        let bytes = unsafe { (*header(first)).bytes } as u64;
+        self.state.mode & mode::OPEN_CS != 0 || rip + bytes - 1 <= self.state.seg(SegReg::Cs).limit as u64
+    }
+
+    /// The linear address of the instruction at `rip`.
+    ///
+    /// # Faults
+    /// #GP(0): outside CS's limit, or not canonical.
+    fn code_linear(&self, rip: u64) -> Result<u64, Fault> {
+        if self.state.mode & mode::CODE_SIZE == mode::CODE64 {
+            return if self.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
+        }
+        let cs = self.state.seg(SegReg::Cs);
+        if rip > cs.limit as u64 {
+            return Err(Fault::gp(0));
+        }
+        Ok(cs.base.wrapping_add(rip) & 0xFFFF_FFFF)
+    }
+
+    /// Host address of the code byte at `linear`; `None`: it comes from a device.
+    ///
+    /// # Faults
+    /// #PF.
+    pub(crate) fn fetch_host(&mut self, linear: u64) -> Result<Option<usize>, Fault> {
+        // SAFETY: the table has an entry for each index.
+        let e = unsafe { &*self.state.tlb.add(tlb_index(linear)) };
+        let offset = linear.wrapping_sub(e.exec_tag);
+        if offset < 4096 {
+            return Ok(Some(e.host as usize + offset as usize));
+        }
+        let m = self.translate(linear, Access::Execute)?;
+        Ok(if m.host.is_null() { None } else { Some(m.host as usize) })
+    }
+}
