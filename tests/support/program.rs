@@ -74,7 +74,15 @@ impl Program {
             }
         });
         let started = Instant::now();
-        Self { child, input: Some(input), output: receiver, text: String::new(), raw: Vec::new(), seen: 0, started }
+        Self {
+            child,
+            input: Some(input),
+            output: receiver,
+            text: String::new(),
+            raw: Vec::new(),
+            seen: 0,
+            started,
+        }
     }
 
     /// Types `text`.

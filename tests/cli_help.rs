@@ -1,0 +1,48 @@
+//! What the program says about itself.
+
+mod support;
+
+use support::program::run_to_end;
+
+/// Runs with `arguments`, which must succeed; returns what was printed.
+#[track_caller]
+fn printed(arguments: &[&str]) -> String {
+    let ended = run_to_end(arguments);
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+    ended.output
+}
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    let help = printed(&["--help"]);
+    for word in ["Examples", "trimotor guest linux", "Ctrl-A x", "Exit codes", "doctor"] {
+        assert!(help.contains(word), "no {word:?} in {help}");
+    }
+    let help = printed(&["run", "--help"]);
+    for word in ["--accel", "--memory", "--icount", "--serial", "--debug-exit", "Examples", "x86-64-v3"] {
+        assert!(help.contains(word), "no {word:?} in {help}");
+    }
+}
+
+#[test]
+fn version_is_the_workspace_s() {
+    assert_eq!(printed(&["--version"]).trim(), concat!("trimotor ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn doctor_names_every_engine_and_the_host() {
+    let report = printed(&["doctor"]);
+    for word in ["interp", "jit", "kvm", "memory"] {
+        assert!(report.contains(word), "no {word:?} in {report}");
+    }
+}
+
+#[test]
+fn cpus_lists_models_and_features() {
+    let list = printed(&["cpus"]);
+    for word in ["x86-64-v1", "x86-64-v2", "x86-64-v3", "max", "avx2", "sse4"] {
+        assert!(list.contains(word), "no {word:?} in {list}");
+    }
+    let one = printed(&["cpus", "x86-64-v3,-avx2"]);
+    assert!(!one.split_whitespace().any(|feature| feature == "avx2"), "{one}");
+}
