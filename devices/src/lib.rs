@@ -4,7 +4,11 @@
 //! ports, memory and wires. Devices know no CPU, and read no host clock, randomness,
 //! environment or file: guest time is handed in with each access, host services as traits.
 
+pub mod interrupts;
+pub mod ioapic;
 pub mod isa_cycles;
+pub mod lapic;
 pub mod pci;
+pub mod pic;
 pub mod requests;
 pub mod serial;

@@ -1,0 +1,187 @@
+//! The interrupt fabric: PIC pair, IOAPIC and local APICs as one part of the board.
+//!
+//! Devices drive wires ([`IrqLine`](trimotor_bus::IrqLine)); each ISA wire reaches the PIC and
+//! the IOAPIC at once, the PIC's INT reaches every local APIC's LINT0 and the IOAPIC's pin 0.
+//! What comes out drives the pins of each vCPU ([`VcpuSignals`]); its acknowledge cycle comes
+//! back here and gets the vector. As interrupts arise from device threads as well as from the
+//! vCPU, all chips are behind one lock.
+//!
+//! Wires 0 to 15 are the ISA interrupts, 16 to 23 the IOAPIC's own pins. Numbers from 80h on
+//! are wires that are no interrupt requests ([`lines`]): NMI and its mask, SMI, and the HPET's
+//! legacy replacement, which takes the place of the PIT and the RTC on wires 0 and 8.
+
+mod access;
+pub mod message;
+mod routing;
+
+use crate::ioapic::{IoApic, IoApicStateV1};
+use crate::lapic::registers::LvtEntry;
+use crate::lapic::{LapicStateV1, LineEffect, LocalApic};
+use crate::pic::{PicPair, PicPairStateV1};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use trimotor_bus::board::MAX_VCPUS;
+use trimotor_bus::{GuestTime, IrqLine, IrqSink, RestoreError, SaveState, Timed, VcpuSignals};
+
+/// Numbers of wires that are no interrupt requests.
+pub mod lines {
+    /// The board's NMI (an edge), as PCI SERR# or a person makes it.
+    pub const NMI: u8 = 0x80;
+    /// The NMI mask (bit 7 of port 70h).
+    pub const NMI_MASK: u8 = 0x81;
+    /// System-management interrupt (an edge) to all vCPUs.
+    pub const SMI: u8 = 0x82;
+    /// The HPET takes the place of the PIT and the RTC.
+    pub const HPET_LEGACY: u8 = 0x83;
+    /// HPET timer 0 in legacy replacement.
+    pub const HPET_TIMER_0: u8 = 0x84;
+    /// HPET timer 1 in legacy replacement.
+    pub const HPET_TIMER_1: u8 = 0x85;
+}
+
+/// Everything that the fabric remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterruptsStateV1 {
+    pic: PicPairStateV1,
+    ioapic: IoApicStateV1,
+    lapics: Vec<LapicStateV1>,
+    wires: Wires,
+}
+
+/// Wires beside those that the chips remember.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Wires {
+    /// The PIC's INT as the others saw it last.
+    pic_output: bool,
+    nmi: bool,
+    nmi_masked: bool,
+    smi: bool,
+    hpet_legacy: bool,
+    /// Levels of ISA 0 and 8 from the PIT and the RTC, and from the HPET.
+    pit: bool,
+    rtc: bool,
+    hpet: [bool; 2],
+}
+
+/// The chips behind the lock.
+struct Chips {
+    pic: PicPair,
+    ioapic: IoApic,
+    lapics: Vec<LocalApic>,
+    wires: Wires,
+    signals: Vec<Arc<VcpuSignals>>,
+}
+
+/// The interrupt fabric. Shared; all methods take `&self`.
+pub struct InterruptFabric {
+    chips: Mutex<Chips>,
+}
+
+impl InterruptFabric {
+    /// A fabric for as many vCPUs (1 to [`MAX_VCPUS`]) as there are `signals`; the local APICs
+    /// derive their TSC from guest time at `tsc_hz`.
+    pub fn new(signals: Vec<Arc<VcpuSignals>>, tsc_hz: u64) -> Arc<Self> {
+        assert!((1..=MAX_VCPUS).contains(&signals.len()), "a board has 1 to {MAX_VCPUS} vCPUs");
+        let lapics = (0..signals.len()).map(|id| LocalApic::new(id as u8, tsc_hz)).collect();
+        let chips =
+            Chips { pic: PicPair::new(), ioapic: IoApic::new(), lapics, wires: Wires::default(), signals };
+        Arc::new(Self { chips: Mutex::new(chips) })
+    }
+    /// The wire with this number.
+    pub fn line(self: &Arc<Self>, number: u8) -> IrqLine {
+        IrqLine::new(self.clone(), number)
+    }
+    /// All chips back to power-on; wires keep their levels.
+    pub fn reset(&self) {
+        let mut chips = self.chips();
+        chips.pic.reset();
+        chips.ioapic.reset();
+        for apic in &mut chips.lapics {
+            apic.reset();
+        }
+        chips.wires.nmi_masked = false;
+        for signals in &chips.signals {
+            signals.lower(VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI);
+        }
+        chips.pic_changed();
+        chips.update_all();
+    }
+    fn chips(&self) -> MutexGuard<'_, Chips> {
+        self.chips.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// When a local APIC timer expires next.
+    pub fn next_event(&self) -> Option<GuestTime> {
+        self.chips().lapics.iter().filter_map(LocalApic::next_event).min()
+    }
+    /// Lets time pass for the local APIC timers.
+    pub fn advance(&self, now: GuestTime) {
+        let mut chips = self.chips();
+        for cpu in 0..chips.lapics.len() {
+            if chips.lapics[cpu].advance(now) {
+                chips.update(cpu);
+            }
+        }
+    }
+    /// The fabric as a timed device.
+    pub fn timed(self: &Arc<Self>) -> FabricTimers {
+        FabricTimers(self.clone())
+    }
+}
+
+/// The local APIC timers as the board's alarm list takes them.
+pub struct FabricTimers(Arc<InterruptFabric>);
+
+impl Timed for FabricTimers {
+    fn next_event(&self) -> Option<GuestTime> {
+        self.0.next_event()
+    }
+    fn advance(&mut self, now: GuestTime) {
+        self.0.advance(now);
+    }
+}
+
+impl IrqSink for InterruptFabric {
+    fn set_level(&self, line: u8, high: bool) {
+        self.chips().set_wire(line, high);
+    }
+}
+
+impl InterruptFabric {
+    /// The state of all chips.
+    pub fn save(&self) -> InterruptsStateV1 {
+        let chips = self.chips();
+        let Chips { pic, ioapic, lapics, wires, signals: _ } = &*chips;
+        InterruptsStateV1 {
+            pic: pic.save(),
+            ioapic: ioapic.save(),
+            lapics: lapics.iter().map(LocalApic::save).collect(),
+            wires: wires.clone(),
+        }
+    }
+    /// Takes a saved state. Edge signals (NMI, SMI, INIT, SIPI) that wait at a vCPU are not part
+    /// of it: the machine saves them with the vCPU.
+    ///
+    /// # Errors
+    /// A chip refuses its part, or the number of vCPUs differs; nothing changes then.
+    pub fn restore(&self, state: InterruptsStateV1) -> Result<(), RestoreError> {
+        let InterruptsStateV1 { pic, ioapic, lapics, wires } = state;
+        let mut chips = self.chips();
+        if lapics.len() != chips.lapics.len() {
+            let value = lapics.len().to_string();
+            return Err(RestoreError { part: "interrupt fabric", field: "lapics", value });
+        }
+        let (mut new_pic, mut new_ioapic, mut new_lapics) =
+            (chips.pic.clone(), chips.ioapic.clone(), chips.lapics.clone());
+        new_pic.restore(pic)?;
+        new_ioapic.restore(ioapic)?;
+        for (apic, state) in new_lapics.iter_mut().zip(lapics) {
+            apic.restore(state)?;
+        }
+        (chips.pic, chips.ioapic, chips.lapics, chips.wires) = (new_pic, new_ioapic, new_lapics, wires);
+        chips.update_all();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

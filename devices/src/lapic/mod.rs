@@ -1,0 +1,200 @@
+//! The local APIC of one vCPU.
+//!
+//! It collects interrupts for its CPU: messages from the IOAPIC and other local APICs, two
+//! pins (LINT0, on which the PIC's INT arrives, and LINT1, NMI) and its own timer. It keeps
+//! 256 request bits (IRR), 256 in-service bits (ISR) and a task priority (TPR); what has a
+//! higher priority class than both the task and what is in service is delivered.
+//!
+//! Two ways lead to its registers: in xAPIC mode the page at IA32_APIC_BASE (FEE00000h), a
+//! 32-bit register each 16 bytes; in x2APIC mode MSRs 800h to 8FFh, with 32-bit ids and a
+//! 64-bit interrupt command. CR8 is the upper half of TPR.
+//!
+//! The timer counts a 1 GHz clock ([`trimotor_bus::board::APIC_TIMER_HZ`]) through its divider,
+//! once or periodically, or compares the time-stamp counter with IA32_TSC_DEADLINE. The TSC is
+//! derived from guest time by its frequency plus an offset for each CPU.
+//!
+//! After reset the bootstrap processor's LINT0 passes ExtINT and LINT1 passes NMI, which is the
+//! state that the MultiProcessor Specification asks of a BIOS (virtual wire mode), so that
+//! interrupts work without one. Left out: LVT CMCI, and suppression of EOI broadcasts
+//! (neither is advertised in the version register); thermal and performance LVT entries keep
+//! what is written but nothing raises them.
+//!
+//! Source: SDM Vol. 3A, Advanced Programmable Interrupt Controller (APIC).
+
+mod access;
+mod interrupts;
+mod msr;
+pub mod registers;
+mod timer;
+mod vectors;
+
+pub use interrupts::LineEffect;
+pub use vectors::VectorSet;
+
+use crate::interrupts::message::ApicMessage;
+use registers::{ApicBase, Lvt};
+use serde::{Deserialize, Serialize};
+use timer::TimerState;
+use trimotor_bus::{GuestTime, PhysAddr, RestoreError, SaveState};
+
+/// What a register access asks of the interrupt fabric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Nothing beyond this local APIC.
+    None,
+    /// Send an interrupt.
+    Send(ApicMessage),
+    /// Broadcast the end of this level-triggered vector to the IOAPIC.
+    EndOfInterrupt(u8),
+}
+
+/// Everything that a local APIC remembers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LapicStateV1 {
+    base: u64,
+    tpr: u8,
+    /// LDR of xAPIC mode.
+    ldr: u32,
+    dfr: u32,
+    svr: u32,
+    icr: u64,
+    lvt: [u32; 6],
+    /// Errors as the last write to ESR latched them.
+    esr: u32,
+    /// Errors since then.
+    errors: u32,
+    irr: VectorSet,
+    isr: VectorSet,
+    tmr: VectorSet,
+    /// An ExtINT message arrived and the PIC still asks.
+    external: bool,
+    timer: TimerState,
+}
+
+/// The model of a local APIC: no wires; what leaves it are return values.
+#[derive(Clone, Debug)]
+pub struct LocalApic {
+    /// Index of the vCPU, which is the APIC id too.
+    id: u8,
+    tsc_hz: u64,
+    state: LapicStateV1,
+}
+
+impl LocalApic {
+    /// The local APIC of vCPU `id` at power-on; vCPU 0 is the bootstrap processor.
+    pub fn new(id: u8, tsc_hz: u64) -> Self {
+        let base = if id == 0 { ApicBase::RESET | ApicBase::BSP } else { ApicBase::RESET };
+        let mut apic = Self { id, tsc_hz: tsc_hz.max(1), state: reset_state(base.bits(), id == 0) };
+        apic.state.timer = TimerState::default();
+        apic
+    }
+    /// Back to power-on. The TSC offset returns to 0.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.id, self.tsc_hz);
+    }
+    /// INIT: all registers but IA32_APIC_BASE and the id return to their reset values.
+    pub fn init(&mut self) {
+        let tsc_offset = self.state.timer.tsc_offset;
+        self.state = reset_state(self.state.base, self.is_bsp());
+        self.state.timer.tsc_offset = tsc_offset;
+    }
+
+    /// The APIC id.
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+    /// IA32_APIC_BASE.
+    pub fn base(&self) -> u64 {
+        self.state.base
+    }
+    /// The page of the registers, if they are in memory (xAPIC mode).
+    pub fn page(&self) -> Option<PhysAddr> {
+        let base = self.flags();
+        (base.contains(ApicBase::ENABLE) && !base.contains(ApicBase::X2APIC))
+            .then_some(PhysAddr(self.state.base & ApicBase::PAGE.bits()))
+    }
+    /// Whether IA32_APIC_BASE enables it.
+    pub fn enabled(&self) -> bool {
+        self.flags().contains(ApicBase::ENABLE)
+    }
+    /// Whether it is in x2APIC mode.
+    pub fn x2apic(&self) -> bool {
+        self.flags().contains(ApicBase::X2APIC)
+    }
+    /// Whether software enabled it in the spurious-interrupt vector register.
+    pub fn software_enabled(&self) -> bool {
+        self.state.svr & registers::SVR_ENABLE != 0
+    }
+    /// Whether this is the bootstrap processor's.
+    pub fn is_bsp(&self) -> bool {
+        self.flags().contains(ApicBase::BSP)
+    }
+    fn flags(&self) -> ApicBase {
+        ApicBase::from_bits_retain(self.state.base)
+    }
+    fn lvt(&self, entry: registers::LvtEntry) -> Lvt {
+        Lvt::from_bits_retain(self.state.lvt[entry as usize])
+    }
+    /// Lets time pass: the timer may expire. Returns whether a request was added.
+    pub fn advance(&mut self, now: GuestTime) -> bool {
+        let expired = self.expire_timer(now);
+        if expired {
+            let timer = self.lvt(registers::LvtEntry::Timer);
+            if !timer.contains(Lvt::MASKED) && self.enabled() && self.software_enabled() {
+                self.accept(timer.vector(), false);
+            }
+        }
+        expired
+    }
+}
+
+fn reset_state(base: u64, bsp: bool) -> LapicStateV1 {
+    let mut lvt = [Lvt::MASKED.bits(); 6];
+    if bsp {
+        lvt[registers::LvtEntry::Lint0 as usize] = 0x700;
+        lvt[registers::LvtEntry::Lint1 as usize] = 0x400;
+    }
+    LapicStateV1 {
+        base,
+        tpr: 0,
+        ldr: 0,
+        dfr: u32::MAX,
+        svr: 0xFF,
+        icr: 0,
+        lvt,
+        esr: 0,
+        errors: 0,
+        irr: VectorSet::EMPTY,
+        isr: VectorSet::EMPTY,
+        tmr: VectorSet::EMPTY,
+        external: false,
+        timer: TimerState::default(),
+    }
+}
+
+impl SaveState for LocalApic {
+    type State = LapicStateV1;
+    fn save(&self) -> LapicStateV1 {
+        let Self { id: _, tsc_hz: _, state } = self;
+        state.clone()
+    }
+    fn restore(&mut self, state: LapicStateV1) -> Result<(), RestoreError> {
+        let refuse =
+            |field, value: u64| RestoreError { part: "local APIC", field, value: format!("{value:#x}") };
+        let base = ApicBase::from_bits_retain(state.base);
+        if state.base & !ApicBase::all().bits() != 0
+            || base.contains(ApicBase::X2APIC) && !base.contains(ApicBase::ENABLE)
+        {
+            return Err(refuse("base", state.base));
+        }
+        if let Some(lvt) = state.lvt.iter().find(|l| *l & !Lvt::all().bits() != 0) {
+            return Err(refuse("lvt", u64::from(*lvt)));
+        }
+        state.timer.check()?;
+        self.state = state;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
