@@ -121,7 +121,7 @@ mod tests {
     fn the_two_forms_convert_both_ways() {
         for bits in 0..64u64 {
             let places = [0, 2, 4, 6, 7, 11];
-            let rflags = (0..6).map(|i| (bits >> i & 1) << places[i]).sum();
+            let rflags: u64 = (0..6).map(|i| (bits >> i & 1) << places[i]).sum();
             assert_eq!(ArithFlags::from_rflags(rflags | 0x702).to_rflags(), rflags);
         }
     }

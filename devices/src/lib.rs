@@ -4,6 +4,7 @@
 //! ports, memory and wires. Devices know no CPU, and read no host clock, randomness,
 //! environment or file: guest time is handed in with each access, host services as traits.
 
+pub mod i8042;
 pub mod interrupts;
 pub mod ioapic;
 pub mod isa_cycles;

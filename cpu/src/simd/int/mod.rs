@@ -1,5 +1,16 @@
-//! Integer and bit operations on 128-bit vectors.
+//! Integer and bit operations on 128-bit vectors, named as the instructions are.
+//!
+//! An operation that the manual gives a legacy, a VEX.128 and a VEX.256 form is one
+//! function here: the 256-bit forms apply it to both halves. The first operand is the
+//! legacy form's destination.
 
+mod arithmetic;
+mod host;
+mod logic;
+mod shuffle;
 mod v128;
 
+pub use arithmetic::*;
+pub use logic::*;
+pub use shuffle::*;
 pub use v128::{Lane, V128};

@@ -1,0 +1,273 @@
+//! Floating-point SSE, AVX, FMA and F16C operations, by the host's own instructions.
+//!
+//! An x86-64 host has the very unit that the guest expects: rounding, FTZ and DAZ come
+//! from MXCSR, exception flags gather in it, and which NaN wins out of two is hard-wired.
+//! So each operation here executes the instruction of its name in inline assembly, on
+//! operands that stand in vector registers, and whoever calls it has put the guest's
+//! control bits into MXCSR, with all exceptions masked. Rust's own floating-point
+//! arithmetic promises none of this and is not used.
+//!
+//! All is 128 bits wide. A 256-bit AVX instruction works on each 128-bit lane as the
+//! 128-bit one does, so it is two applications; this way the upper halves of the host's
+//! registers stay clean, and the host needs no AVX.
+//!
+//! An operation is a type without values that implements one of the traits here, so that
+//! one generic function serves all operations of a shape, each compiled to its own code.
+//! The host must offer SSE4.2. FMA and F16C cannot be had from older instructions (and
+//! exact rounding by software is slow): a CPU model offers them to the guest only where
+//! [`host_offers_fma`] and [`host_offers_f16c`] say so.
+//!
+//! Source: SDM Vol. 1, "Programming with Intel SSE"; Vol. 2, the instructions by name.
+#![allow(unsafe_code, reason = "host instructions in inline assembly")]
+
+mod arithmetic;
+mod compare;
+mod convert;
+mod fma;
+mod half;
+#[cfg(test)]
+mod tests;
+
+pub use arithmetic::*;
+pub use compare::*;
+pub use convert::*;
+pub use fma::*;
+pub use half::*;
+
+use std::arch::x86_64::{__m128i, _mm_and_si128};
+use std::mem::transmute;
+
+/// The contents of a 128-bit vector register, whatever its elements are.
+pub type Xmm = __m128i;
+
+/// Whether the host can execute FMA3 instructions.
+pub fn host_offers_fma() -> bool {
+    is_x86_feature_detected!("fma")
+}
+
+/// Whether the host can execute F16C instructions.
+pub fn host_offers_f16c() -> bool {
+    is_x86_feature_detected!("f16c")
+}
+
+/// What stands in the low bits of a vector: an element, two, or all of it.
+pub trait Element: Copy {
+    /// The element in the low bits of a vector that is zero above it.
+    fn to_xmm(self) -> Xmm;
+    /// The low bits of a vector.
+    fn from_xmm(xmm: Xmm) -> Self;
+}
+
+impl Element for u32 {
+    #[inline(always)]
+    fn to_xmm(self) -> Xmm {
+        singles([self, 0, 0, 0])
+    }
+    #[inline(always)]
+    fn from_xmm(xmm: Xmm) -> u32 {
+        to_singles(xmm)[0]
+    }
+}
+
+impl Element for u64 {
+    #[inline(always)]
+    fn to_xmm(self) -> Xmm {
+        doubles([self, 0])
+    }
+    #[inline(always)]
+    fn from_xmm(xmm: Xmm) -> u64 {
+        to_doubles(xmm)[0]
+    }
+}
+
+impl Element for u128 {
+    #[inline(always)]
+    fn to_xmm(self) -> Xmm {
+        doubles([self as u64, (self >> 64) as u64])
+    }
+    #[inline(always)]
+    fn from_xmm(xmm: Xmm) -> u128 {
+        let [low, high] = to_doubles(xmm);
+        low as u128 | (high as u128) << 64
+    }
+}
+
+/// A vector of four 32-bit elements.
+#[inline(always)]
+pub fn singles(elements: [u32; 4]) -> Xmm {
+    // SAFETY: same size, and any bits make a vector.
+    unsafe { transmute(elements) }
+}
+
+/// The four 32-bit elements of a vector.
+#[inline(always)]
+pub fn to_singles(xmm: Xmm) -> [u32; 4] {
+    // SAFETY: same size, and any bits make integers.
+    unsafe { transmute(xmm) }
+}
+
+/// A vector of two 64-bit elements.
+#[inline(always)]
+pub fn doubles(elements: [u64; 2]) -> Xmm {
+    // SAFETY: same size, and any bits make a vector.
+    unsafe { transmute(elements) }
+}
+
+/// The two 64-bit elements of a vector.
+#[inline(always)]
+pub fn to_doubles(xmm: Xmm) -> [u64; 2] {
+    // SAFETY: same size, and any bits make integers.
+    unsafe { transmute(xmm) }
+}
+
+/// The bits that two vectors have in common.
+#[inline(always)]
+fn and(a: Xmm, b: Xmm) -> Xmm {
+    // SAFETY: SSE2 is part of x86-64.
+    unsafe { _mm_and_si128(a, b) }
+}
+
+/// Where the results of an operation that can underflow stand in the vector it returns.
+///
+/// An unmasked underflow exception is raised for any tiny result, the masked one (and so
+/// the flag that the host leaves) only for one that is inexact too: whoever emulates the
+/// former looks at the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Results {
+    /// The operation cannot underflow.
+    NeverTiny,
+    /// The lowest so many single-precision elements.
+    F32(usize),
+    /// The lowest so many double-precision elements.
+    F64(usize),
+    /// The lowest so many half-precision elements.
+    F16(usize),
+}
+
+impl Results {
+    /// Whether one of the results is tiny, that is, subnormal.
+    pub fn any_tiny(self, xmm: Xmm) -> bool {
+        let (count, width, fraction) = match self {
+            Results::NeverTiny => return false,
+            Results::F16(count) => (count, 16, 10),
+            Results::F32(count) => (count, 32, 23),
+            Results::F64(count) => (count, 64, 52),
+        };
+        let bits = u128::from_xmm(xmm);
+        (0..count).any(|lane| {
+            let magnitude = bits >> (lane * width) & ((1 << (width - 1)) - 1);
+            magnitude != 0 && magnitude >> fraction == 0
+        })
+    }
+}
+
+/// An operation on one vector.
+pub trait Unary {
+    /// Where results that can underflow stand.
+    const RESULTS: Results;
+    /// Executes it under the host's current MXCSR.
+    fn apply(source: Xmm) -> Xmm;
+}
+
+/// An operation on two vectors. A scalar one takes the other elements from the first.
+pub trait Binary {
+    /// Where results that can underflow stand.
+    const RESULTS: Results;
+    /// Executes it under the host's current MXCSR.
+    fn apply(first: Xmm, second: Xmm) -> Xmm;
+}
+
+/// An operation on two vectors and an immediate byte.
+pub trait BinaryImm {
+    /// Where results that can underflow stand.
+    const RESULTS: Results;
+    /// Executes it under the host's current MXCSR.
+    fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm;
+}
+
+/// An operation on three vectors. A scalar one takes the other elements from the first.
+pub trait Ternary {
+    /// Where results that can underflow stand.
+    const RESULTS: Results;
+    /// Executes it under the host's current MXCSR.
+    fn apply(first: Xmm, second: Xmm, third: Xmm) -> Xmm;
+}
+
+/// Conversion of a general register's integer into the low element of a vector.
+pub trait FromInteger {
+    /// `u32` or `u64`, the bits of a signed integer.
+    type Integer: Copy;
+    /// Executes it under the host's current MXCSR; the other elements are `first`'s.
+    fn apply(first: Xmm, integer: Self::Integer) -> Xmm;
+}
+
+/// Conversion of the low element of a vector into a general register's integer.
+pub trait ToInteger {
+    /// `u32` or `u64`, the bits of a signed integer.
+    type Integer: Copy;
+    /// Executes it under the host's current MXCSR.
+    fn apply(source: Xmm) -> Self::Integer;
+}
+
+/// Types that implement [`Unary`] by the instruction of the given mnemonic.
+macro_rules! unary {
+    ($($name:ident $mnemonic:literal $results:expr;)*) => {$(
+        #[doc = concat!("`", $mnemonic, "`.")]
+        pub struct $name;
+        impl Unary for $name {
+            const RESULTS: Results = $results;
+            #[inline(always)]
+            fn apply(source: Xmm) -> Xmm {
+                let result;
+                // SAFETY: touches its operand registers and the flags of MXCSR only.
+                unsafe {
+                    asm!(
+                        concat!($mnemonic, " {result}, {source}"),
+                        result = lateout(xmm_reg) result,
+                        source = in(xmm_reg) source,
+                        options(nomem, nostack, preserves_flags)
+                    )
+                };
+                result
+            }
+        }
+    )*};
+}
+
+/// Types that implement [`Binary`] by the (two-operand) instruction of the given mnemonic.
+macro_rules! binary {
+    ($($name:ident $mnemonic:literal $results:expr;)*) => {$(
+        #[doc = concat!("`", $mnemonic, "`.")]
+        pub struct $name;
+        impl Binary for $name {
+            const RESULTS: Results = $results;
+            #[inline(always)]
+            fn apply(first: Xmm, second: Xmm) -> Xmm {
+                let result;
+                // SAFETY: touches its operand registers and the flags of MXCSR only.
+                unsafe {
+                    asm!(
+                        concat!($mnemonic, " {first}, {second}"),
+                        first = inlateout(xmm_reg) first => result,
+                        second = in(xmm_reg) second,
+                        options(nomem, nostack, preserves_flags)
+                    )
+                };
+                result
+            }
+        }
+    )*};
+}
+
+/// Calls a function that has the immediate as its first const argument, for an immediate
+/// known at run time only.
+macro_rules! with_immediate {
+    ($imm:expr, [$($value:literal)*], $function:ident $arguments:tt) => {
+        match $imm {
+            $($value => $function::<$value> $arguments,)*
+            _ => unreachable!("the immediate is masked to the values listed"),
+        }
+    };
+}
+
+pub(crate) use {binary, unary, with_immediate};
