@@ -29,7 +29,7 @@ macro_rules! binary {
             }
         )+
         /// The same operations, spelled out.
-        #[cfg(any(test, not(target_arch = "x86_64")))]
+        #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
         mod portable {
             use super::*;
             $(
@@ -72,7 +72,7 @@ macro_rules! unary {
             }
         )+
         /// The same operations of one operand, spelled out.
-        #[cfg(any(test, not(target_arch = "x86_64")))]
+        #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
         mod portable_unary {
             use super::*;
             $(
@@ -92,7 +92,63 @@ macro_rules! unary {
     };
 }
 
-pub(super) use {binary, unary};
+/// Operations beyond the x86-64 host's baseline: its instruction where `$feature` is there,
+/// else the function of that name in `portable`.
+#[allow(unused_macro_rules)]
+macro_rules! detected {
+    ($feature:tt: $($(#[doc = $doc:literal])+ $name:ident($($operand:ident),+) = $instruction:expr;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[inline]
+            pub fn $name(a: V128, $($operand: V128),+) -> V128 {
+                #[cfg(target_arch = "x86_64")]
+                if std::arch::is_x86_feature_detected!($feature) {
+                    let mut result = a.0;
+                    // SAFETY: reads and writes vector registers only; the instruction is there.
+                    unsafe {
+                        crate::simd::int::host::issue!($instruction, result, $($operand),+);
+                    }
+                    return V128(result);
+                }
+                portable::$name(a, $($operand),+)
+            }
+        )+
+        #[cfg(all(test, target_arch = "x86_64"))]
+        mod against_the_host {
+            #[test]
+            fn portable_operations_are_the_hosts() {
+                if !std::arch::is_x86_feature_detected!($feature) {
+                    eprintln!("skipped: the host has no {}", $feature);
+                    return;
+                }
+                let mut vectors = crate::simd::int::host::Vectors::new();
+                for _ in 0..1000 {
+                    $(
+                        let a = vectors.vector();
+                        $(let $operand = vectors.vector();)+
+                        let expected = super::$name(a, $($operand),+);
+                        assert_eq!(super::portable::$name(a, $($operand),+), expected, stringify!($name));
+                    )+
+                }
+            }
+        }
+    };
+}
+
+/// Issues an instruction of two operands, or of three whose last is XMM0.
+macro_rules! issue {
+    ($instruction:expr, $result:ident, $b:ident) => {
+        core::arch::asm!(concat!($instruction, " {0}, {1}"), inout(xmm_reg) $result, in(xmm_reg) $b.0,
+            options(pure, nomem, nostack, preserves_flags))
+    };
+    ($instruction:expr, $result:ident, $b:ident, $c:ident) => {
+        core::arch::asm!(concat!($instruction, " {0}, {1}, xmm0"), inout(xmm_reg) $result,
+            in(xmm_reg) $b.0, in("xmm0") $c.0,
+            options(pure, nomem, nostack, preserves_flags))
+    };
+}
+
+pub(super) use {binary, detected, issue, unary};
 
 use super::v128::{Lane, V128};
 

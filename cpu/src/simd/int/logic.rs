@@ -97,7 +97,7 @@ macro_rules! sign_masks {
             }
         )+
         /// The same masks, spelled out.
-        #[cfg(any(test, not(target_arch = "x86_64")))]
+        #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
         mod portable_masks {
             use super::*;
             $(

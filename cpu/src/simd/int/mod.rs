@@ -4,13 +4,19 @@
 //! function here: the 256-bit forms apply it to both halves. The first operand is the
 //! legacy form's destination.
 
+mod aes;
 mod arithmetic;
 mod host;
 mod logic;
+mod sha;
 mod shuffle;
+mod string;
 mod v128;
 
+pub use aes::*;
 pub use arithmetic::*;
 pub use logic::*;
+pub use sha::*;
 pub use shuffle::*;
+pub use string::*;
 pub use v128::{Lane, V128};
