@@ -6,10 +6,25 @@
 //! "PC-Style Function Keys"). A lone Escape looks like the beginning of a sequence: it
 //! is the key once nothing follows, which [`Decoder::idle`] says.
 
-use crate::keys::{self, Key, Modifiers, Stroke};
+use crate::keys::{self, KeyCode, Modifiers, Stroke};
 
 /// The longest sequence that is waited for; a longer one is dropped.
 const LONGEST_SEQUENCE: usize = 32;
+
+const FUNCTION_KEYS: [KeyCode; 12] = [
+    KeyCode::F1,
+    KeyCode::F2,
+    KeyCode::F3,
+    KeyCode::F4,
+    KeyCode::F5,
+    KeyCode::F6,
+    KeyCode::F7,
+    KeyCode::F8,
+    KeyCode::F9,
+    KeyCode::F10,
+    KeyCode::F11,
+    KeyCode::F12,
+];
 
 /// Collects bytes until they are a key.
 #[derive(Default, Debug)]
@@ -52,7 +67,7 @@ impl Decoder {
         let held = std::mem::take(&mut self.held);
         match held.as_slice() {
             [] => Vec::new(),
-            [0x1b] => vec![Stroke::plain(Key::Escape)],
+            [0x1b] => vec![Stroke::plain(KeyCode::Escape)],
             [0x1b, rest @ ..] => {
                 rest.iter().filter_map(|&byte| control_or_ascii(byte)).map(with_alt).collect()
             }
@@ -72,7 +87,7 @@ fn parse(held: &[u8]) -> Parsed {
         [0x1b, b'[', rest @ ..] => parse_csi(rest),
         [0x1b, b'O'] => Parsed::More,
         [0x1b, b'O', last, ..] => Parsed::Done(3, final_key(*last).map(Stroke::plain)),
-        [0x1b, 0x1b, ..] => Parsed::Done(1, Some(Stroke::plain(Key::Escape))),
+        [0x1b, 0x1b, ..] => Parsed::Done(1, Some(Stroke::plain(KeyCode::Escape))),
         [0x1b, rest @ ..] => match parse_character(rest) {
             Parsed::Done(length, stroke) => Parsed::Done(length + 1, stroke.map(with_alt)),
             Parsed::More => Parsed::More,
@@ -108,12 +123,7 @@ fn control_or_ascii(byte: u8) -> Option<Stroke> {
         })
     };
     match byte {
-        b'\t' => Some(Stroke::plain(Key::Tab)),
-        b'\r' | b'\n' => Some(Stroke::plain(Key::Enter)),
-        0x08 | 0x7f => Some(Stroke::plain(Key::Backspace)),
-        0x1b => Some(Stroke::plain(Key::Escape)),
         0x00 => ctrl(' '),
-        0x01..=0x1a => ctrl((byte - 1 + b'a') as char),
         0x1c => ctrl('\\'),
         0x1d => ctrl(']'),
         0x1e => ctrl('6'),
@@ -127,7 +137,7 @@ fn parse_csi(rest: &[u8]) -> Parsed {
     const INTRODUCER: usize = 2;
     if let [b'[', letter, ..] = rest {
         // The Linux console's F1 to F5.
-        let key = (b'A'..=b'E').contains(letter).then(|| Key::F(letter - b'A' + 1));
+        let key = (b'A'..=b'E').contains(letter).then(|| FUNCTION_KEYS[usize::from(letter - b'A')]);
         return Parsed::Done(INTRODUCER + 2, key.map(Stroke::plain));
     }
     if rest == b"[" {
@@ -142,7 +152,7 @@ fn parse_csi(rest: &[u8]) -> Parsed {
     let first = parameters.first().copied().unwrap_or(0);
     let key = match rest[end] {
         b'~' => numbered_key(first),
-        b'Z' => Some(Key::Tab),
+        b'Z' => Some(KeyCode::Tab),
         last => final_key(last),
     };
     let mut modifiers = modifiers_of(parameters.get(1).copied().unwrap_or(1));
@@ -156,34 +166,34 @@ fn modifiers_of(parameter: u32) -> Modifiers {
     Modifiers { shift: bits & 1 != 0, alt: bits & 2 != 0, ctrl: bits & 4 != 0 }
 }
 
-fn final_key(last: u8) -> Option<Key> {
+fn final_key(last: u8) -> Option<KeyCode> {
     Some(match last {
-        b'A' => Key::Up,
-        b'B' => Key::Down,
-        b'C' => Key::Right,
-        b'D' => Key::Left,
-        b'H' => Key::Home,
-        b'F' => Key::End,
-        b'P' => Key::F(1),
-        b'Q' => Key::F(2),
-        b'R' => Key::F(3),
-        b'S' => Key::F(4),
-        b'M' => Key::Enter,
+        b'A' => KeyCode::ArrowUp,
+        b'B' => KeyCode::ArrowDown,
+        b'C' => KeyCode::ArrowRight,
+        b'D' => KeyCode::ArrowLeft,
+        b'H' => KeyCode::Home,
+        b'F' => KeyCode::End,
+        b'P' => KeyCode::F1,
+        b'Q' => KeyCode::F2,
+        b'R' => KeyCode::F3,
+        b'S' => KeyCode::F4,
+        b'M' => KeyCode::Enter,
         _ => return None,
     })
 }
 
-fn numbered_key(number: u32) -> Option<Key> {
+fn numbered_key(number: u32) -> Option<KeyCode> {
     Some(match number {
-        1 | 7 => Key::Home,
-        2 => Key::Insert,
-        3 => Key::Delete,
-        4 | 8 => Key::End,
-        5 => Key::PageUp,
-        6 => Key::PageDown,
-        11..=15 => Key::F((number - 10) as u8),
-        17..=21 => Key::F((number - 11) as u8),
-        23 | 24 => Key::F((number - 12) as u8),
+        1 | 7 => KeyCode::Home,
+        2 => KeyCode::Insert,
+        3 => KeyCode::Delete,
+        4 | 8 => KeyCode::End,
+        5 => KeyCode::PageUp,
+        6 => KeyCode::PageDown,
+        11..=15 => FUNCTION_KEYS[number as usize - 11],
+        17..=21 => FUNCTION_KEYS[number as usize - 12],
+        23 | 24 => FUNCTION_KEYS[number as usize - 13],
         _ => return None,
     })
 }
@@ -192,7 +202,7 @@ fn numbered_key(number: u32) -> Option<Key> {
 mod tests {
     use super::*;
 
-    fn check(bytes: &[u8], key: Key, held: &str) {
+    fn check(bytes: &[u8], key: KeyCode, held: &str) {
         let modifiers =
             Modifiers { shift: held.contains('s'), ctrl: held.contains('c'), alt: held.contains('a') };
         assert_eq!(Decoder::default().push(bytes), [Stroke { key, modifiers }], "{bytes:x?}");
@@ -200,26 +210,26 @@ mod tests {
 
     #[test]
     fn keys_of_common_terminals_decode() {
-        check(b"a", Key::Char('a'), "");
-        check(b"A", Key::Char('a'), "s");
-        check(b"\x03", Key::Char('c'), "c");
-        check(b"\x1bx", Key::Char('x'), "a");
-        check(b"\r", Key::Enter, "");
-        check(b"\x7f", Key::Backspace, "");
-        check(b"\x1b[A", Key::Up, "");
-        check(b"\x1bOB", Key::Down, "");
-        check(b"\x1b[1;5C", Key::Right, "c");
-        check(b"\x1b[1;2D", Key::Left, "s");
-        check(b"\x1b[H", Key::Home, "");
-        check(b"\x1b[4~", Key::End, "");
-        check(b"\x1b[5~", Key::PageUp, "");
-        check(b"\x1b[3;3~", Key::Delete, "a");
-        check(b"\x1bOP", Key::F(1), "");
-        check(b"\x1b[[E", Key::F(5), "");
-        check(b"\x1b[15~", Key::F(5), "");
-        check(b"\x1b[17~", Key::F(6), "");
-        check(b"\x1b[24~", Key::F(12), "");
-        check(b"\x1b[Z", Key::Tab, "s");
+        check(b"a", KeyCode::A, "");
+        check(b"A", KeyCode::A, "s");
+        check(b"\x03", KeyCode::C, "c");
+        check(b"\x1bx", KeyCode::X, "a");
+        check(b"\r", KeyCode::Enter, "");
+        check(b"\x7f", KeyCode::Backspace, "");
+        check(b"\x1b[A", KeyCode::ArrowUp, "");
+        check(b"\x1bOB", KeyCode::ArrowDown, "");
+        check(b"\x1b[1;5C", KeyCode::ArrowRight, "c");
+        check(b"\x1b[1;2D", KeyCode::ArrowLeft, "s");
+        check(b"\x1b[H", KeyCode::Home, "");
+        check(b"\x1b[4~", KeyCode::End, "");
+        check(b"\x1b[5~", KeyCode::PageUp, "");
+        check(b"\x1b[3;3~", KeyCode::Delete, "a");
+        check(b"\x1bOP", KeyCode::F1, "");
+        check(b"\x1b[[E", KeyCode::F5, "");
+        check(b"\x1b[15~", KeyCode::F5, "");
+        check(b"\x1b[17~", KeyCode::F6, "");
+        check(b"\x1b[24~", KeyCode::F12, "");
+        check(b"\x1b[Z", KeyCode::Tab, "s");
     }
 
     #[test]
@@ -228,7 +238,7 @@ mod tests {
         assert!(decoder.push(b"\x1b").is_empty());
         assert!(decoder.push(b"[1").is_empty());
         assert!(decoder.is_waiting());
-        assert_eq!(decoder.push(b"~x"), [Stroke::plain(Key::Home), Stroke::plain(Key::Char('x'))]);
+        assert_eq!(decoder.push(b"~x"), [Stroke::plain(KeyCode::Home), Stroke::plain(KeyCode::X)]);
         assert!(!decoder.is_waiting());
     }
 
@@ -236,7 +246,7 @@ mod tests {
     fn a_lone_escape_is_the_key() {
         let mut decoder = Decoder::default();
         assert!(decoder.push(b"\x1b").is_empty());
-        assert_eq!(decoder.idle(), [Stroke::plain(Key::Escape)]);
+        assert_eq!(decoder.idle(), [Stroke::plain(KeyCode::Escape)]);
         assert!(decoder.push(b"\x1b[").is_empty());
         assert_eq!(decoder.idle().len(), 1, "Alt and [");
         assert!(decoder.idle().is_empty());

@@ -9,7 +9,7 @@ use crate::decode::Decoder;
 use crate::escape::{Command, Escape, Typed};
 use crate::frame::TextFrame;
 use crate::input::{HostEvent, HostInput};
-use crate::keys::{Key, Stroke};
+use crate::keys::{KeyCode, Stroke};
 use crate::outlet::SerialOutlet;
 use crate::overlay;
 use crate::screen::ScreenDisplay;
@@ -33,7 +33,7 @@ pub trait Guest {
     /// The text screen now, if the guest shows one.
     fn screen(&mut self) -> Option<TextFrame>;
     /// A key goes down or up; false where the keyboard has no room (try again later).
-    fn key(&mut self, key: Key, down: bool) -> bool;
+    fn key(&mut self, key: KeyCode, down: bool) -> bool;
     /// Bytes arrive at the serial port on the console; returns how many it took.
     fn serial_input(&mut self, bytes: &[u8]) -> usize;
     /// A break arrives at the serial port on the console.
@@ -181,7 +181,7 @@ struct Desk<'a> {
     escape: Escape,
     decoder: Decoder,
     typed: Receiver<Vec<u8>>,
-    keys: VecDeque<(Key, bool)>,
+    keys: VecDeque<(KeyCode, bool)>,
     bytes: VecDeque<u8>,
     backlog: VecDeque<u8>,
     terminal: RawTerminal,
