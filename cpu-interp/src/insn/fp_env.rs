@@ -12,39 +12,20 @@
 //! `CpuState::mxcsr` is exact outside runs. Inside one its control bits are exact and its
 //! flags lag behind, until [`Core::sync_mxcsr`] merges them (STMXCSR, FXSAVE, XSAVE).
 //!
-//! # Unmasked exceptions
+//! With exceptions unmasked, see `fp_env_checked`. A host without MXCSR has no instructions
+//! here that would use it.
 //!
-//! They are rare: the decoder marks instructions decoded while the guest has any
-//! exception unmasked, and such an instruction goes through [`checked`]. The host computes
-//! with everything masked, and the flags of this one instruction tell whether the guest's
-//! handler is to be called: then nothing is committed but the flags. Invalid, denormal
-//! and divide-by-zero are found before the result is computed, so if one of them is
-//! unmasked, the flags of the others (overflow, underflow, precision) stay as they were.
-//! An unmasked underflow is found for any tiny result, also an exact one, where the
-//! masked one asks for inexactness too, and it disables FTZ.
-//!
-//! Source: SDM Vol. 1, "SSE, SSE2, SSE3 Exceptions" and "Handling SIMD Floating-Point
-//! Exceptions in Software".
+//! Source: SDM Vol. 1, "MXCSR Control and Status Register".
 #![allow(unsafe_code, reason = "MXCSR is read and written through inline assembly")]
 
-use std::arch::asm;
-
-use trimotor_cpu::Fault;
-use trimotor_cpu::registers::Cr4;
-
-use crate::core::{Core, Op};
+use crate::core::Core;
 
 /// The sticky exception flags.
-pub const FLAGS: u32 = 0x3F;
-/// The flags of exceptions found before the result is computed: invalid, denormal, divide by zero.
-const PRE_COMPUTATION: u32 = 0x07;
-/// Underflow flag.
-const UNDERFLOW: u32 = 1 << 4;
+pub(super) const FLAGS: u32 = 0x3F;
 /// The six exception masks.
-const MASKS: u32 = 0x3F << MASK_SHIFT;
-const MASK_SHIFT: u32 = 7;
-/// Flush to zero.
-const FTZ: u32 = 1 << 15;
+pub(super) const MASKS: u32 = FLAGS << MASK_SHIFT;
+/// From the place of a flag to that of its mask.
+pub(super) const MASK_SHIFT: u32 = 7;
 /// Bits that software may set; others raise #GP(0) in LDMXCSR, FXRSTOR and XRSTOR.
 pub const MXCSR_MASK: u32 = 0xFFFF;
 /// MXCSR as Rust and the host's C library expect it.
@@ -52,19 +33,25 @@ const HOST_DEFAULT: u32 = 0x1F80;
 
 /// The host's MXCSR.
 #[inline(always)]
-fn host_mxcsr() -> u32 {
-    let mut value = 0u32;
+pub(super) fn host_mxcsr() -> u32 {
+    let mut value = HOST_DEFAULT;
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: STMXCSR writes four bytes to the place it is given.
-    unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags))
+    };
     value
 }
 
 /// Loads the host's MXCSR. Exceptions must be masked in `value`, and only MXCSR_MASK bits set.
 #[inline(always)]
-fn set_host_mxcsr(value: u32) {
+pub(super) fn set_host_mxcsr(value: u32) {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: LDMXCSR reads four bytes from the place it is given. All exceptions are
     // masked, and `leave_guest_fp` restores what Rust expects before a run returns.
-    unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags))
+    };
 }
 
 /// Puts the guest's floating-point environment in place, at the start of a run.

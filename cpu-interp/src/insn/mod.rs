@@ -3,10 +3,39 @@
 
 use crate::op::Row;
 
+#[cfg(target_arch = "x86_64")]
+mod f16c;
+#[cfg(target_arch = "x86_64")]
+mod fma;
 pub mod fp_env;
+#[cfg(target_arch = "x86_64")]
+mod fp_env_checked;
 pub mod integer;
+#[cfg(target_arch = "x86_64")]
+mod sse_fp;
+#[cfg(target_arch = "x86_64")]
+mod sse_fp_compare;
+#[cfg(target_arch = "x86_64")]
+mod sse_fp_convert;
+#[cfg(target_arch = "x86_64")]
+mod sse_fp_mmx;
+#[cfg(target_arch = "x86_64")]
+mod sse_fp_shape;
 
 /// The tables of all families.
 pub(crate) fn families() -> &'static [&'static [Row]] {
-    &[]
+    &[
+        #[cfg(target_arch = "x86_64")]
+        f16c::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        fma::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        sse_fp::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        sse_fp_compare::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        sse_fp_convert::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        sse_fp_mmx::ROWS,
+    ]
 }
