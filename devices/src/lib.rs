@@ -13,3 +13,4 @@ pub mod pci;
 pub mod pic;
 pub mod requests;
 pub mod serial;
+pub mod vga_text;
