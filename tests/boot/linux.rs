@@ -1,10 +1,8 @@
 //! Boots Debian's kernels and talks to them on the serial console.
 
-mod support;
-
+use crate::support::guests::Guest;
+use crate::support::program::{Ended, Program, run_to_end};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use support::guests::Guest;
-use support::program::{Ended, Program, run_to_end};
 
 /// Words that a kernel says when it finds something wrong with the machine.
 const COMPLAINTS: &str = "BUG|WARNING|unchecked MSR|Call Trace|Oops";

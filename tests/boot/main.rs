@@ -1,0 +1,7 @@
+//! Real guests from the command line. One test program, so that they run side by side.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod linux;
+mod memtest;
