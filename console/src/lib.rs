@@ -1,17 +1,15 @@
 //! What people look at and type into: the terminal display, its keyboard, serial ports.
 //!
 //! This crate faces the host. It draws the PC's VGA text screen in a terminal
-//! ([`frame`], [`render`], [`view`]), turns what the terminal sends into key strokes of a
+//! ([`screen`], [`view`], [`render`]), turns what the terminal sends into key strokes of a
 //! PC keyboard ([`decode`], [`keys`]), passes bytes between the terminal and a serial
 //! port ([`escape`], [`session`]), and gives the terminal back as it was on every way
 //! out ([`terminal`]). A running PC appears here as the small trait
 //! [`session::Guest`]; the program implements it for the board.
 
 pub mod console_port;
-pub mod cp437;
 pub mod decode;
 pub mod escape;
-pub mod frame;
 pub mod input;
 pub mod keys;
 pub mod outlet;

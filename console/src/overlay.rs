@@ -3,7 +3,7 @@
 use crate::render::Picture;
 
 /// White on blue.
-const COLOURS: (u8, u8) = (15, 1);
+const COLOURS: (usize, usize) = (15, 1);
 
 /// The lines of help for the keys, for the escape prefix `prefix` ("Ctrl-A").
 pub fn key_help(prefix: Option<&str>) -> Vec<String> {

@@ -6,8 +6,28 @@ use crossterm::style::{Attribute, Color, Print, SetAttribute, SetBackgroundColor
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use std::io::{self, Write};
 
-/// One of the 16 colours of a PC text screen, in the VGA's order (1 is blue).
-pub type PcColour = u8;
+/// Red, green and blue.
+pub type Rgb = [u8; 3];
+
+/// The 16 colours of the VGA's text modes after a mode set, in its order (1 is blue).
+pub const VGA_COLOURS: [Rgb; 16] = [
+    [0x00, 0x00, 0x00],
+    [0x00, 0x00, 0xaa],
+    [0x00, 0xaa, 0x00],
+    [0x00, 0xaa, 0xaa],
+    [0xaa, 0x00, 0x00],
+    [0xaa, 0x00, 0xaa],
+    [0xaa, 0x55, 0x00],
+    [0xaa, 0xaa, 0xaa],
+    [0x55, 0x55, 0x55],
+    [0x55, 0x55, 0xff],
+    [0x55, 0xff, 0x55],
+    [0x55, 0xff, 0xff],
+    [0xff, 0x55, 0x55],
+    [0xff, 0x55, 0xff],
+    [0xff, 0xff, 0x55],
+    [0xff, 0xff, 0xff],
+];
 
 /// What one place of the terminal shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,16 +35,17 @@ pub struct Glyph {
     /// The character.
     pub character: char,
     /// Its colour.
-    pub foreground: PcColour,
+    pub foreground: Rgb,
     /// The colour behind it.
-    pub background: PcColour,
+    pub background: Rgb,
     /// Whether it blinks.
     pub blink: bool,
 }
 
 impl Glyph {
     /// Nothing: black behind a space.
-    pub const BLANK: Glyph = Glyph { character: ' ', foreground: 7, background: 0, blink: false };
+    pub const BLANK: Glyph =
+        Glyph { character: ' ', foreground: VGA_COLOURS[7], background: VGA_COLOURS[0], blink: false };
 }
 
 /// What the whole terminal shows.
@@ -58,10 +79,12 @@ impl Picture {
             *at = glyph;
         }
     }
-    /// Puts `text` into a row from `column` on, in these colours; what does not fit is cut.
-    pub fn put_text(&mut self, column: usize, row: usize, text: &str, colours: (PcColour, PcColour)) {
+    /// Puts `text` into a row from `column` on, in these of the VGA's colours (of the
+    /// characters, and behind them); what does not fit is cut.
+    pub fn put_text(&mut self, column: usize, row: usize, text: &str, colours: (usize, usize)) {
+        let (foreground, background) = (VGA_COLOURS[colours.0], VGA_COLOURS[colours.1]);
         for (offset, character) in text.chars().enumerate() {
-            let glyph = Glyph { character, foreground: colours.0, background: colours.1, blink: false };
+            let glyph = Glyph { character, foreground, background, blink: false };
             self.put(column + offset, row, glyph);
         }
     }
@@ -139,7 +162,7 @@ fn draw_row(
 /// The colours that the terminal writes with.
 #[derive(Default)]
 struct Pen {
-    style: Option<(PcColour, PcColour, bool)>,
+    style: Option<(Rgb, Rgb, bool)>,
 }
 
 impl Pen {
@@ -164,10 +187,13 @@ impl Pen {
     }
 }
 
-/// The terminal's palette entry for a PC colour: the PC counts blue as bit 0, terminals red.
-fn colour(pc: PcColour) -> Color {
-    let ansi = (pc & 0b1010) | ((pc & 1) << 2) | ((pc >> 2) & 1);
-    Color::AnsiValue(ansi)
+/// A colour as the terminal takes it. The VGA's own are entries of the terminal's palette, as
+/// the person has set it up; the PC counts blue as bit 0, terminals red.
+fn colour(rgb: Rgb) -> Color {
+    match VGA_COLOURS.iter().position(|known| *known == rgb) {
+        Some(pc) => Color::AnsiValue(((pc & 0b1010) | ((pc & 1) << 2) | ((pc >> 2) & 1)) as u8),
+        None => Color::Rgb { r: rgb[0], g: rgb[1], b: rgb[2] },
+    }
 }
 
 #[cfg(test)]
@@ -202,10 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn red_and_blue_change_places() {
-        assert_eq!(colour(1), Color::AnsiValue(4));
-        assert_eq!(colour(4), Color::AnsiValue(1));
-        assert_eq!(colour(12), Color::AnsiValue(9));
-        assert_eq!(colour(14), Color::AnsiValue(11));
+    fn red_and_blue_change_places_and_other_colours_are_sent_whole() {
+        let vga = |code: usize| colour(VGA_COLOURS[code]);
+        assert_eq!([vga(1), vga(4), vga(12), vga(14)], [4, 1, 9, 11].map(Color::AnsiValue));
+        assert_eq!(colour([1, 2, 3]), Color::Rgb { r: 1, g: 2, b: 3 });
     }
 }

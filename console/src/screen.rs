@@ -1,6 +1,5 @@
 //! The text screen in the terminal: frames in, escape sequences out, with the status line.
 
-use crate::frame::{STANDARD_COLUMNS, STANDARD_ROWS, TextFrame};
 use crate::render::Renderer;
 use crate::session::{Guest, Status};
 use crate::terminal::{self, RawTerminal};
@@ -78,14 +77,17 @@ impl ScreenDisplay {
             return Ok(());
         }
         self.last_drawn = Some(now);
-        let frame = guest.screen().unwrap_or_else(|| TextFrame::new(STANDARD_COLUMNS, STANDARD_ROWS));
+        let screen = guest.screen();
         self.extras.status = None;
         if self.wants_status {
             let status = guest.status();
             let mips = self.speed.measure(&status, now);
             self.extras.status = Some(status_line(&status, mips));
         }
-        let picture = view::compose(&frame, self.size, &self.extras);
+        let picture = match &screen {
+            Some(screen) => view::compose(screen, self.size, &self.extras),
+            None => view::without_text(self.size, &self.extras),
+        };
         self.renderer.draw(&picture, &mut io::stdout().lock())
     }
 }

@@ -7,7 +7,6 @@
 
 use crate::decode::Decoder;
 use crate::escape::{Command, Escape, Typed};
-use crate::frame::TextFrame;
 use crate::input::{HostEvent, HostInput};
 use crate::keys::{KeyCode, Stroke};
 use crate::outlet::SerialOutlet;
@@ -18,6 +17,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
+use trimotor_devices::vga_text::TextScreen;
 
 /// How often the screen is looked at: 30 pictures a second.
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
@@ -31,7 +31,7 @@ const BACKLOG_BYTES: usize = 256 * 1024;
 /// A running PC as the session sees it. Methods return at once.
 pub trait Guest {
     /// The text screen now, if the guest shows one.
-    fn screen(&mut self) -> Option<TextFrame>;
+    fn screen(&mut self) -> Option<TextScreen>;
     /// A key goes down or up; false where the keyboard has no room (try again later).
     fn key(&mut self, key: KeyCode, down: bool) -> bool;
     /// Bytes arrive at the serial port on the console; returns how many it took.
@@ -139,7 +139,7 @@ impl Session {
             outlet: self.outlet.clone(),
             display,
             screen: ScreenDisplay::default(),
-            lines: TextFrame::new(1, 1),
+            lines: Vec::new(),
             has_screen: display != Display::Serial,
             escape,
             decoder: Decoder::default(),
@@ -176,7 +176,7 @@ struct Desk<'a> {
     outlet: SerialOutlet,
     display: Display,
     screen: ScreenDisplay,
-    lines: TextFrame,
+    lines: Vec<String>,
     has_screen: bool,
     escape: Escape,
     decoder: Decoder,
@@ -304,15 +304,16 @@ impl Desk<'_> {
         }
     }
     fn print_changed_lines(&mut self) -> io::Result<()> {
-        let Some(frame) = self.guest.screen() else { return Ok(()) };
+        let Some(screen) = self.guest.screen() else { return Ok(()) };
         let mut text = String::new();
-        for row in 0..frame.rows() {
-            let now = frame.row_text(row);
-            if now != self.lines.row_text(row) {
+        self.lines.resize(screen.rows, String::new());
+        for (row, shown) in self.lines.iter_mut().enumerate() {
+            let now = screen.row_text(row);
+            if now != *shown {
                 text += &format!("{row:02}|{now}\n");
+                *shown = now;
             }
         }
-        self.lines = frame;
         write_out(text.as_bytes())
     }
     /// Shows what is left to show, and gives the terminal back.

@@ -1,8 +1,7 @@
 //! A text screen as a picture: SVG, which every browser shows and git can compare.
 
-use crate::cp437;
-use crate::frame::TextFrame;
 use std::fmt::Write;
+use trimotor_devices::vga_text::{TextScreen, cp437};
 
 /// Pixels of a cell: the VGA's 9 by 16.
 const CELL_WIDTH: usize = 9;
@@ -12,27 +11,21 @@ const BASELINE: usize = 12;
 /// Pixels around the screen.
 const MARGIN: usize = 12;
 
-/// The 16 colours of the VGA's text modes.
-const PALETTE: [&str; 16] = [
-    "#000000", "#0000aa", "#00aa00", "#00aaaa", "#aa0000", "#aa00aa", "#aa5500", "#aaaaaa", "#555555",
-    "#5555ff", "#55ff55", "#55ffff", "#ff5555", "#ff55ff", "#ffff55", "#ffffff",
-];
-
-/// Draws `frame`. Cells in a row with the same colours become one element.
-pub fn draw(frame: &TextFrame) -> String {
-    let width = frame.columns() * CELL_WIDTH + 2 * MARGIN;
-    let height = frame.rows() * CELL_HEIGHT + 2 * MARGIN;
+/// Draws `screen`. Cells in a row with the same colours become one element.
+pub fn draw(screen: &TextScreen) -> String {
+    let width = screen.columns * CELL_WIDTH + 2 * MARGIN;
+    let height = screen.rows * CELL_HEIGHT + 2 * MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          font-family=\"'DejaVu Sans Mono','Liberation Mono',Consolas,monospace\" font-size=\"14\" \
          xml:space=\"preserve\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"#000\"/>\n"
     );
-    for row in 0..frame.rows() {
-        let cells = frame.row(row);
+    for row in 0..screen.rows {
+        let cells = screen.row(row);
         let mut start = 0;
         for run in cells.chunk_by(|left, right| left.attribute == right.attribute) {
-            let text: String = run.iter().map(|cell| cp437::to_char(cell.code)).collect();
-            draw_run(&mut svg, (start, row), run[0].attribute, frame.blink, &text);
+            let text: String = run.iter().map(|cell| cp437::to_char(cell.character)).collect();
+            draw_run(&mut svg, screen, (start, row), run[0].attribute, &text);
             start += run.len();
         }
     }
@@ -40,12 +33,16 @@ pub fn draw(frame: &TextFrame) -> String {
     svg
 }
 
-fn draw_run(svg: &mut String, (column, row): (usize, usize), attribute: u8, blink: bool, text: &str) {
+fn draw_run(svg: &mut String, screen: &TextScreen, (column, row): (usize, usize), attribute: u8, text: &str) {
+    let hex = |code: usize| {
+        let [red, green, blue] = screen.colours[code];
+        format!("#{red:02x}{green:02x}{blue:02x}")
+    };
     let (x, y) = (MARGIN + column * CELL_WIDTH, MARGIN + row * CELL_HEIGHT);
     let width = text.chars().count() * CELL_WIDTH;
-    let background = usize::from((attribute >> 4) & if blink { 0x07 } else { 0x0f });
+    let background = usize::from((attribute >> 4) & if screen.blink { 0x07 } else { 0x0f });
     if background != 0 {
-        let colour = PALETTE[background];
+        let colour = hex(background);
         let _ = writeln!(
             svg,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{CELL_HEIGHT}\" fill=\"{colour}\"/>"
@@ -54,7 +51,7 @@ fn draw_run(svg: &mut String, (column, row): (usize, usize), attribute: u8, blin
     if text.trim().is_empty() {
         return;
     }
-    let colour = PALETTE[usize::from(attribute & 0x0f)];
+    let colour = hex(usize::from(attribute & 0x0f));
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let _ = writeln!(
         svg,
@@ -66,15 +63,15 @@ fn draw_run(svg: &mut String, (column, row): (usize, usize), attribute: u8, blin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Cell;
+    use trimotor_devices::vga_text::{TextCell, VgaText};
 
     #[test]
     fn runs_of_a_colour_are_one_element() {
-        let mut frame = TextFrame::new(80, 2);
-        for (column, &code) in b"a<b".iter().enumerate() {
-            frame.put(column, 0, Cell { code, attribute: 0x1e });
+        let mut screen = VgaText::new().screen().unwrap();
+        for (column, &character) in b"a<b".iter().enumerate() {
+            screen.cells[column] = TextCell { character, attribute: 0x1e };
         }
-        let svg = draw(&frame);
+        let svg = draw(&screen);
         assert!(svg.contains("fill=\"#ffff55\" textLength=\"27\""), "{svg}");
         assert!(svg.contains(">a&lt;b</text>"));
         assert_eq!(svg.matches("<text").count(), 1);
