@@ -500,13 +500,25 @@ fn near_operand_bits(i: &Instruction, m: u32) -> u32 {
 }
 
 fn loop_counter_bits(code: Code) -> u32 {
-    let name = format!("{code:?}");
-    if name.ends_with("_CX") || name.starts_with("Jcxz") {
-        16
-    } else if name.ends_with("_ECX") || name.starts_with("Jecxz") {
-        32
-    } else {
-        64
+    use Code as C;
+    match code {
+        C::Jcxz_rel8_16
+        | C::Jcxz_rel8_32
+        | C::Loop_rel8_16_CX
+        | C::Loop_rel8_32_CX
+        | C::Loope_rel8_16_CX
+        | C::Loope_rel8_32_CX
+        | C::Loopne_rel8_16_CX
+        | C::Loopne_rel8_32_CX => 16,
+        C::Jrcxz_rel8_16
+        | C::Jrcxz_rel8_64
+        | C::Loop_rel8_16_RCX
+        | C::Loop_rel8_64_RCX
+        | C::Loope_rel8_16_RCX
+        | C::Loope_rel8_64_RCX
+        | C::Loopne_rel8_16_RCX
+        | C::Loopne_rel8_64_RCX => 64,
+        _ => 32,
     }
 }
 

@@ -7,6 +7,7 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("guest registers and memory are accessed in place: the host must be little endian");
 
+pub mod alu;
 pub mod arch_state;
 pub mod backend;
 pub mod fault;

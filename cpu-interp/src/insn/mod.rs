@@ -25,6 +25,13 @@ mod sse_fp_shape;
 /// The tables of all families.
 pub(crate) fn families() -> &'static [&'static [Row]] {
     &[
+        integer::bcd::ROWS,
+        integer::bits::ROWS,
+        integer::misc::ROWS,
+        integer::muldiv::ROWS,
+        integer::shift::ROWS,
+        integer::stack::ROWS,
+        integer::string::ROWS,
         #[cfg(target_arch = "x86_64")]
         f16c::ROWS,
         #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,1 @@
+//! Pairs of instructions in one op.

@@ -1,0 +1,202 @@
+//! The integer instructions.
+//!
+//! The hot ones (moves, ALU, shifts, stack) are handlers of their own, specialised by operation,
+//! operand size and operand form; [`select`] chooses among them. Memory forms come in three
+//! kinds: [`BASE`] (base and displacement), [`INDEXED`], and [`SLOW`], which handles everything
+//! else, and to which the other two hand over when the inline translation misses. The rest are
+//! ordinary bodies in rows.
+
+#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
+
+pub mod alu;
+pub mod bcd;
+pub mod bits;
+pub mod fused;
+pub mod misc;
+pub mod moves;
+pub mod muldiv;
+pub mod shift;
+pub mod stack;
+pub mod string;
+
+use crate::core::{Core, Int, mode};
+use crate::lower::Lowering;
+use crate::op::{Exit, Handler, Op, info, leave_after, next, stop};
+use iced_x86::{Code, Instruction};
+use trimotor_cpu::Fault;
+use trimotor_cpu::mmu::Access;
+use trimotor_cpu::state::slot;
+
+/// Memory operand of base and displacement, inline translation.
+pub(crate) const BASE: u8 = 0;
+/// Memory operand with an index, inline translation.
+pub(crate) const INDEXED: u8 = 1;
+/// Any memory operand, with all checks.
+pub(crate) const SLOW: u8 = 2;
+
+/// The kind of `op`'s memory operand.
+pub(crate) fn kind_of(op: &Op) -> u8 {
+    if op.info & info::GENERAL != 0 {
+        SLOW
+    } else if op.index == slot::ZERO {
+        BASE
+    } else {
+        INDEXED
+    }
+}
+
+/// The handler for `i`, if it is one of those that are specialised by operand form.
+pub(crate) fn select(lowering: &Lowering<'_>, i: &Instruction, op: &mut Op) -> Option<Handler> {
+    let is64 = lowering.mode & mode::CODE_SIZE == mode::CODE64;
+    alu::select(i, op)
+        .or_else(|| moves::select(i, op))
+        .or_else(|| shift::select(i, op))
+        .or_else(|| if is64 { stack::select(i, op) } else { None })
+}
+
+/// Whether [`select`] knows the form.
+pub(crate) fn implements(code: Code) -> bool {
+    alu::implements(code) || moves::implements(code) || shift::implements(code)
+}
+
+/// The linear address of an inline memory operand.
+#[inline(always)]
+pub(crate) fn linear<const K: u8>(core: &Core, op: &Op) -> u64 {
+    let mut sum = core.reg::<u64>(op.base).wrapping_add(op.disp as i64 as u64);
+    if K == INDEXED {
+        sum = sum.wrapping_add(core.reg::<u64>(op.index) << op.scale);
+    }
+    sum.wrapping_add(core.reg::<u64>(op.seg)) & core.reg::<u64>(slot::LINEAR_MASK)
+}
+
+/// Loads the memory operand; `None`: the inline translation missed, or (for [`SLOW`]) see `fault`.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Int + crate::access::Guest, const K: u8>(
+    core: &mut Core,
+    op: *const Op,
+) -> Option<T> {
+    // SAFETY: `op` is an op of the running block; hits lead to readable guest memory.
+    unsafe {
+        if K == SLOW {
+            core.current = op;
+            return match core.load_at::<T>(&*op, 0) {
+                Ok(value) => Some(value),
+                Err(fault) => {
+                    core.fault = fault;
+                    None
+                }
+            };
+        }
+        let linear = linear::<K>(core, &*op);
+        core.host_to_read(linear, T::BYTES as u64).map(|p| p.cast::<T>().read_unaligned())
+    }
+}
+
+/// Stores to the memory operand; false as in [`load`].
+#[inline(always)]
+pub(crate) unsafe fn store<T: Int + crate::access::Guest, const K: u8>(
+    core: &mut Core,
+    op: *const Op,
+    value: T,
+) -> bool {
+    // SAFETY: `op` is an op of the running block; hits lead to writable guest memory.
+    unsafe {
+        if K == SLOW {
+            core.current = op;
+            return match core.store_at::<T>(&*op, 0, value) {
+                Ok(()) => true,
+                Err(fault) => {
+                    core.fault = fault;
+                    false
+                }
+            };
+        }
+        let linear = linear::<K>(core, &*op);
+        match core.host_to_write(linear, T::BYTES as u64) {
+            Some(p) => {
+                p.cast::<T>().write_unaligned(value);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Reads, changes and writes the memory operand; `change` returns the new value and what else
+/// is to be committed. `None` as in [`load`].
+#[inline(always)]
+pub(crate) unsafe fn modify<T: Int + crate::access::Guest, R, const K: u8>(
+    core: &mut Core,
+    op: *const Op,
+    change: impl FnOnce(&Core, T) -> (T, R),
+) -> Option<R> {
+    // SAFETY: `op` is an op of the running block; hits lead to writable guest memory, and what can be
+    // written can be read.
+    unsafe {
+        if K == SLOW {
+            core.current = op;
+            return match modify_slow(core, &*op, change) {
+                Ok(rest) => Some(rest),
+                Err(fault) => {
+                    core.fault = fault;
+                    None
+                }
+            };
+        }
+        let linear = linear::<K>(core, &*op);
+        let p = core.host_to_write(linear, T::BYTES as u64)?.cast::<T>();
+        let (new, rest) = change(core, p.read_unaligned());
+        p.write_unaligned(new);
+        Some(rest)
+    }
+}
+
+/// Reads, changes and writes the memory operand with all checks.
+///
+/// # Faults
+/// Those of a store come before those of the load, as the processor takes the line for writing.
+pub(crate) fn modify_slow<T: Int + crate::access::Guest, R>(
+    core: &mut Core,
+    op: &Op,
+    change: impl FnOnce(&Core, T) -> (T, R),
+) -> Result<R, Fault> {
+    let linear = core.linear_of(op, 0, T::BYTES as u64, Access::Write)?;
+    core.check_write_linear(linear, T::BYTES as u64)?;
+    let old = core.read_linear::<T>(linear)?;
+    let (new, rest) = change(core, old);
+    core.write_linear(linear, new)?;
+    Ok(rest)
+}
+
+/// Ends a handler whose memory access is done.
+#[inline(always)]
+pub(crate) unsafe fn done<const K: u8>(core: &mut Core, op: *const Op) -> Exit {
+    // SAFETY: `op` is an op of the running block, and not its last.
+    unsafe { if K == SLOW && core.attention { leave_after(core, op) } else { next(core, op) } }
+}
+
+/// Ends a handler whose memory access missed or faulted: hands over to `slow`, or stops.
+#[inline(always)]
+pub(crate) unsafe fn missed<const K: u8>(core: &mut Core, op: *const Op, slow: Handler) -> Exit {
+    // SAFETY: `op` is an op of the running block.
+    unsafe {
+        if K == SLOW {
+            let fault = core.fault;
+            stop(core, op, fault)
+        } else {
+            slow(core, op)
+        }
+    }
+}
+
+/// Chooses by memory kind among a handler's three variants.
+macro_rules! by_kind {
+    ($op:expr, $f:ident :: < $($g:ty),* >) => {
+        match $crate::insn::integer::kind_of($op) {
+            $crate::insn::integer::BASE => $f::<$($g,)* 0>,
+            $crate::insn::integer::INDEXED => $f::<$($g,)* 1>,
+            _ => $f::<$($g,)* 2>,
+        }
+    };
+}
+pub(crate) use by_kind;

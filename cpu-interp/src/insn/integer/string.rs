@@ -1,0 +1,304 @@
+//! MOVS, STOS, LODS, SCAS, CMPS with their repeat prefixes.
+//!
+//! A repeated instruction works in bounded portions: after one it returns [`Fault::RESUME`],
+//! so that interrupts are taken between iterations, with RCX, RSI and RDI as the manual says.
+//! REP MOVS and REP STOS go page by page through host memory where they can.
+
+#![allow(unsafe_code, reason = "whole pieces of guest memory are copied by pointer")]
+
+use super::alu::Operand;
+use crate::core::{Core, Int};
+use crate::op::{Done, Op, Row, body, row};
+use iced_x86::Code;
+use trimotor_cpu::flags::Rflags;
+use trimotor_cpu::mmu::Access;
+use trimotor_cpu::{Fault, SegReg};
+
+const RAX: u8 = 0;
+const RCX: usize = 1;
+const RSI: usize = 6;
+const RDI: usize = 7;
+/// Iterations after which a repeated instruction lets interrupts in, when it goes one by one.
+const PORTION: u64 = 4096;
+/// Bytes after which a block copy or fill does.
+const PORTION_BYTES: u64 = 1 << 16;
+
+/// What a string instruction knows of its operands.
+#[derive(Clone, Copy)]
+struct Operands {
+    mask: u64,
+    source: SegReg,
+    step: i64,
+}
+
+fn operands<T: Int>(core: &Core, op: &Op) -> Result<Operands, Fault> {
+    let Some(source) = SegReg::from_encoding(op.segment()) else { return Err(Fault::UD) };
+    let down = core.state.rflags.contains(Rflags::DF);
+    let step = if down { -(T::BYTES as i64) } else { T::BYTES as i64 };
+    Ok(Operands { mask: op.address_mask(), source, step })
+}
+
+/// Sets an index register as the address size writes it.
+#[inline(always)]
+fn set_index(core: &mut Core, register: usize, value: u64, mask: u64) {
+    let r = &mut core.state.slots[register];
+    *r = if mask == 0xFFFF { *r & !mask | value & mask } else { value & mask };
+}
+#[inline(always)]
+fn advance(core: &mut Core, register: usize, by: i64, mask: u64) {
+    let value = core.state.slots[register].wrapping_add(by as u64);
+    set_index(core, register, value, mask);
+}
+
+#[inline(always)]
+fn load_source<T: Operand>(core: &mut Core, o: Operands) -> Result<T, Fault> {
+    let at = core.state.slots[RSI] & o.mask;
+    let linear = core.segment_linear(o.source, at, T::BYTES as u64, Access::Read)?;
+    core.read_linear(linear)
+}
+#[inline(always)]
+fn destination<T: Operand>(core: &mut Core, o: Operands, access: Access) -> Result<u64, Fault> {
+    let at = core.state.slots[RDI] & o.mask;
+    core.segment_linear(SegReg::Es, at, T::BYTES as u64, access)
+}
+
+/// Repeats `once` by RCX; `once` says whether to go on.
+#[inline(always)]
+fn repeat(core: &mut Core, o: Operands, mut once: impl FnMut(&mut Core) -> Result<bool, Fault>) -> Done {
+    for _ in 0..PORTION {
+        let count = core.state.slots[RCX] & o.mask;
+        if count == 0 {
+            return Ok(());
+        }
+        let go_on = once(core)?;
+        set_index(core, RCX, count - 1, o.mask);
+        if !go_on || count == 1 {
+            return Ok(());
+        }
+        if core.attention {
+            break;
+        }
+    }
+    Err(Fault::RESUME)
+}
+
+fn movs<T: Operand>(core: &mut Core, op: &Op) -> Done {
+    let o = operands::<T>(core, op)?;
+    let once = |core: &mut Core| {
+        let value = load_source::<T>(core, o)?;
+        let to = destination::<T>(core, o, Access::Write)?;
+        core.write_linear(to, value)?;
+        advance(core, RSI, o.step, o.mask);
+        advance(core, RDI, o.step, o.mask);
+        Ok(true)
+    };
+    if !op.rep() && !op.repne() {
+        return once(core).map(|_| ());
+    }
+    if o.step > 0 {
+        let mut moved = 0;
+        while moved < PORTION_BYTES {
+            let bytes = copy_piece::<T>(core, o);
+            if bytes == 0 {
+                break;
+            }
+            moved += bytes;
+            if core.state.slots[RCX] & o.mask == 0 {
+                return Ok(());
+            }
+        }
+        if moved >= PORTION_BYTES {
+            return Err(Fault::RESUME);
+        }
+        if core.state.slots[RCX] & o.mask != 0 {
+            // What the table does not have, and page crossings: one by one, for one element.
+            let count = core.state.slots[RCX] & o.mask;
+            once(core)?;
+            set_index(core, RCX, count - 1, o.mask);
+            return if count == 1 { Ok(()) } else { Err(Fault::RESUME) };
+        }
+        return Ok(());
+    }
+    repeat(core, o, once)
+}
+
+/// How many elements from `linear` on lie in its page.
+fn elements_in_page<T: Int>(linear: u64) -> u64 {
+    (4096 - (linear & 4095)) / T::BYTES as u64
+}
+/// How many elements may be moved before an index register wraps.
+fn elements_to_wrap<T: Int>(index: u64, mask: u64) -> u64 {
+    (mask - index) / T::BYTES as u64 + 1
+}
+
+/// Copies as many elements as lie in the present pages of both sides; returns bytes (0: none).
+fn copy_piece<T: Operand>(core: &mut Core, o: Operands) -> u64 {
+    let (si, di) = (core.state.slots[RSI] & o.mask, core.state.slots[RDI] & o.mask);
+    let count = core.state.slots[RCX] & o.mask;
+    let size = T::BYTES as u64;
+    let Ok(from) = core.segment_linear(o.source, si, size, Access::Read) else { return 0 };
+    let Ok(to) = core.segment_linear(SegReg::Es, di, size, Access::Write) else { return 0 };
+    let n = count
+        .min(elements_in_page::<T>(from))
+        .min(elements_in_page::<T>(to))
+        .min(elements_to_wrap::<T>(si, o.mask))
+        .min(elements_to_wrap::<T>(di, o.mask));
+    if n == 0
+        || core.segment_linear(o.source, si, n * size, Access::Read).is_err()
+        || core.segment_linear(SegReg::Es, di, n * size, Access::Write).is_err()
+    {
+        return 0;
+    }
+    let bytes = n * size;
+    let (Some(p), Some(q)) = (core.host_to_read(from, bytes), core.host_to_write(to, bytes)) else {
+        return 0;
+    };
+    let distance = (q as u64).wrapping_sub(p as u64);
+    // SAFETY: both ranges are mapped guest memory by the table.
+    unsafe {
+        if distance == 0 || distance >= bytes {
+            std::ptr::copy(p, q, bytes as usize);
+        } else {
+            // The destination overlaps what is still to be read: element by element, forwards.
+            for i in 0..n as usize {
+                let value = p.cast::<T>().add(i).read_unaligned();
+                q.cast::<T>().add(i).write_unaligned(value);
+            }
+        }
+    }
+    advance(core, RSI, bytes as i64, o.mask);
+    advance(core, RDI, bytes as i64, o.mask);
+    set_index(core, RCX, count - n, o.mask);
+    bytes
+}
+
+fn stos<T: Operand>(core: &mut Core, op: &Op) -> Done {
+    let o = operands::<T>(core, op)?;
+    let once = |core: &mut Core| {
+        let to = destination::<T>(core, o, Access::Write)?;
+        let value = core.reg::<T>(RAX);
+        core.write_linear(to, value)?;
+        advance(core, RDI, o.step, o.mask);
+        Ok(true)
+    };
+    if !op.rep() && !op.repne() {
+        return once(core).map(|_| ());
+    }
+    if o.step > 0 {
+        let mut moved = 0;
+        while moved < PORTION_BYTES {
+            let bytes = fill_piece::<T>(core, o);
+            if bytes == 0 {
+                break;
+            }
+            moved += bytes;
+            if core.state.slots[RCX] & o.mask == 0 {
+                return Ok(());
+            }
+        }
+        if moved >= PORTION_BYTES {
+            return Err(Fault::RESUME);
+        }
+        let count = core.state.slots[RCX] & o.mask;
+        if count == 0 {
+            return Ok(());
+        }
+        once(core)?;
+        set_index(core, RCX, count - 1, o.mask);
+        return if count == 1 { Ok(()) } else { Err(Fault::RESUME) };
+    }
+    repeat(core, o, once)
+}
+
+/// Fills as many elements as lie in the present page; returns bytes (0: none).
+fn fill_piece<T: Operand>(core: &mut Core, o: Operands) -> u64 {
+    let di = core.state.slots[RDI] & o.mask;
+    let count = core.state.slots[RCX] & o.mask;
+    let size = T::BYTES as u64;
+    let Ok(to) = core.segment_linear(SegReg::Es, di, size, Access::Write) else { return 0 };
+    let n = count.min(elements_in_page::<T>(to)).min(elements_to_wrap::<T>(di, o.mask));
+    if n == 0 || core.segment_linear(SegReg::Es, di, n * size, Access::Write).is_err() {
+        return 0;
+    }
+    let bytes = n * size;
+    let Some(q) = core.host_to_write(to, bytes) else { return 0 };
+    let value = core.reg::<T>(RAX);
+    // SAFETY: the range is mapped guest memory by the table.
+    unsafe {
+        if T::BYTES == 1 || value == T::default() {
+            std::ptr::write_bytes(q, value.to_u64() as u8, bytes as usize);
+        } else {
+            for i in 0..n as usize {
+                q.cast::<T>().add(i).write_unaligned(value);
+            }
+        }
+    }
+    advance(core, RDI, bytes as i64, o.mask);
+    set_index(core, RCX, count - n, o.mask);
+    bytes
+}
+
+fn lods<T: Operand>(core: &mut Core, op: &Op) -> Done {
+    let o = operands::<T>(core, op)?;
+    let once = |core: &mut Core| {
+        let value = load_source::<T>(core, o)?;
+        core.set_reg(RAX, value);
+        advance(core, RSI, o.step, o.mask);
+        Ok(true)
+    };
+    if op.rep() || op.repne() { repeat(core, o, once) } else { once(core).map(|_| ()) }
+}
+
+fn scas<T: Operand>(core: &mut Core, op: &Op) -> Done {
+    let o = operands::<T>(core, op)?;
+    let (rep, repne) = (op.rep(), op.repne());
+    let once = |core: &mut Core| {
+        let at = destination::<T>(core, o, Access::Read)?;
+        let value = core.read_linear::<T>(at)?;
+        let f = core.reg::<T>(RAX).sub(value).1;
+        core.state.arith = f;
+        advance(core, RDI, o.step, o.mask);
+        Ok(f.condition(4) != repne)
+    };
+    if rep || repne { repeat(core, o, once) } else { once(core).map(|_| ()) }
+}
+
+fn cmps<T: Operand>(core: &mut Core, op: &Op) -> Done {
+    let o = operands::<T>(core, op)?;
+    let (rep, repne) = (op.rep(), op.repne());
+    let once = |core: &mut Core| {
+        let a = load_source::<T>(core, o)?;
+        let at = destination::<T>(core, o, Access::Read)?;
+        let b = core.read_linear::<T>(at)?;
+        let f = a.sub(b).1;
+        core.state.arith = f;
+        advance(core, RSI, o.step, o.mask);
+        advance(core, RDI, o.step, o.mask);
+        Ok(f.condition(4) != repne)
+    };
+    if rep || repne { repeat(core, o, once) } else { once(core).map(|_| ()) }
+}
+
+/// The rows of this module.
+pub(crate) const ROWS: &[Row] = &[
+    row(Code::Movsb_m8_m8, body(movs::<u8>)),
+    row(Code::Movsw_m16_m16, body(movs::<u16>)),
+    row(Code::Movsd_m32_m32, body(movs::<u32>)),
+    row(Code::Movsq_m64_m64, body(movs::<u64>)),
+    row(Code::Stosb_m8_AL, body(stos::<u8>)),
+    row(Code::Stosw_m16_AX, body(stos::<u16>)),
+    row(Code::Stosd_m32_EAX, body(stos::<u32>)),
+    row(Code::Stosq_m64_RAX, body(stos::<u64>)),
+    row(Code::Lodsb_AL_m8, body(lods::<u8>)),
+    row(Code::Lodsw_AX_m16, body(lods::<u16>)),
+    row(Code::Lodsd_EAX_m32, body(lods::<u32>)),
+    row(Code::Lodsq_RAX_m64, body(lods::<u64>)),
+    row(Code::Scasb_AL_m8, body(scas::<u8>)),
+    row(Code::Scasw_AX_m16, body(scas::<u16>)),
+    row(Code::Scasd_EAX_m32, body(scas::<u32>)),
+    row(Code::Scasq_RAX_m64, body(scas::<u64>)),
+    row(Code::Cmpsb_m8_m8, body(cmps::<u8>)),
+    row(Code::Cmpsw_m16_m16, body(cmps::<u16>)),
+    row(Code::Cmpsd_m32_m32, body(cmps::<u32>)),
+    row(Code::Cmpsq_m64_m64, body(cmps::<u64>)),
+];
