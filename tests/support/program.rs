@@ -1,6 +1,9 @@
 //! Runs the program with pipes, as a script would: send a line, wait for an answer.
 
 use super::pty::Pty;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, tcgetattr};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -18,7 +21,8 @@ pub struct Program {
     input: Option<Box<dyn Write>>,
     output: Receiver<Vec<u8>>,
     text: String,
-    raw: Vec<u8>,
+    cut: Vec<u8>,
+    terminal: Option<File>,
     seen: usize,
     started: Instant,
 }
@@ -59,7 +63,10 @@ impl Program {
         command.stdin(pty.user_end()).stdout(pty.user_end()).stderr(pty.user_end());
         let child = command.spawn().expect("trimotor starts");
         let (input, output) = pty.into_host_ends();
-        Self::watch(child, Box::new(input), output)
+        let terminal = Some(output.try_clone().expect("a descriptor"));
+        let mut program = Self::watch(child, Box::new(input), output);
+        program.terminal = terminal;
+        program
     }
 
     fn watch(child: Child, input: Box<dyn Write>, mut output: impl Read + Send + 'static) -> Self {
@@ -79,7 +86,8 @@ impl Program {
             input: Some(input),
             output: receiver,
             text: String::new(),
-            raw: Vec::new(),
+            cut: Vec::new(),
+            terminal: None,
             seen: 0,
             started,
         }
@@ -118,9 +126,21 @@ impl Program {
         }
         Ended { code: status.code(), output: std::mem::take(&mut self.text), errors }
     }
-    /// All that was printed so far, as bytes.
-    pub fn raw(&self) -> &[u8] {
-        &self.raw
+    /// Whether the terminal that the program runs on echoes and edits lines, as a shell wants it.
+    pub fn terminal_is_cooked(&self) -> bool {
+        let terminal = self.terminal.as_ref().expect("a terminal");
+        let modes = tcgetattr(terminal).expect("a terminal's modes");
+        modes.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+    }
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        let process = Pid::from_child(&self.child);
+        kill_process(process, signal).expect("the program runs");
+    }
+    /// Waits for the end of a program on a terminal; the terminal stays open to be looked at.
+    pub fn wait_on_terminal(&mut self) -> Option<i32> {
+        while self.read_more() {}
+        self.child.wait().expect("trimotor is a child").code()
     }
 
     /// Reads what comes next; false at the end.
@@ -128,13 +148,22 @@ impl Program {
         let left = HANG_GUARD.saturating_sub(self.started.elapsed());
         match self.output.recv_timeout(left) {
             Ok(bytes) => {
-                self.text += &String::from_utf8_lossy(&bytes);
-                self.raw.extend(bytes);
+                self.take_text(&bytes);
                 true
             }
             Err(RecvTimeoutError::Disconnected) => false,
             Err(RecvTimeoutError::Timeout) => self.fail("hangs"),
         }
+    }
+    /// Appends bytes as text; a character cut at their end waits for its rest.
+    fn take_text(&mut self, bytes: &[u8]) {
+        self.cut.extend(bytes);
+        let whole = match std::str::from_utf8(&self.cut) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.cut.len(),
+        };
+        self.text += &String::from_utf8_lossy(&self.cut[..whole]);
+        self.cut.drain(..whole);
     }
     fn fail(&mut self, why: &str) -> ! {
         let _ = self.child.kill();
