@@ -16,7 +16,10 @@ use error::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let messages = env_logger::Target::Pipe(Box::new(trimotor_console::terminal::MessageWriter));
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .target(messages)
+        .init();
     let outcome = match Cli::parse().command {
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => {
             guest::linux(&args).map(|()| ExitCode::SUCCESS)

@@ -13,13 +13,18 @@ use crossterm::terminal::{
     DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
 };
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, Once, PoisonError};
+
+/// Messages kept while the screen is drawn on, in bytes; later ones are dropped.
+const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// What has to be given back.
 struct Taken {
     modes: Option<Termios>,
     alternate_screen: bool,
+    /// What the program had to say meanwhile.
+    messages: Vec<u8>,
 }
 
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
@@ -56,7 +61,7 @@ impl RawTerminal {
             modes = Some(before);
         }
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Taken { modes, alternate_screen: false });
+            Some(Taken { modes, alternate_screen: false, messages: Vec::new() });
         Ok(Self { _private: () })
     }
     /// Switches to the terminal's alternate screen, to draw on.
@@ -78,7 +83,8 @@ impl RawTerminal {
         match guard.as_mut() {
             Some(taken) if taken.alternate_screen => {
                 taken.alternate_screen = false;
-                leave_alternate_screen()
+                leave_alternate_screen()?;
+                io::stderr().write_all(&std::mem::take(&mut taken.messages))
             }
             _ => Ok(()),
         }
@@ -102,9 +108,32 @@ pub fn restore() {
     let Some(taken) = guard.take() else { return };
     if taken.alternate_screen {
         let _ = leave_alternate_screen();
+        let _ = io::stderr().write_all(&taken.messages);
     }
     if let Some(modes) = taken.modes {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+    }
+}
+
+/// Standard error for messages, which wait while the alternate screen is drawn on.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct MessageWriter;
+
+impl Write for MessageWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Who holds the lock may be the one who has something to say: never wait for it.
+        if let Ok(mut guard) = TAKEN.try_lock()
+            && let Some(taken) = guard.as_mut().filter(|taken| taken.alternate_screen)
+        {
+            if taken.messages.len() + bytes.len() <= MOST_MESSAGE_BYTES {
+                taken.messages.extend_from_slice(bytes);
+            }
+            return Ok(bytes.len());
+        }
+        io::stderr().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
