@@ -24,6 +24,10 @@ pub trait CpuBus {
 
     /// The guest time now. The time-stamp counter is derived from it.
     fn now(&mut self) -> GuestTime;
+    /// Tells the local APIC what this vCPU now adds to the machine's time-stamp counter (after
+    /// writes of IA32_TIME_STAMP_COUNTER and IA32_TSC_ADJUST), modulo 2^64: its deadline timer
+    /// compares with the sum.
+    fn set_tsc_offset(&mut self, offset: u64);
 
     /// The interrupt acknowledge cycle: the vector to deliver, or `None` where the
     /// request went away.
