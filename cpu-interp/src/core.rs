@@ -111,6 +111,8 @@ pub struct Core {
     bus: Option<NonNull<dyn CpuBus>>,
     /// `budget` at which `retired` was last brought up to date.
     budget_mark: i64,
+    /// `state.retired` when the present run began.
+    pub(crate) run_began: u64,
     /// What led to a shutdown.
     pub shutdown: ShutdownReport,
     /// The chain of faults under delivery, for the report.
@@ -158,6 +160,7 @@ impl Core {
             jumps: JumpCache::new(),
             bus: None,
             budget_mark: 0,
+            run_began: 0,
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),
@@ -199,7 +202,7 @@ impl Core {
         // SAFETY: `run` put the pointer there from a reference that it holds for the whole run, and
         // nobody else uses it meanwhile.
         let bus = unsafe { bus.as_mut() };
-        bus.set_retired(retired.wrapping_sub(self.state.retired));
+        bus.set_retired(retired.wrapping_sub(self.run_began));
         bus
     }
     pub(crate) fn set_bus(&mut self, bus: Option<NonNull<dyn CpuBus>>) {

@@ -95,6 +95,7 @@ impl Vcpu for InterpVcpu {
         };
         core.set_bus(Some(bus));
         core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
+        core.run_began = core.state.retired;
         fp_env::enter_guest_fp(core);
         let exit = core.run_loop();
         fp_env::leave_guest_fp(core);
