@@ -89,6 +89,12 @@ impl SerialPort {
         self.backend.flush();
     }
 
+    /// The other end sends a break.
+    pub fn receive_break(&mut self, now: GuestTime) {
+        self.uart.receive_break(now);
+        self.advance(now);
+    }
+
     /// Replaces what is at the other end of the cable; returns the old one.
     pub fn replace_backend(&mut self, backend: Box<dyn SerialBackend>) -> Box<dyn SerialBackend> {
         std::mem::replace(&mut self.backend, backend)

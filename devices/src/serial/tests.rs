@@ -290,6 +290,16 @@ fn line_status_comes_first_and_is_cleared_by_lsr() {
 }
 
 #[test]
+fn a_break_from_the_line_is_a_zero_byte_with_its_status() {
+    let mut rig = Rig::driven(LineSpeed::Unlimited, 0, 0x05);
+    rig.port.receive_break(rig.now);
+    assert!(rig.irq());
+    assert_eq!(rig.r(LSR) & 0x11, 0x11);
+    assert_eq!(rig.r(0), 0);
+    assert_eq!(rig.r(LSR) & 0x11, 0);
+}
+
+#[test]
 fn carrier_follows_the_back_end() {
     let mut rig = Rig::driven(LineSpeed::Unlimited, 0, 0x08);
     assert_eq!(rig.r(MSR), 0xB0);

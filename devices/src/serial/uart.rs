@@ -365,6 +365,11 @@ impl Uart {
         }
     }
 
+    /// The line is held at space for longer than a character: a break arrives.
+    pub fn receive_break(&mut self, now: GuestTime) {
+        self.receive(0, LineStatus::BREAK, now);
+    }
+
     fn receive(&mut self, data: u8, errors: LineStatus, now: GuestTime) {
         let depth = self.depth();
         let s = &mut self.state;
