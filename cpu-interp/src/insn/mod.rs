@@ -3,14 +3,27 @@
 
 use crate::op::Row;
 
+mod control;
+mod control_paging;
+pub(crate) mod debug;
 #[cfg(target_arch = "x86_64")]
 mod f16c;
+mod far;
+mod far_stack;
 #[cfg(target_arch = "x86_64")]
 mod fma;
 pub mod fp_env;
 #[cfg(target_arch = "x86_64")]
 mod fp_env_checked;
+mod gates;
 pub mod integer;
+pub(crate) mod interrupt;
+mod interrupt_event;
+mod interrupt_report;
+mod iret;
+mod segment;
+mod segment_descriptor;
+mod segment_load;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp;
 #[cfg(target_arch = "x86_64")]
@@ -21,10 +34,20 @@ mod sse_fp_convert;
 mod sse_fp_mmx;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_shape;
+mod syscall;
+mod task;
+mod task_segment;
 
 /// The tables of all families.
 pub(crate) fn families() -> &'static [&'static [Row]] {
     &[
+        control::ROWS,
+        debug::ROWS,
+        far::ROWS,
+        interrupt::ROWS,
+        iret::ROWS,
+        segment::ROWS,
+        syscall::ROWS,
         integer::bcd::ROWS,
         integer::bits::ROWS,
         integer::misc::ROWS,

@@ -200,11 +200,8 @@ impl CpuModel {
                 (supported >> 32) as u32,
             ],
             1 => {
-                let size = if self.has(Feature::Xsavec) {
-                    self.compacted_size(state.xcr0 | state.xss)
-                } else {
-                    0
-                };
+                let size =
+                    if self.has(Feature::Xsavec) { self.compacted_size(state.xcr0 | state.xss) } else { 0 };
                 [self.feature_bits(0xD, 1, 0), size, 0, 0]
             }
             2 if supported & xfeature::AVX != 0 => [AVX_STATE.1, AVX_STATE.0, 0, 0],

@@ -99,11 +99,9 @@ impl CpuModel {
     /// The state components that XCR0 may enable.
     pub fn xcr0_supported(&self) -> u64 {
         let mut bits = xfeature::X87;
-        for (feature, bit) in [
-            (Feature::Sse, xfeature::SSE),
-            (Feature::Avx, xfeature::AVX),
-            (Feature::Pku, xfeature::PKRU),
-        ] {
+        for (feature, bit) in
+            [(Feature::Sse, xfeature::SSE), (Feature::Avx, xfeature::AVX), (Feature::Pku, xfeature::PKRU)]
+        {
             if self.has(feature) {
                 bits |= bit;
             }
