@@ -16,6 +16,7 @@ pub mod outlet;
 pub mod overlay;
 pub mod render;
 pub mod screen;
+pub mod serial;
 pub mod session;
 pub mod svg;
 pub mod terminal;

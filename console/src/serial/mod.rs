@@ -1,0 +1,190 @@
+//! The host's ends of serial cables.
+//!
+//! A serial port of the machine has a [`SerialBackend`] at the other end of its cable. People
+//! name it with a [`SerialSpec`] (`file:PATH`, `tcp:HOST:PORT,server` and so on), and
+//! [`SerialSpec::open`] makes it: [`sinks`] only take bytes, [`channel`] is everything with
+//! input.
+//!
+//! Nothing here waits for a peer, with one exception: standard output, whose slowness holds up
+//! the machine. A socket or pseudo-terminal where nobody is loses output, as a cable would.
+
+pub mod channel;
+pub mod sinks;
+pub mod spec;
+
+#[cfg(test)]
+mod tests;
+
+pub use channel::{Channel, End, Kick};
+pub use sinks::{FileSink, NullSink};
+pub use spec::{FORMS, SerialSpec, SpecError};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use trimotor_devices::serial::SerialBackend;
+
+/// A serial port's other end could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SerialError {
+    /// The file cannot be written.
+    #[error("{flag} {spec}: cannot write {path}: {source}; name a file in a directory that you may write to")]
+    File {
+        /// The command-line flag.
+        flag: String,
+        /// What stands behind it.
+        spec: String,
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Nobody listens, or the name is unknown.
+    #[error(
+        "{flag} {spec}: cannot connect: {source}; start the listener first, or add \",server\" to listen here"
+    )]
+    Connect {
+        /// The command-line flag.
+        flag: String,
+        /// What stands behind it.
+        spec: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The address or path cannot be listened at.
+    #[error("{flag} {spec}: cannot listen: {source}; choose another address or end the program that has it")]
+    Listen {
+        /// The command-line flag.
+        flag: String,
+        /// What stands behind it.
+        spec: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The host refuses something that it usually gives.
+    #[error("{flag} {spec}: the host refuses it: {source}")]
+    Host {
+        /// The command-line flag.
+        flag: String,
+        /// What stands behind it.
+        spec: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// An end that was made.
+pub struct OpenedSerial {
+    /// The end.
+    pub backend: Box<dyn SerialBackend>,
+    /// Where to find it, where that was chosen just now: the pseudo-terminal's path or the
+    /// address that is listened at.
+    pub place: Option<String>,
+}
+
+impl SerialSpec {
+    /// Makes the end. `flag` is what people wrote before it ("--serial"), for messages; `kick`
+    /// is called from another thread when input came.
+    ///
+    /// # Errors
+    /// See [`SerialError`]: each names flag and path and says what would work.
+    pub fn open(&self, flag: &str, kick: Kick) -> Result<OpenedSerial, SerialError> {
+        let names = || (flag.to_string(), self.to_string());
+        let host = |source| {
+            let (flag, spec) = names();
+            SerialError::Host { flag, spec, source }
+        };
+        let channel = |end, place| {
+            let backend = Channel::start(end, kick).map_err(host)?;
+            Ok(OpenedSerial { backend: Box::new(backend), place })
+        };
+        match self {
+            SerialSpec::Null => Ok(OpenedSerial { backend: Box::new(NullSink), place: None }),
+            SerialSpec::File(path) => {
+                let file = File::create(path).map_err(|source| {
+                    let (flag, spec) = names();
+                    SerialError::File { flag, spec, path: path.display().to_string(), source }
+                })?;
+                Ok(OpenedSerial { backend: Box::new(FileSink::new(file, path.clone())), place: None })
+            }
+            SerialSpec::Stdio => channel(stdio().map_err(host)?, None),
+            SerialSpec::Pty => {
+                let (master, path) = open_pty().map_err(host)?;
+                channel(End::Pty(master), Some(path))
+            }
+            SerialSpec::Unix { .. } | SerialSpec::Tcp { .. } => {
+                let (end, place) = self.socket().map_err(|source| {
+                    let (flag, spec) = names();
+                    match self {
+                        SerialSpec::Unix { server: true, .. } | SerialSpec::Tcp { server: true, .. } => {
+                            SerialError::Listen { flag, spec, source }
+                        }
+                        _ => SerialError::Connect { flag, spec, source },
+                    }
+                })?;
+                channel(end, place)
+            }
+        }
+    }
+
+    fn socket(&self) -> io::Result<(End, Option<String>)> {
+        match self {
+            SerialSpec::Unix { path, server: true } => {
+                remove_stale(path)?;
+                let socket = UnixListener::bind(path)?.into();
+                let place = path.display().to_string();
+                Ok((End::Listener { socket, remove: Some(path.clone()) }, Some(place)))
+            }
+            SerialSpec::Unix { path, server: false } => {
+                Ok((End::Connected(UnixStream::connect(path)?.into()), None))
+            }
+            SerialSpec::Tcp { host, port, server: true } => {
+                let listener = TcpListener::bind((host.as_str(), *port))?;
+                let place = listener.local_addr().map(|address| address.to_string()).ok();
+                Ok((End::Listener { socket: listener.into(), remove: None }, place))
+            }
+            SerialSpec::Tcp { host, port, server: false } => {
+                let stream = TcpStream::connect((host.as_str(), *port))?;
+                stream.set_nodelay(true)?;
+                Ok((End::Connected(stream.into()), None))
+            }
+            _ => Err(io::Error::other("not a socket")),
+        }
+    }
+}
+
+fn stdio() -> io::Result<End> {
+    let input = rustix::io::dup(rustix::stdio::stdin())?;
+    let output = rustix::io::dup(rustix::stdio::stdout())?;
+    Ok(End::Stdio { input, output })
+}
+
+/// Removes a socket file at which nobody listens: a program that was killed left it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    let refused = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && UnixStream::connect(path).is_err_and(|e| refused(&e)) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// A pseudo-terminal that passes bytes as they are, and the path of its slave.
+fn open_pty() -> io::Result<(OwnedFd, String)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let path = ptsname(&master, Vec::new())?.to_string_lossy().into_owned();
+    // Opening the slave once sets it up, and makes the master say "hung up" until the next one.
+    let slave = File::options().read(true).write(true).open(&path)?;
+    let mut modes = tcgetattr(&slave)?;
+    modes.make_raw();
+    tcsetattr(&slave, OptionalActions::Now, &modes)?;
+    Ok((master, path))
+}
