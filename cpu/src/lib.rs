@@ -19,6 +19,7 @@ pub mod registers;
 pub mod segment;
 pub mod simd;
 pub mod state;
+pub mod x87;
 
 pub use arch_state::ArchState;
 pub use backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
