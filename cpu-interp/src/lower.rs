@@ -196,6 +196,10 @@ impl Lowering<'_> {
             op.imm |= (registers[count - 1] as u64) << if immediates > 0 { 8 } else { 0 };
         }
         [op.r1, op.r2, op.r3] = [registers[0], registers[1], registers[2]];
+        if i.memory_index().is_vector_register() {
+            // Gathers have two register operands: the third is the index.
+            op.r3 = i.memory_index().number() as u8;
+        }
         if i.has_rep_prefix() || i.has_repe_prefix() {
             op.info |= info::REP;
         }
@@ -232,7 +236,6 @@ impl Lowering<'_> {
             op.base = base.full_register().number() as u8 * 8;
         }
         if index.is_vector_register() {
-            op.r3 = index.number() as u8;
             op.scale = i.memory_index_scale().trailing_zeros() as u8;
         } else if index != Register::None {
             op.index = index.full_register().number() as u8 * 8;

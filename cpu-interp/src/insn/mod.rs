@@ -3,8 +3,11 @@
 
 use crate::op::Row;
 
+mod avx_int;
+mod bmi;
 mod control;
 mod control_paging;
+mod crypto;
 pub(crate) mod debug;
 #[cfg(target_arch = "x86_64")]
 mod f16c;
@@ -21,6 +24,8 @@ pub(crate) mod interrupt;
 mod interrupt_event;
 mod interrupt_report;
 mod iret;
+mod masked;
+mod mmx;
 mod segment;
 mod segment_descriptor;
 mod segment_load;
@@ -34,9 +39,16 @@ mod sse_fp_convert;
 mod sse_fp_mmx;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_shape;
+mod sse_int;
+mod sse_lanes;
+mod sse_move;
+mod sse_string;
 mod syscall;
 mod task;
 mod task_segment;
+#[cfg(test)]
+mod vector_coverage;
+mod vector_forms;
 
 /// The tables of all families.
 pub(crate) fn families() -> &'static [&'static [Row]] {
@@ -55,6 +67,15 @@ pub(crate) fn families() -> &'static [&'static [Row]] {
         integer::shift::ROWS,
         integer::stack::ROWS,
         integer::string::ROWS,
+        avx_int::ROWS,
+        bmi::ROWS,
+        crypto::ROWS,
+        masked::ROWS,
+        mmx::ROWS,
+        sse_int::ROWS,
+        sse_lanes::ROWS,
+        sse_move::ROWS,
+        sse_string::ROWS,
         #[cfg(target_arch = "x86_64")]
         f16c::ROWS,
         #[cfg(target_arch = "x86_64")]
