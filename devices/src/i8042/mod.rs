@@ -48,6 +48,8 @@ pub struct I8042 {
     controller: Controller,
     keyboard: Keyboard,
     typing: VecDeque<(KeyCode, bool)>,
+    /// The levels of the two wires: a wire costs a lock, and most accesses change nothing.
+    driven: (bool, bool),
 }
 
 /// The saved state of controller, keyboard and queue.
@@ -69,6 +71,7 @@ impl I8042 {
             controller: Controller::new(),
             keyboard: Keyboard::new(),
             typing: VecDeque::new(),
+            driven: (false, false),
         }
     }
 
@@ -78,7 +81,7 @@ impl I8042 {
         self.keyboard = Keyboard::new();
         self.typing.clear();
         self.requests.set_a20(A20Source::KeyboardController, true);
-        self.drive();
+        self.set_wires((false, false));
     }
 
     /// A key went down or up at `now`.
@@ -120,9 +123,17 @@ impl I8042 {
         self.keyboard.leds()
     }
 
-    fn drive(&self) {
-        self.keyboard_irq.set(self.controller.keyboard_interrupt());
-        self.aux_irq.set(self.controller.aux_interrupt());
+    fn drive(&mut self) {
+        let levels = (self.controller.keyboard_interrupt(), self.controller.aux_interrupt());
+        if levels != self.driven {
+            self.set_wires(levels);
+        }
+    }
+
+    fn set_wires(&mut self, levels: (bool, bool)) {
+        self.driven = levels;
+        self.keyboard_irq.set(levels.0);
+        self.aux_irq.set(levels.1);
     }
 
     fn obey(&self, effect: Effect) {
@@ -185,7 +196,7 @@ impl SaveState for I8042 {
     type State = I8042StateV1;
 
     fn save(&self) -> I8042StateV1 {
-        let Self { keyboard_irq: _, aux_irq: _, requests: _, controller, keyboard, typing } = self;
+        let Self { keyboard_irq: _, aux_irq: _, requests: _, controller, keyboard, typing, driven: _ } = self;
         I8042StateV1 { controller: controller.save(), keyboard: keyboard.save(), typing: typing.clone() }
     }
 
@@ -200,7 +211,7 @@ impl SaveState for I8042 {
         self.keyboard.restore(keyboard)?;
         self.typing = typing;
         self.requests.set_a20(A20Source::KeyboardController, self.controller.a20());
-        self.drive();
+        self.set_wires((self.controller.keyboard_interrupt(), self.controller.aux_interrupt()));
         Ok(())
     }
 }

@@ -61,13 +61,22 @@ pub struct SerialPort {
     /// The back end may have more bytes than the receiver had room for.
     input_waits: bool,
     retry_at: Option<GuestTime>,
+    /// The level that the wire has: a wire costs a lock, and most accesses change nothing.
+    driven: bool,
 }
 
 impl SerialPort {
     /// A UART at `base` whose interrupt is `irq`, connected to `backend`.
     pub fn new(base: Port, irq: IrqLine, speed: LineSpeed, backend: Box<dyn SerialBackend>) -> Self {
-        let mut port =
-            Self { irq, backend, base, uart: Uart::new(speed), input_waits: false, retry_at: None };
+        let mut port = Self {
+            irq,
+            backend,
+            base,
+            uart: Uart::new(speed),
+            input_waits: false,
+            retry_at: None,
+            driven: false,
+        };
         port.uart.set_modem_inputs(port.modem_inputs());
         port.uart.reset();
         port
@@ -76,6 +85,7 @@ impl SerialPort {
     /// Hardware reset.
     pub fn reset(&mut self) {
         self.uart.reset();
+        self.driven = false;
         self.irq.set(false);
     }
 
@@ -125,8 +135,12 @@ impl SerialPort {
         self.input_waits = got == room;
     }
 
-    fn drive(&self) {
-        self.irq.set(self.uart.interrupt());
+    fn drive(&mut self) {
+        let level = self.uart.interrupt();
+        if level != self.driven {
+            self.driven = level;
+            self.irq.set(level);
+        }
     }
 }
 
@@ -173,7 +187,7 @@ impl SaveState for SerialPort {
     type State = UartStateV1;
 
     fn save(&self) -> UartStateV1 {
-        let Self { irq: _, backend: _, base: _, uart, input_waits: _, retry_at: _ } = self;
+        let Self { irq: _, backend: _, base: _, uart, input_waits: _, retry_at: _, driven: _ } = self;
         uart.save()
     }
 
@@ -181,7 +195,8 @@ impl SaveState for SerialPort {
         self.uart.restore(state)?;
         self.input_waits = true;
         self.retry_at = None;
-        self.drive();
+        self.driven = self.uart.interrupt();
+        self.irq.set(self.driven);
         Ok(())
     }
 }
