@@ -43,7 +43,8 @@ pub struct I440fxStateV1 {
 }
 
 impl I440fx {
-    /// The bridge of `memory`; PAM as after reset, with the ROM shown.
+    /// The bridge of `memory`; PAM as after reset, with the ROM shown. A machine without a ROM
+    /// has RAM there, as firmware would have left it.
     pub fn new(memory: Arc<GuestMemory>) -> Self {
         let mut config = ConfigSpace::new(Identity {
             vendor: 0x8086,
@@ -59,6 +60,10 @@ impl I440fx {
         config.preset(STATUS, &[0x80, 0x02]);
         config.allow(0x50, &[0xFF; 9]); // PMCCFG, DETURBO, DRAM control and timing.
         config.allow(PAM0, &[0x33; 7]);
+        if memory.rom_bytes() == 0 {
+            // Nobody will ever open the RAM above C0000h where there is no firmware to do it.
+            config.preset(PAM0, &[0x33; 7]);
+        }
         config.allow(0x60, &[0xFF; 0x12]); // DRAM row boundaries, hole control, arbitration.
         config.preset(SMRAM, &[0x02]);
         config.allow(SMRAM, &[0x78]);
@@ -214,6 +219,16 @@ mod tests {
         write(&mut b, SMRAM, 0);
         b.set_smm(false);
         assert_ne!(m.window(PhysAddr(0xA_0000)), ram);
+    }
+
+    #[test]
+    fn without_a_rom_there_is_ram() {
+        let memory = GuestMemory::new(1 << 20, &[]).unwrap();
+        let mut b = I440fx::new(memory.clone());
+        b.reset();
+        assert_eq!(memory.window(PhysAddr(0xE_0000)), (WindowRead::Ram, WindowWrite::Ram));
+        assert_eq!(memory.window(PhysAddr(0xF_0000)), (WindowRead::Ram, WindowWrite::Ram));
+        assert_eq!(memory.window(PhysAddr(0xB_8000)), (WindowRead::Device, WindowWrite::Device));
     }
 
     #[test]
