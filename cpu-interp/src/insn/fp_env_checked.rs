@@ -15,7 +15,7 @@
 
 use trimotor_cpu::Fault;
 use trimotor_cpu::registers::Cr4;
-use trimotor_cpu::simd::fp::{Results, Xmm};
+use trimotor_cpu::simd::fp::{BinaryImm, Results, Xmm};
 
 use super::fp_env::{FLAGS, MASK_SHIFT, MASKS, MXCSR_MASK, enter_guest_fp, host_mxcsr, set_host_mxcsr};
 use crate::core::Core;
@@ -82,6 +82,26 @@ pub(crate) fn other<R>(core: &mut Core, op: &Op, compute: impl Fn() -> R) -> Res
     let result = compute();
     end(core, false)?;
     Ok(result)
+}
+
+/// Finds the exceptions of an operation that raises them step by step, before it is executed
+/// as a whole: those of a later step are not found if an earlier one raises one unmasked.
+/// `operands` are those of each 128-bit lane.
+///
+/// # Faults
+/// As [`vector`].
+#[cold]
+#[inline(never)]
+pub(crate) fn steps<T: BinaryImm>(core: &mut Core, operands: &[(Xmm, Xmm)], imm: u8) -> Done {
+    for step in T::STEPS {
+        begin(core);
+        let mut tiny = false;
+        for (first, second) in operands {
+            tiny |= T::RESULTS.any_tiny(step(*first, *second, imm));
+        }
+        end(core, tiny)?;
+    }
+    Ok(())
 }
 
 /// Clears the host's flags, so that those of one instruction can be told.

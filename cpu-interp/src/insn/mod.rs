@@ -37,8 +37,12 @@ mod sse_fp_compare;
 mod sse_fp_convert;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_mmx;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod sse_fp_native;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_shape;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod sse_fp_tests;
 mod sse_int;
 mod sse_lanes;
 mod sse_move;

@@ -156,6 +156,34 @@ pub(crate) const fn unary<T: Unary + 'static>(codes: [Code; 3]) -> [Row; 3] {
     ]
 }
 
+/// Raises the exceptions of an operation that finds them in steps, before it is executed.
+///
+/// # Faults
+/// #XM, #UD, those of the load.
+#[inline(always)]
+fn stepped<T: BinaryImm>(core: &mut Core, op: &Op, legacy: bool, imm: u8) -> Done {
+    if T::STEPS.is_empty() || !op.fp_checked() {
+        return Ok(());
+    }
+    let second = if legacy { aligned_source(core, op)? } else { core.vec_rm(op, op.r3)? };
+    let first = core.vec(if legacy { op.r1 } else { op.r2 });
+    checked::steps::<T>(core, &[(first, second)], imm)
+}
+
+/// [`stepped`] for VEX.256.
+///
+/// # Faults
+/// As [`stepped`].
+#[inline(always)]
+fn stepped_256<T: BinaryImm>(core: &mut Core, op: &Op, imm: u8) -> Done {
+    if T::STEPS.is_empty() || !op.fp_checked() {
+        return Ok(());
+    }
+    let second: [Xmm; 2] = core.vec_rm(op, op.r3)?;
+    let first: [Xmm; 2] = core.vec(op.r2);
+    checked::steps::<T>(core, &[(first[0], second[0]), (first[1], second[1])], imm)
+}
+
 /// The rows of a packed operation on two vectors and an immediate, of which the legacy
 /// form sees the bits in `LEGACY`: legacy, VEX.128.
 pub(crate) const fn packed_imm_128<T: BinaryImm + 'static, const LEGACY: u8>(codes: [Code; 2]) -> [Row; 2] {
@@ -164,6 +192,7 @@ pub(crate) const fn packed_imm_128<T: BinaryImm + 'static, const LEGACY: u8>(cod
             codes[0],
             body(|core: &mut Core, op: &Op| {
                 let imm = op.imm as u8 & LEGACY;
+                stepped::<T>(core, op, true, imm)?;
                 legacy(core, op, T::RESULTS, |a, b| T::apply(a, b, imm))
             }),
         ),
@@ -171,6 +200,7 @@ pub(crate) const fn packed_imm_128<T: BinaryImm + 'static, const LEGACY: u8>(cod
             codes[1],
             body(|core: &mut Core, op: &Op| {
                 let imm = op.imm as u8;
+                stepped::<T>(core, op, false, imm)?;
                 vex128(core, op, T::RESULTS, |a, b| T::apply(a, b, imm))
             }),
         ),
@@ -182,6 +212,7 @@ pub(crate) const fn packed_imm<T: BinaryImm + 'static, const LEGACY: u8>(codes: 
     let [legacy, vex128] = packed_imm_128::<T, LEGACY>([codes[0], codes[1]]);
     let vex256 = body(|core: &mut Core, op: &Op| {
         let imm = op.imm as u8;
+        stepped_256::<T>(core, op, imm)?;
         vex256(core, op, T::RESULTS, |a, b| T::apply(a, b, imm))
     });
     [legacy, vex128, row(codes[2], vex256)]

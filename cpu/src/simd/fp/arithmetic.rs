@@ -2,7 +2,9 @@
 
 use std::arch::asm;
 
-use super::{Binary, BinaryImm, Results, Unary, Xmm, and, binary, doubles, singles, unary, with_immediate};
+use super::{
+    Binary, BinaryImm, Results, Step, Unary, Xmm, and, binary, doubles, singles, unary, with_immediate,
+};
 
 const PS: Results = Results::F32(4);
 const PD: Results = Results::F64(2);
@@ -97,11 +99,12 @@ round! {
 /// An element that is not selected counts as +0 and raises nothing: so do two zeros
 /// multiplied, and the instruction can be one with a fixed immediate.
 macro_rules! dot_product {
-    ($($name:ident $mnemonic:literal $all:literal $mask:ident $results:expr;)*) => {$(
+    ($($name:ident $mnemonic:literal $all:literal $mask:ident $steps:expr, $results:expr;)*) => {$(
         #[doc = concat!("`", $mnemonic, "`.")]
         pub struct $name;
         impl BinaryImm for $name {
             const RESULTS: Results = $results;
+            const STEPS: &'static [Step] = $steps;
             #[inline(always)]
             fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm {
                 let selected = $mask(imm >> 4);
@@ -124,8 +127,30 @@ macro_rules! dot_product {
 }
 
 dot_product! {
-    DotPs "dpps" "255" mask_of_singles PS;
-    DotPd "dppd" "51" mask_of_doubles PD;
+    DotPs "dpps" "255" mask_of_singles &[products_of_singles, sums_of_pairs, sum_of_singles], PS;
+    DotPd "dppd" "51" mask_of_doubles &[products_of_doubles, sum_of_doubles], PD;
+}
+
+fn products_of_singles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+    let selected = mask_of_singles(imm >> 4);
+    MulPs::apply(and(first, selected), and(second, selected))
+}
+
+fn sums_of_pairs(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+    HaddPs::apply(products_of_singles(first, second, imm), singles([0; 4]))
+}
+
+fn sum_of_singles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+    HaddPs::apply(sums_of_pairs(first, second, imm), singles([0; 4]))
+}
+
+fn products_of_doubles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+    let selected = mask_of_doubles(imm >> 4);
+    MulPd::apply(and(first, selected), and(second, selected))
+}
+
+fn sum_of_doubles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+    HaddPd::apply(products_of_doubles(first, second, imm), doubles([0; 2]))
 }
 
 /// All ones in the elements whose bit of `select` is set.

@@ -177,10 +177,16 @@ pub trait Binary {
     fn apply(first: Xmm, second: Xmm) -> Xmm;
 }
 
+/// A step of an operation that computes one result from others: see [`BinaryImm::STEPS`].
+pub type Step = fn(first: Xmm, second: Xmm, imm: u8) -> Xmm;
+
 /// An operation on two vectors and an immediate byte.
 pub trait BinaryImm {
     /// Where results that can underflow stand.
     const RESULTS: Results;
+    /// The steps in which the operation raises exceptions, each with the exceptions of its own
+    /// (results are in the elements of [`RESULTS`](Self::RESULTS)). Empty: all at once.
+    const STEPS: &'static [Step] = &[];
     /// Executes it under the host's current MXCSR.
     fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm;
 }
