@@ -79,6 +79,13 @@ impl I440fx {
         self.apply();
     }
 
+    /// Shows RAM at C0000h to FFFFFh, for reads and writes: what firmware does with the PAM
+    /// registers before it puts its tables there, and what a direct boot must do in its place.
+    pub fn open_shadow_ram(&mut self) {
+        self.config.set(PAM0, &[0x33; 7]);
+        self.apply();
+    }
+
     /// Tells the bridge that the processor that now runs is in SMM, or is not.
     pub fn set_smm(&mut self, active: bool) {
         if self.in_smm != active {
@@ -200,6 +207,10 @@ mod tests {
         assert_eq!(m.window(PhysAddr(0xE_C000)), (WindowRead::Ram, WindowWrite::Ram));
         b.reset();
         assert_eq!(m.window(PhysAddr(0xE_C000)), (WindowRead::Rom, WindowWrite::Nowhere));
+        b.open_shadow_ram();
+        assert_eq!(m.window(PhysAddr(0xE_C000)), (WindowRead::Ram, WindowWrite::Ram));
+        write(&mut b, 0x3C, 1);
+        assert_eq!(m.window(PhysAddr(0xF_0000)), (WindowRead::Ram, WindowWrite::Ram));
     }
 
     #[test]
