@@ -435,4 +435,26 @@ mod tests {
         b.restore(before).unwrap();
         assert_eq!(read(&mut b, 0xCFC, Width::Byte), 0x80);
     }
+
+    #[test]
+    fn any_configuration_access_is_survived() {
+        let mut b = bus();
+        b.insert(PciAddress::new(3, 0), card());
+        let mut seed = 11u64;
+        for _ in 0..50_000 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let width = [Width::Byte, Width::Word, Width::Dword][(seed >> 50) as usize % 3];
+            let (device, function) = [(0, 0), (1, 0), (1, 3), (3, 0)][(seed >> 40) as usize % 4];
+            select(&mut b, device, function, (seed >> 32) as u32 & 0xFC);
+            let port = Port(0xCF8 + (seed >> 60) as u16 % 8);
+            b.port_write(port, width, (seed >> 16) as u32, GuestTime::ZERO);
+            b.port_read(port, width, GuestTime::ZERO);
+            b.memory_write(PhysAddr(seed >> 28), width, seed, GuestTime::ZERO);
+            b.io_read(Port(seed as u16), width, GuestTime::ZERO);
+        }
+        select(&mut b, 0, 0, 0);
+        assert_eq!(read(&mut b, 0xCFC, Width::Dword), 0x1237_8086);
+        let state = b.save();
+        assert!(b.restore(state).is_ok());
+    }
 }

@@ -1,5 +1,5 @@
 //! Video memory: four planes of 64 KiB, and the way of a byte from the processor to them
-//! ("IBM VGA Technical Reference", graphics controller).
+//! (IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem", graphics controller).
 //!
 //! A word of four bytes, one a plane, is the unit. Text modes use a quarter of what is here
 //! (odd and even addresses go to planes 0 and 1); font loading needs plane 2, and graphics

@@ -1,5 +1,5 @@
-//! The VGA's registers as stored state ("IBM VGA Technical Reference", and FreeVGA's reading
-//! of it): miscellaneous output, sequencer, CRT controller, graphics and attribute
+//! The VGA's registers as stored state (IBM PS/2 Hardware Interface Technical Reference,
+//! "Video Subsystem"): miscellaneous output, sequencer, CRT controller, graphics and attribute
 //! controllers, and the DAC. No bus, no clock.
 
 use serde::{Deserialize, Serialize};
