@@ -1,0 +1,178 @@
+//! One vCPU with RAM and nothing else: for tests of instructions.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::sync::Arc;
+use trimotor_bus::cpu_bus::NoSuchMsr;
+use trimotor_bus::memory::{WindowRead, WindowWrite};
+use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::state::Activity;
+use trimotor_cpu::{CpuBackend, Segment, Vcpu, VcpuExit};
+use trimotor_cpu_interp::Interpreter;
+
+/// A bus on which nobody answers.
+#[derive(Default)]
+pub struct EmptyBus {
+    /// Instructions retired, as the engine told.
+    pub retired: u64,
+    /// Ports written: port, bytes, value.
+    pub port_writes: Vec<(u16, usize, u32)>,
+}
+
+impl CpuBus for EmptyBus {
+    fn set_retired(&mut self, instructions: u64) {
+        self.retired = instructions;
+    }
+    fn port_read(&mut self, _port: Port, width: Width) -> u32 {
+        width.mask() as u32
+    }
+    fn port_write(&mut self, port: Port, width: Width, value: u32) {
+        self.port_writes.push((port.0, width.bytes(), value));
+    }
+    fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
+        width.mask()
+    }
+    fn mmio_write(&mut self, _addr: PhysAddr, _width: Width, _value: u64) {}
+    fn now(&mut self) -> GuestTime {
+        GuestTime(self.retired)
+    }
+    fn acknowledge_interrupt(&mut self) -> Option<u8> {
+        None
+    }
+    fn apic_msr_read(&mut self, _index: u32) -> Result<u64, NoSuchMsr> {
+        Err(NoSuchMsr)
+    }
+    fn apic_msr_write(&mut self, _index: u32, _value: u64) -> Result<(), NoSuchMsr> {
+        Err(NoSuchMsr)
+    }
+    fn task_priority(&mut self) -> u8 {
+        0
+    }
+    fn set_task_priority(&mut self, _priority: u8) {}
+    fn random(&mut self) -> u64 {
+        4
+    }
+    fn set_smm(&mut self, _active: bool) {}
+}
+
+/// A vCPU of the interpreter, and its memory.
+pub struct BareMachine {
+    pub memory: Arc<GuestMemory>,
+    pub signals: Arc<VcpuSignals>,
+    pub vcpu: Box<dyn Vcpu>,
+    pub bus: EmptyBus,
+}
+
+impl BareMachine {
+    /// With `bytes` bytes of RAM and the fullest CPU model.
+    pub fn new(bytes: u64) -> BareMachine {
+        let memory = GuestMemory::new(bytes, &[]).unwrap();
+        let signals = VcpuSignals::new();
+        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+        let vcpu = Interpreter::new().create_vcpu(0, &model, &memory, &signals).unwrap();
+        BareMachine { memory, signals, vcpu, bus: EmptyBus::default() }
+    }
+    /// RAM in the whole first megabyte.
+    pub fn all_ram(&self) {
+        self.memory.set_window(0..1 << 20, WindowRead::Ram, WindowWrite::Ram);
+    }
+    pub fn write(&self, at: u64, bytes: &[u8]) {
+        assert_eq!(self.memory.write(PhysAddr(at), bytes), bytes.len(), "RAM at {at:#x}");
+    }
+    pub fn read_byte(&self, at: u64) -> u8 {
+        let mut b = [0];
+        self.memory.read(PhysAddr(at), &mut b);
+        b[0]
+    }
+
+    /// Real mode with the registers ax bx cx dx cs ss ds es sp bp si di ip flags.
+    pub fn set_real_mode(&mut self, r: &[u16; 14]) {
+        self.vcpu.reset();
+        let mut s = self.vcpu.state();
+        s.activity = Activity::Active;
+        s.interrupt_shadow = false;
+        for (n, reg) in [(0, 0), (3, 1), (1, 2), (2, 3), (4, 8), (5, 9), (6, 10), (7, 11)] {
+            s.gpr[n] = r[reg] as u64;
+        }
+        for (n, reg) in [(1, 4), (2, 5), (3, 6), (0, 7)] {
+            s.segments[n] = Segment::real_mode(r[reg]);
+        }
+        s.rip = r[12] as u64;
+        s.rflags = r[13] as u64 & 0xFFFF | 2;
+        s.idtr.limit = 0x3FF;
+        s.idtr.base = 0;
+        self.vcpu.set_state(&s);
+    }
+    /// The same registers now.
+    pub fn real_mode_registers(&self) -> [u16; 14] {
+        let s = self.vcpu.state();
+        let g = |n: usize| s.gpr[n] as u16;
+        let seg = |n: usize| s.segments[n].selector;
+        [
+            g(0),
+            g(3),
+            g(1),
+            g(2),
+            seg(1),
+            seg(2),
+            seg(3),
+            seg(0),
+            g(4),
+            g(5),
+            g(6),
+            g(7),
+            s.rip as u16,
+            s.rflags as u16,
+        ]
+    }
+    /// Runs to HLT; false where it was not reached within so many instructions.
+    pub fn run_to_hlt(&mut self, instructions: u64) -> bool {
+        let until = self.vcpu.retired() + instructions;
+        while self.vcpu.retired() < until {
+            match self.vcpu.run(&mut self.bus, until - self.vcpu.retired()) {
+                VcpuExit::Halted => return true,
+                VcpuExit::Budget => {}
+                VcpuExit::Shutdown(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Where [`BareMachine::long_mode`] puts the code.
+pub const LONG_MODE_CODE: u64 = 0x40_0000;
+/// Where its data may lie; the stack ends here and grows down.
+pub const LONG_MODE_DATA: u64 = 0x80_0000;
+
+impl BareMachine {
+    /// 64-bit mode at CPL 0 with 16 MiB of memory mapped one to one in 4 KiB pages, about to run `code`.
+    pub fn long_mode(code: &[u8]) -> BareMachine {
+        let mut m = BareMachine::new(16 << 20);
+        let (pml4, pdpt, pd, pts) = (0x1000u64, 0x2000u64, 0x3000u64, 0x10000u64);
+        m.write(pml4, &(pdpt | 7).to_le_bytes());
+        m.write(pdpt, &(pd | 7).to_le_bytes());
+        for i in 0..8u64 {
+            m.write(pd + 8 * i, &((pts + 4096 * i) | 7).to_le_bytes());
+            for j in 0..512u64 {
+                m.write(pts + 4096 * i + 8 * j, &(((i * 512 + j) << 12) | 7).to_le_bytes());
+            }
+        }
+        m.write(LONG_MODE_CODE, code);
+        let mut s = m.vcpu.state();
+        s.cr0 = 0x8001_0033;
+        s.cr3 = pml4;
+        s.cr4 = 0x6A0 | 1 << 18;
+        s.efer = 0x501 | 1 << 11;
+        s.xcr0 = 7;
+        let data = Segment { base: 0, limit: u32::MAX, attributes: 0xC093, selector: 0x10 };
+        s.segments = [data; 6];
+        s.segments[1] = Segment { base: 0, limit: u32::MAX, attributes: 0xA09B, selector: 8 };
+        s.gpr[4] = LONG_MODE_DATA;
+        s.rip = LONG_MODE_CODE;
+        s.rflags = 2;
+        s.cpl = 0;
+        m.vcpu.set_state(&s);
+        m
+    }
+}
