@@ -69,11 +69,11 @@ binary! {
     /// PMULLW: the low half of signed products of words.
     pmullw = |a, b| zip(a, b, u16::wrapping_mul);
     /// PMULHW: the high half of signed products of words.
-    pmulhw = |a, b| zip(a, b, |x: i16, y: i16| (x as i32 * y as i32 >> 16) as i16);
+    pmulhw = |a, b| zip(a, b, |x: i16, y: i16| ((x as i32 * y as i32) >> 16) as i16);
     /// PMULHUW: the high half of unsigned products of words.
-    pmulhuw = |a, b| zip(a, b, |x: u16, y: u16| (x as u32 * y as u32 >> 16) as u16);
+    pmulhuw = |a, b| zip(a, b, |x: u16, y: u16| ((x as u32 * y as u32) >> 16) as u16);
     /// PMULHRSW: signed products of words, rounded and scaled by 2^15.
-    pmulhrsw = |a, b| zip(a, b, |x: i16, y: i16| ((x as i32 * y as i32 >> 14) + 1 >> 1) as i16);
+    pmulhrsw = |a, b| zip(a, b, |x: i16, y: i16| ((((x as i32 * y as i32) >> 14) + 1) >> 1) as i16);
     /// PMULLD: the low half of products of doublewords.
     pmulld = |a, b| zip(a, b, u32::wrapping_mul);
     /// PMULUDQ: unsigned products of the even doublewords.

@@ -116,7 +116,7 @@ sign_masks! {
     /// MOVMSKPS: the sign bits of doublewords.
     movmskps = |a| (0..).zip(a.lanes::<[u32; 4]>()).map(|(i, lane)| (lane >> 31) << i).sum();
     /// MOVMSKPD: the sign bits of quadwords.
-    movmskpd = |a| (a.low() >> 63) as u32 | (a.high() >> 63) as u32 * 2;
+    movmskpd = |a| (a.low() >> 63) as u32 | ((a.high() >> 63) as u32 * 2);
 }
 
 /// The bits that sign tests look at: all (PTEST), or the signs of floating-point lanes
