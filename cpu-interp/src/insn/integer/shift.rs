@@ -87,7 +87,7 @@ fn sized<S: Shift>(i: &Instruction, op: &Op) -> Handler {
 
 /// The handler for `i`, if it is one of this module's.
 pub(crate) fn select(i: &Instruction, op: &mut Op) -> Option<Handler> {
-    if i.op1_kind() == OpKind::Register {
+    if implements(i.code()) && i.op1_kind() == OpKind::Register {
         op.r2 = 0;
     }
     Some(match i.mnemonic() {
