@@ -1,1 +1,47 @@
-//! Being built.
+//! The board: one PC, put together and run.
+//!
+//! [`Machine`] owns guest memory, the chips and the vCPUs, and runs them: up to eight vCPUs in
+//! turn on the thread that calls [`Machine::run`], each for a slice of instructions. Everything
+//! that happens by itself (timers, keys that arrive) happens between slices, or at an access
+//! that shortens the slice. Guest time is the host's monotonic clock, handed in, or a count of
+//! instructions; with the latter a run is a function of its inputs.
+//!
+//! | part | file |
+//! |---|---|
+//! | what a person configures | [`config`] |
+//! | which engines there are (the only file that names them) | [`engines`] |
+//! | chips and their wires, reset | [`board`] |
+//! | which port and which address is whose | [`ports`], [`mmio`] |
+//! | the board as one vCPU sees it | [`vcpu_bus`] |
+//! | when chips want to be woken | [`alarms`] |
+//! | guest time | [`clock`] |
+//! | slices, turns, idling, requests | [`run`] |
+//! | what other threads may do to a running machine | [`control`] |
+//! | entering a guest that firmware planned | [`boot`] |
+//! | how a run ends | [`exit`] |
+//!
+//! No file here reads the host's clock, randomness, environment or files: the program hands
+//! them in.
+
+pub mod alarms;
+pub mod board;
+pub mod boot;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod engines;
+pub mod exit;
+pub mod machine;
+pub mod mmio;
+pub mod ports;
+pub mod run;
+#[cfg(test)]
+mod tests;
+pub mod vcpu_bus;
+
+pub use clock::HostClock;
+pub use config::{ClockSource, MachineConfig, OnReset};
+pub use control::MachineControl;
+pub use engines::{Engine, EngineStatus};
+pub use exit::{ExitReason, TripleFault};
+pub use machine::{HostServices, Machine, MachineError};

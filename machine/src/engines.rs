@@ -1,0 +1,93 @@
+//! The engines of this build: the only file that names them.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use trimotor_cpu::CpuBackend;
+use trimotor_cpu_interp::Interpreter;
+
+/// An engine that a machine can run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+pub enum Engine {
+    /// The interpreter.
+    Interp,
+    /// The translator.
+    Jit,
+    /// The host's hardware virtualisation.
+    Kvm,
+}
+
+/// What `doctor` says of an engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineStatus {
+    /// The engine.
+    pub engine: Engine,
+    /// One line about what it is.
+    pub description: &'static str,
+    /// `Ok` where it can be used, otherwise why not and what would help.
+    pub available: Result<(), String>,
+}
+
+impl Engine {
+    /// All engines, the fastest first.
+    pub const ALL: [Engine; 3] = [Engine::Kvm, Engine::Jit, Engine::Interp];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Interp => "interp",
+            Engine::Jit => "jit",
+            Engine::Kvm => "kvm",
+        }
+    }
+    /// What it is and whether it can be used.
+    pub fn status(self) -> EngineStatus {
+        let not_built = |what: &str| Err(format!("{what} is not part of this build yet; use --accel interp"));
+        let (description, available) = match self {
+            Engine::Interp => {
+                ("interpreter: runs on any host, the reference for what an instruction means", Ok(()))
+            }
+            Engine::Jit => ("binary translation: guest code becomes host code", not_built("the translator")),
+            Engine::Kvm => {
+                ("the host's hardware virtualisation through /dev/kvm", not_built("the KVM engine"))
+            }
+        };
+        EngineStatus { engine: self, description, available }
+    }
+    /// The fastest engine that can be used here.
+    pub fn fastest() -> Engine {
+        Engine::ALL.into_iter().find(|engine| engine.status().available.is_ok()).unwrap_or(Engine::Interp)
+    }
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// It cannot be used; the text says why and what would help.
+    pub fn start(self) -> Result<Box<dyn CpuBackend>, String> {
+        self.status().available?;
+        match self {
+            Engine::Interp => Ok(Box::new(Interpreter::new())),
+            Engine::Jit | Engine::Kvm => Err(format!("engine {self} cannot be started")),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Engine::ALL
+            .into_iter()
+            .find(|engine| engine.name() == text)
+            .ok_or_else(|| format!("no engine {text}: there are interp, jit and kvm"))
+    }
+}
+
+/// What `doctor` shows: every engine, the fastest first.
+pub fn doctor() -> Vec<EngineStatus> {
+    Engine::ALL.map(Engine::status).to_vec()
+}

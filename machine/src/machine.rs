@@ -1,0 +1,226 @@
+//! The machine: made, reset, looked at. How it runs is in [`crate::run`].
+
+use crate::board::Board;
+use crate::boot;
+use crate::clock::HostClock;
+use crate::config::{MachineConfig, OnReset};
+use crate::control::MachineControl;
+use crate::engines::Engine;
+use crate::exit::ExitReason;
+use crate::run::Turn;
+use std::sync::Arc;
+use trimotor_bus::board::MAX_VCPUS;
+use trimotor_bus::memory::MemoryError;
+use trimotor_bus::{GuestMemory, VcpuSignals};
+use trimotor_cpu::ArchState;
+use trimotor_cpu::backend::{BackendError, Vcpu};
+use trimotor_cpu::model::CpuModel;
+use trimotor_devices::debug_port::DebugSink;
+use trimotor_devices::requests::ResetCause;
+use trimotor_devices::serial::SerialBackend;
+use trimotor_devices::vga_text::TextScreen;
+use trimotor_firmware::boot::{ApplyError, BootPlan};
+
+/// What the host provides to a machine.
+pub struct HostServices {
+    /// The monotonic clock.
+    pub clock: Box<dyn HostClock>,
+    /// What is at the other end of the serial ports, COM1 first; ports without one are unplugged.
+    pub serial: Vec<Box<dyn SerialBackend>>,
+    /// Where bytes written to port E9h go, if anywhere.
+    pub debug_console: Option<Box<dyn DebugSink>>,
+}
+
+/// A machine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// A number that no board has.
+    #[error("{cpus} processors: a machine has 1 to {MAX_VCPUS}")]
+    Cpus {
+        /// The number asked for.
+        cpus: u8,
+    },
+    /// Guest memory cannot be made.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The engine cannot be used.
+    #[error("--accel {engine}: {reason}")]
+    Engine {
+        /// The engine.
+        engine: Engine,
+        /// Why, and what would help.
+        reason: String,
+    },
+    /// The engine cannot make a vCPU.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The boot plan does not fit this machine.
+    #[error(transparent)]
+    Boot(#[from] ApplyError),
+}
+
+/// A vCPU and what the board knows of it.
+pub(crate) struct VcpuSlot {
+    pub(crate) vcpu: Box<dyn Vcpu>,
+    pub(crate) signals: Arc<VcpuSignals>,
+    /// Halted, with the signals that were pending then and could not wake it.
+    pub(crate) halted: Option<u32>,
+    /// Halted in the last run although signals were pending: looked at once more.
+    pub(crate) looked_again: bool,
+}
+
+/// One PC.
+pub struct Machine {
+    pub(crate) config: MachineConfig,
+    pub(crate) engine: Engine,
+    pub(crate) model: Arc<CpuModel>,
+    pub(crate) board: Board,
+    pub(crate) vcpus: Vec<VcpuSlot>,
+    pub(crate) control: MachineControl,
+    pub(crate) plan: BootPlan,
+    pub(crate) turn: Turn,
+    pub(crate) a20: bool,
+    /// When the back ends are looked at next, in guest time.
+    pub(crate) next_poll_ns: u64,
+    /// `changes` of the display when it was last published.
+    pub(crate) published_screen: Option<u64>,
+    pub(crate) paused: bool,
+}
+
+impl Machine {
+    /// Puts a machine together and starts the guest of `plan` at its first instruction.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn new(
+        config: MachineConfig,
+        model: Arc<CpuModel>,
+        services: HostServices,
+        plan: BootPlan,
+    ) -> Result<Self, MachineError> {
+        let cpus = config.cpus;
+        if !(1..=MAX_VCPUS as u8).contains(&cpus) {
+            return Err(MachineError::Cpus { cpus });
+        }
+        let engine = config.engine.unwrap_or_else(Engine::fastest);
+        let mut backend = engine.start().map_err(|reason| MachineError::Engine { engine, reason })?;
+        let memory = GuestMemory::new(config.memory_bytes, &[])?;
+        let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
+        let mut vcpus = Vec::with_capacity(usize::from(cpus));
+        for (id, signals) in signals.iter().enumerate() {
+            let vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
+            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
+        }
+        let board = Board::new(&config, memory, signals, model.tsc_hz, services);
+        let mut machine = Self {
+            config,
+            engine,
+            model,
+            board,
+            vcpus,
+            control: MachineControl::default(),
+            plan,
+            turn: Turn::default(),
+            a20: true,
+            next_poll_ns: 0,
+            published_screen: None,
+            paused: false,
+        };
+        machine.power_on()?;
+        Ok(machine)
+    }
+
+    /// Resets chips and vCPUs, and starts the boot plan anew. RAM keeps what the plan does not write.
+    ///
+    /// # Errors
+    /// The boot plan does not fit.
+    pub fn reset(&mut self) -> Result<(), ApplyError> {
+        self.board.reset();
+        for slot in &mut self.vcpus {
+            slot.signals.lower(u32::MAX & !VcpuSignals::INTR);
+            slot.vcpu.reset();
+            slot.halted = None;
+            slot.looked_again = false;
+        }
+        self.power_on()
+    }
+    fn power_on(&mut self) -> Result<(), ApplyError> {
+        boot::firmware_setup(&mut self.board);
+        self.plan.apply(&self.board.memory)?;
+        for (id, slot) in self.vcpus.iter_mut().enumerate() {
+            let mut state = slot.vcpu.state();
+            if id == 0 {
+                state = boot::entry_state(state, &self.plan.entry);
+            }
+            boot::set_memory_types(&mut state, self.model.phys_bits);
+            slot.vcpu.set_state(&state);
+        }
+        self.a20 = false;
+        self.apply_a20();
+        self.turn = Turn::default();
+        Ok(())
+    }
+    /// Passes the A20 gate's position on to the vCPUs.
+    pub(crate) fn apply_a20(&mut self) {
+        let open = self.board.requests.a20();
+        if open != self.a20 {
+            self.a20 = open;
+            for slot in &mut self.vcpus {
+                slot.vcpu.set_a20(open);
+            }
+        }
+    }
+    /// A reset that the guest asked for: the run's end, if the configuration says so.
+    pub(crate) fn guest_reset(&mut self, cause: ResetCause) -> Option<ExitReason> {
+        log::info!("reset by {cause:?}");
+        if self.config.on_reset == OnReset::Exit {
+            return Some(ExitReason::Reset(cause));
+        }
+        if let Err(error) = self.reset() {
+            log::error!("{error}");
+            return Some(ExitReason::Quit);
+        }
+        None
+    }
+
+    /// The handle for other threads.
+    pub fn control(&self) -> MachineControl {
+        self.control.clone()
+    }
+    /// The configuration.
+    pub fn config(&self) -> &MachineConfig {
+        &self.config
+    }
+    /// The engine that drives the vCPUs.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+    /// What is booted and how, for people.
+    pub fn boot_name(&self) -> &str {
+        &self.plan.name
+    }
+    /// Guest memory.
+    pub fn memory(&self) -> &Arc<GuestMemory> {
+        &self.board.memory
+    }
+    /// The chips, for monitors and tests, while the machine does not run.
+    pub fn board(&mut self) -> &mut Board {
+        &mut self.board
+    }
+    /// The text screen now.
+    pub fn screen(&self) -> Option<TextScreen> {
+        self.board.vga.screen()
+    }
+    /// A vCPU's state.
+    pub fn vcpu_state(&self, cpu: usize) -> Option<ArchState> {
+        self.vcpus.get(cpu).map(|slot| slot.vcpu.state())
+    }
+    /// Lines about the engine's inner life, for each vCPU.
+    pub fn statistics(&self) -> Vec<Vec<(String, u64)>> {
+        self.vcpus.iter().map(|slot| slot.vcpu.statistics()).collect()
+    }
+    /// Instructions that all vCPUs have retired.
+    pub fn instructions(&self) -> u64 {
+        self.vcpus.iter().map(|slot| slot.vcpu.retired()).sum()
+    }
+}

@@ -1,0 +1,278 @@
+//! The run loop: slices in turn, alarms between them, idling, what chips and people ask.
+//!
+//! A vCPU's *turn* is a number of instructions; it is run in one or more *slices*, which end where
+//! an alarm is due. With guest time from a count of instructions a slice ends exactly at the next
+//! alarm, and turns do not depend on anything outside, so that a run is deterministic. With the
+//! host's clock a slice is an estimate of what fits before the next alarm.
+
+use crate::control::Command;
+use crate::exit::{ExitReason, TripleFault};
+use crate::machine::{Machine, VcpuSlot};
+use crate::vcpu_bus::VcpuBus;
+use std::time::Duration;
+use trimotor_bus::{GuestTime, VcpuSignals};
+use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
+use trimotor_devices::interrupts::lines;
+use trimotor_devices::requests::MachineRequest;
+
+/// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
+/// millisecond for a good engine.
+const SLICE: u64 = 50_000;
+/// A vCPU's turn where several want to run: short, as one may spin on a lock that another holds.
+const SHARED_TURN: u64 = 20_000;
+/// The shortest slice with the host's clock: below this, entering and leaving costs too much.
+const SHORTEST_SLICE: u64 = 1_000;
+/// With the host's clock: assumed nanoseconds of an instruction when a slice is measured out.
+const NS_PER_INSTRUCTION: u64 = 2;
+/// How often back ends are looked at while the guest runs, in nanoseconds of guest time.
+const POLL_NS: u64 = 1_000_000;
+/// How long the machine sleeps at most: back ends that cannot wake it are looked at then.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+/// Signals that can end HLT or the wait for SIPI.
+const WAKING: u32 =
+    VcpuSignals::INTR | VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI;
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turn {
+    cpu: usize,
+    /// Instructions left.
+    left: u64,
+}
+
+impl Machine {
+    /// Runs until something ends the run. May be called again after [`ExitReason::Quit`].
+    pub fn run(&mut self) -> ExitReason {
+        let reason = loop {
+            if let Some(reason) = self.step() {
+                break reason;
+            }
+        };
+        let now = self.board.clock.now();
+        self.board.poll_serials(now);
+        self.publish(now, true);
+        reason
+    }
+
+    /// One slice or one rest, and what comes between.
+    fn step(&mut self) -> Option<ExitReason> {
+        let now = self.board.clock.now();
+        if self.control.wants_attention() || now.ns() >= self.next_poll_ns {
+            if let Some(reason) = self.look_outside(now) {
+                return Some(reason);
+            }
+            if self.paused {
+                self.control.sleep(LONGEST_SLEEP);
+                return None;
+            }
+        }
+        if self.board.requests.pending()
+            && let Some(reason) = self.do_requests()
+        {
+            return Some(reason);
+        }
+        self.board.advance_due(now);
+        match self.pick() {
+            Some(cpu) => self.slice(cpu, now),
+            None => {
+                self.rest(now);
+                None
+            }
+        }
+    }
+
+    /// Chooses the vCPU that runs now: whose turn it is, or the next one that can run.
+    fn pick(&mut self) -> Option<usize> {
+        let count = self.vcpus.len();
+        let current = self.turn.cpu;
+        if self.turn.left > 0 && self.vcpus[current].can_run() {
+            return Some(current);
+        }
+        let next = (1..=count).map(|i| (current + i) % count).find(|cpu| self.vcpus[*cpu].can_run())?;
+        let alone = (0..count).all(|cpu| cpu == next || !self.vcpus[cpu].can_run());
+        self.board.select_smm(next, current);
+        self.turn = Turn { cpu: next, left: if alone { SLICE } else { SHARED_TURN } };
+        Some(next)
+    }
+
+    /// Runs a vCPU for a slice.
+    fn slice(&mut self, cpu: usize, now: GuestTime) -> Option<ExitReason> {
+        let until = self.board.alarms.earliest_ns().saturating_sub(now.ns());
+        let counts = self.board.clock.counts_instructions();
+        let budget = if counts {
+            self.turn.left.min(until).max(1)
+        } else {
+            self.turn.left.min((until / NS_PER_INSTRUCTION).max(SHORTEST_SLICE))
+        };
+        let expected_ns = if counts { budget } else { budget * NS_PER_INSTRUCTION };
+        self.board.slice_end_ns = now.ns().saturating_add(expected_ns.min(until));
+        self.board.clock.begin_slice();
+        let slot = &mut self.vcpus[cpu];
+        let before = slot.vcpu.retired();
+        let exit = slot.vcpu.run(&mut VcpuBus { board: &mut self.board, cpu }, budget);
+        let retired = slot.vcpu.retired().wrapping_sub(before);
+        self.board.clock.set_retired(retired);
+        self.board.slice_end_ns = u64::MAX;
+        // A run that retired nothing still uses up its turn a little, so that nobody starves.
+        self.turn.left = self.turn.left.saturating_sub(retired.max(1));
+        match exit {
+            VcpuExit::Budget => slot.looked_again = false,
+            VcpuExit::Halted => slot.halt(),
+            VcpuExit::Shutdown(report) => {
+                let now = self.board.clock.now();
+                self.board.poll_serials(now);
+                return Some(ExitReason::TripleFault(Box::new(self.triple_fault(cpu, *report))));
+            }
+        }
+        None
+    }
+
+    /// Nobody can run: time passes.
+    fn rest(&mut self, now: GuestTime) {
+        let earliest = self.board.alarms.earliest();
+        if self.board.clock.counts_instructions()
+            && let Some(event) = earliest
+        {
+            self.board.clock.skip_to(event);
+            return;
+        }
+        // Output that waits goes out before the machine sleeps.
+        self.board.poll_serials(now);
+        self.publish(now, false);
+        let now = self.board.clock.now();
+        let limit = self
+            .board
+            .alarms
+            .earliest()
+            .map_or(LONGEST_SLEEP, |event| Duration::from_nanos(event.since(now)).min(LONGEST_SLEEP));
+        if !limit.is_zero() && self.pick().is_none() {
+            self.control.sleep(limit);
+        }
+    }
+
+    /// Commands, back ends, and what others see of the machine.
+    fn look_outside(&mut self, now: GuestTime) -> Option<ExitReason> {
+        self.control.attended();
+        while let Some(command) = self.control.take_command() {
+            match self.obey(command, now) {
+                Ok(()) => {}
+                Err(Refusal::Later(command)) => {
+                    self.control.put_back(command);
+                    break;
+                }
+                Err(Refusal::End(reason)) => return Some(reason),
+            }
+        }
+        self.board.poll_serials(now);
+        self.next_poll_ns = now.ns().saturating_add(POLL_NS);
+        let wanted = self.control.take_screen_wanted();
+        self.publish(now, wanted);
+        None
+    }
+    fn obey(&mut self, command: Command, now: GuestTime) -> Result<(), Refusal> {
+        use crate::alarms::Alarm;
+        match command {
+            Command::Key(key, down) => {
+                if !self.board.i8042.type_event(key, down, now) {
+                    return Err(Refusal::Later(command));
+                }
+                self.board.refresh(Alarm::I8042);
+            }
+            Command::Text(text) => {
+                let typed = self.board.i8042.type_text(&text, now);
+                self.board.refresh(Alarm::I8042);
+                let rest: String = text.chars().skip(typed).collect();
+                if !rest.is_empty() {
+                    return Err(Refusal::Later(Command::Text(rest)));
+                }
+            }
+            Command::Pause => self.set_paused(true),
+            Command::Resume => self.set_paused(false),
+            Command::Reset => self.reset().map_err(|error| {
+                log::error!("{error}");
+                Refusal::End(ExitReason::Quit)
+            })?,
+            Command::PowerButton => self.board.acpi_pm.press_power_button(),
+            Command::Nmi => self.board.fabric.line(lines::NMI).pulse(),
+            Command::Quit => return Err(Refusal::End(ExitReason::Quit)),
+        }
+        Ok(())
+    }
+    fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.control.publish_paused(paused);
+        if paused {
+            self.board.clock.pause();
+        } else {
+            self.board.clock.resume();
+        }
+    }
+    fn publish(&mut self, now: GuestTime, screen_wanted: bool) {
+        self.control.publish_progress(now, self.instructions());
+        let changes = self.board.vga.changes();
+        if screen_wanted && self.published_screen != Some(changes) {
+            self.published_screen = Some(changes);
+            self.control.publish_screen(self.board.vga.screen());
+        }
+    }
+
+    /// What chips ask of the machine.
+    fn do_requests(&mut self) -> Option<ExitReason> {
+        let request = self.board.requests.take();
+        self.apply_a20();
+        match request? {
+            MachineRequest::PowerOff => Some(ExitReason::PowerOff),
+            MachineRequest::DebugExit(value) => Some(ExitReason::DebugExit(value)),
+            MachineRequest::Reset(cause) => self.guest_reset(cause),
+            MachineRequest::Suspend => {
+                log::warn!("the guest asks for S3, which the tables do not offer: it wakes at once");
+                self.board.acpi_pm.wake();
+                None
+            }
+        }
+    }
+
+    fn triple_fault(&mut self, cpu: usize, report: ShutdownReport) -> TripleFault {
+        let vcpu = &mut self.vcpus[cpu].vcpu;
+        let state = vcpu.state();
+        let mut code = vec![0; 16];
+        let cs = &state.segments[trimotor_cpu::SegReg::Cs as usize];
+        let read = vcpu.read_linear(cs.base.wrapping_add(state.rip), &mut code);
+        code.truncate(read);
+        TripleFault { cpu, report, state, code }
+    }
+}
+
+/// Why a command was not done.
+enum Refusal {
+    /// There is no room yet.
+    Later(Command),
+    /// It ends the run.
+    End(ExitReason),
+}
+
+impl VcpuSlot {
+    /// Whether the vCPU has something to do.
+    #[inline]
+    fn can_run(&mut self) -> bool {
+        let Some(seen) = &mut self.halted else { return true };
+        let pending = self.signals.pending() & WAKING;
+        *seen &= pending;
+        if pending & !*seen == 0 {
+            return false;
+        }
+        self.halted = None;
+        true
+    }
+    /// The vCPU halted. A signal that was pending and did not wake it (INTR with interrupts off)
+    /// cannot do so later; but it may have come just after the vCPU looked, so it looks once more.
+    fn halt(&mut self) {
+        let pending = self.signals.pending() & WAKING;
+        if pending != 0 && !self.looked_again {
+            self.looked_again = true;
+            return;
+        }
+        self.looked_again = false;
+        self.halted = Some(pending);
+    }
+}
