@@ -1,7 +1,7 @@
 //! What the run loop asks of the system part of the CPU between instructions.
 
 use crate::core::Core;
-use crate::insn::{debug, interrupt};
+use crate::insn::{debug, interrupt, smm};
 use trimotor_cpu::Fault;
 
 /// Delivers an exception of the instruction at `state.rip` (which had no effect); double and triple
@@ -27,7 +27,9 @@ pub fn startup(core: &mut Core, vector: u8) {
     interrupt::startup(core, vector);
 }
 /// System-management interrupt.
-pub fn enter_smm(_core: &mut Core) {}
+pub fn enter_smm(core: &mut Core) {
+    smm::enter(core);
+}
 /// Delivers #DB for conditions in `state.pending_debug` (bits as in DR6; bit 63 marks a data
 /// breakpoint that is enabled), after the instruction that met them.
 pub fn after_instruction(core: &mut Core) {

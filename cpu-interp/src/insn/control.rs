@@ -5,7 +5,6 @@ use crate::insn::control_paging::{load_cr3, read_pdptes, uses_pdptes};
 use crate::insn::segment::first_operand;
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
-use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::model::Feature;
 use trimotor_cpu::registers::{Cr0, Cr4, Efer, xfeature};
 use trimotor_cpu::{Fault, SegReg, Segment};
@@ -264,10 +263,4 @@ fn xsetbv(core: &mut Core, op: &Op) -> Done {
     core.mode_changed();
     let next = core.next_rip(op);
     core.leave(next)
-}
-
-/// Sets RFLAGS.AC and selects the table that goes with it.
-pub(crate) fn set_ac(core: &mut Core, ac: bool) {
-    core.state.rflags.set(Rflags::AC, ac);
-    core.mmu.select(&mut core.state);
 }

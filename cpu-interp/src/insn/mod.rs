@@ -25,10 +25,17 @@ mod interrupt_event;
 mod interrupt_report;
 mod iret;
 mod masked;
+mod misc_system;
+mod misc_system_flags;
+mod misc_system_tables;
 mod mmx;
+mod msr;
+mod msr_memory_types;
+mod port_io;
 mod segment;
 mod segment_descriptor;
 mod segment_load;
+pub(crate) mod smm;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp;
 #[cfg(target_arch = "x86_64")]
@@ -62,6 +69,12 @@ pub(crate) fn families() -> &'static [&'static [Row]] {
         far::ROWS,
         interrupt::ROWS,
         iret::ROWS,
+        misc_system::ROWS,
+        misc_system_flags::ROWS,
+        misc_system_tables::ROWS,
+        msr::ROWS,
+        port_io::ROWS,
+        smm::ROWS,
         segment::ROWS,
         syscall::ROWS,
         integer::bcd::ROWS,

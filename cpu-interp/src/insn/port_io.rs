@@ -1,0 +1,182 @@
+//! IN, OUT, INS, OUTS (SDM Vol. 1, Input/Output).
+//!
+//! Where CPL exceeds IOPL, and always in virtual-8086 mode, the I/O permission bitmap of the TSS
+//! decides. An access ends the block, since a device may have changed anything; repeated ones
+//! work in bounded portions ([`Fault::RESUME`]).
+
+use crate::core::{Core, Int};
+use crate::insn::debug;
+use crate::op::{Done, Op, Row, body, row};
+use iced_x86::Code;
+use trimotor_bus::Width;
+use trimotor_cpu::flags::Rflags;
+use trimotor_cpu::mmu::Access;
+use trimotor_cpu::{Fault, SegReg};
+
+pub(crate) const ROWS: &[Row] = &[
+    row(Code::In_AL_imm8, body(in_immediate::<u8>)),
+    row(Code::In_AX_imm8, body(in_immediate::<u16>)),
+    row(Code::In_EAX_imm8, body(in_immediate::<u32>)),
+    row(Code::In_AL_DX, body(in_dx::<u8>)),
+    row(Code::In_AX_DX, body(in_dx::<u16>)),
+    row(Code::In_EAX_DX, body(in_dx::<u32>)),
+    row(Code::Out_imm8_AL, body(out_immediate::<u8>)),
+    row(Code::Out_imm8_AX, body(out_immediate::<u16>)),
+    row(Code::Out_imm8_EAX, body(out_immediate::<u32>)),
+    row(Code::Out_DX_AL, body(out_dx::<u8>)),
+    row(Code::Out_DX_AX, body(out_dx::<u16>)),
+    row(Code::Out_DX_EAX, body(out_dx::<u32>)),
+    row(Code::Insb_m8_DX, body(ins::<u8>)),
+    row(Code::Insw_m16_DX, body(ins::<u16>)),
+    row(Code::Insd_m32_DX, body(ins::<u32>)),
+    row(Code::Outsb_DX_m8, body(outs::<u8>)),
+    row(Code::Outsw_DX_m16, body(outs::<u16>)),
+    row(Code::Outsd_DX_m32, body(outs::<u32>)),
+];
+
+const RAX: u8 = 0;
+const RCX: usize = 1;
+const RDX: u8 = 16;
+const RSI: usize = 6;
+const RDI: usize = 7;
+
+/// Iterations of a repeated instruction between looks at interrupts.
+const PORTION: u32 = 64;
+
+fn width<T: Int>() -> Width {
+    match T::BYTES {
+        1 => Width::Byte,
+        2 => Width::Word,
+        _ => Width::Dword,
+    }
+}
+
+/// Whether the program may access `bytes` bytes at `port`.
+///
+/// # Faults
+/// #GP(0) if not; #PF from the TSS.
+fn check_port(core: &mut Core, port: u16, bytes: u64) -> Result<(), Fault> {
+    let s = &core.state;
+    if !s.protected() || !s.v86() && s.cpl <= s.iopl() {
+        return Ok(());
+    }
+    let tr = s.tr;
+    let bad = Err(Fault::gp(0));
+    if tr.kind() & 8 == 0 || tr.limit < 103 {
+        return bad;
+    }
+    let base = core.read_system::<u16>(tr.base.wrapping_add(102))? as u64;
+    let at = base + port as u64 / 8;
+    if at + 1 > tr.limit as u64 {
+        return bad;
+    }
+    let bits = core.read_system::<u16>(tr.base.wrapping_add(at))? >> (port & 7);
+    if bits & ((1 << bytes) - 1) != 0 { bad } else { Ok(()) }
+}
+
+fn input<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
+    check_port(core, port, T::BYTES as u64)?;
+    let value = core.port_in(port, width::<T>());
+    core.set_reg::<T>(RAX, T::cut(value as u64));
+    finish::<T>(core, op, port)
+}
+
+fn output<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
+    check_port(core, port, T::BYTES as u64)?;
+    let value = core.reg::<T>(RAX).to_u64() as u32;
+    core.port_out(port, width::<T>(), value);
+    finish::<T>(core, op, port)
+}
+
+fn finish<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
+    debug::note_port(core, port, T::BYTES as u64);
+    let next = core.next_rip(op);
+    core.leave(next)
+}
+
+fn in_immediate<T: Int>(core: &mut Core, op: &Op) -> Done {
+    input::<T>(core, op, op.imm as u8 as u16)
+}
+fn in_dx<T: Int>(core: &mut Core, op: &Op) -> Done {
+    let port = core.reg::<u16>(RDX);
+    input::<T>(core, op, port)
+}
+fn out_immediate<T: Int>(core: &mut Core, op: &Op) -> Done {
+    output::<T>(core, op, op.imm as u8 as u16)
+}
+fn out_dx<T: Int>(core: &mut Core, op: &Op) -> Done {
+    let port = core.reg::<u16>(RDX);
+    output::<T>(core, op, port)
+}
+
+/// Moves an index or count register as the address size writes it.
+fn advance(core: &mut Core, register: usize, by: u64, mask: u64) {
+    let old = core.state.gpr(register);
+    let value = old.wrapping_add(by) & mask;
+    core.state.set_gpr(register, if mask == 0xFFFF { old & !mask | value } else { value });
+}
+
+fn step<T: Int>(core: &Core) -> u64 {
+    let bytes = T::BYTES as u64;
+    if core.state.rflags.contains(Rflags::DF) { bytes.wrapping_neg() } else { bytes }
+}
+
+/// Runs `once` as often as the repeat prefix and RCX say, in portions.
+fn repeat(core: &mut Core, op: &Op, mut once: impl FnMut(&mut Core) -> Done) -> Done {
+    let next = core.next_rip(op);
+    if !op.rep() && !op.repne() {
+        once(core)?;
+        return core.leave(next);
+    }
+    let mask = op.address_mask();
+    let traced = core.state.rflags.contains(Rflags::TF) || core.state.dr[7] & 0xFF != 0;
+    let portion = if traced { 1 } else { PORTION };
+    for _ in 0..portion {
+        if core.state.gpr(RCX) & mask == 0 {
+            return core.leave(next);
+        }
+        once(core)?;
+        advance(core, RCX, u64::MAX, mask);
+        if core.attention {
+            break;
+        }
+    }
+    if core.state.gpr(RCX) & mask == 0 { core.leave(next) } else { Err(Fault::RESUME) }
+}
+
+#[inline(never)]
+fn ins<T: Int + crate::access::Guest>(core: &mut Core, op: &Op) -> Done {
+    let mask = op.address_mask();
+    let port = core.reg::<u16>(RDX);
+    repeat(core, op, |core| {
+        check_port(core, port, T::BYTES as u64)?;
+        // The destination is checked before the device is read: a read cannot be taken back.
+        let at = core.state.gpr(RDI) & mask;
+        let linear = core.segment_linear(SegReg::Es, at, T::BYTES as u64, Access::Write)?;
+        core.check_write_linear(linear, T::BYTES as u64)?;
+        let value = core.port_in(port, width::<T>());
+        core.write_linear::<T>(linear, T::cut(value as u64))?;
+        let by = step::<T>(core);
+        advance(core, RDI, by, mask);
+        debug::note_port(core, port, T::BYTES as u64);
+        Ok(())
+    })
+}
+
+#[inline(never)]
+fn outs<T: Int + crate::access::Guest>(core: &mut Core, op: &Op) -> Done {
+    let mask = op.address_mask();
+    let port = core.reg::<u16>(RDX);
+    let Some(source) = SegReg::from_encoding(op.segment()) else { return Err(Fault::UD) };
+    repeat(core, op, |core| {
+        check_port(core, port, T::BYTES as u64)?;
+        let at = core.state.gpr(RSI) & mask;
+        let linear = core.segment_linear(source, at, T::BYTES as u64, Access::Read)?;
+        let value = core.read_linear::<T>(linear)?;
+        core.port_out(port, width::<T>(), value.to_u64() as u32);
+        let by = step::<T>(core);
+        advance(core, RSI, by, mask);
+        debug::note_port(core, port, T::BYTES as u64);
+        Ok(())
+    })
+}
