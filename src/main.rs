@@ -1,18 +1,24 @@
 //! The trimotor program: the command line, and the wiring of machine and console.
 //!
 //! Everything that faces the host and the machine at once is here and nowhere else: files
-//! are read ([`boot_files`](run)), host memory and time are looked at, and handed in.
+//! are read ([`boot_files`]), host memory and time are looked at, and handed in.
 
 mod args;
+mod boot_files;
+mod cpus;
 mod doctor;
 mod error;
 mod guest;
+mod guest_view;
 mod host_memory;
+mod host_services;
+mod ports;
 mod rtc_base;
+mod run;
+mod screen_dump;
 
-use args::{Cli, Command, GuestCommand};
+use args::{Cli, Command, DemoArgs, GuestCommand};
 use clap::Parser;
-use error::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,12 +26,17 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
         .target(messages)
         .init();
+    let success = |()| ExitCode::SUCCESS;
     let outcome = match Cli::parse().command {
-        Some(Command::Guest { guest: GuestCommand::Linux(args) }) => {
-            guest::linux(&args).map(|()| ExitCode::SUCCESS)
+        None => run::demo(&DemoArgs::default()),
+        Some(Command::Demo(args)) => run::demo(&args),
+        Some(Command::Run(args)) => run::kernel(&args),
+        Some(Command::Doctor) => {
+            doctor::run();
+            Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Doctor) => doctor::run(),
-        _ => Err(Failure::bad("not wired yet")),
+        Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
+        Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     };
     outcome.unwrap_or_else(|failure| failure.report())
 }

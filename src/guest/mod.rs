@@ -53,6 +53,11 @@ impl Cache {
     }
 }
 
+/// Whether this host has what fetching guests takes.
+pub fn can_fetch() -> bool {
+    packages::apt_is_here()
+}
+
 /// Runs the command.
 ///
 /// # Errors

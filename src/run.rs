@@ -1,0 +1,185 @@
+//! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
+
+use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs};
+use crate::error::Failure;
+use crate::guest_view::GuestView;
+use crate::host_services::{self, MonotonicClock};
+use crate::ports::{self, Ports};
+use crate::rtc_base::RtcBase;
+use crate::{boot_files, cpus, host_memory, screen_dump};
+use anyhow::{Context, anyhow};
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use trimotor_bus::memory::LOW_RAM_LIMIT;
+use trimotor_console::escape::Escape;
+use trimotor_console::session::{Display, Ending, Session};
+use trimotor_firmware::boot::{self, BootPlan, BootRequest};
+use trimotor_firmware::demo;
+use trimotor_firmware::tables::{MemoryMap, Platform};
+use trimotor_machine::engines::Engine;
+use trimotor_machine::{ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl};
+
+/// Exit codes of a program that a signal ended start here, as shells count them.
+const SIGNAL_EXIT_BASE: i32 = 128;
+
+/// What a machine boots.
+enum Payload {
+    Demo,
+    Kernel(Box<BootRequest>),
+}
+
+/// Runs `trimotor run`.
+///
+/// # Errors
+/// Bad input, a triple fault, or a host that fails.
+pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
+    host_memory::check_against_host(args.machine.memory)?;
+    let request = boot_files::read(args)?;
+    launch(&args.machine, Payload::Kernel(Box::new(request)))
+}
+
+/// Runs `trimotor demo`.
+///
+/// # Errors
+/// Bad input, a triple fault, or a host that fails.
+pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    host_memory::check_against_host(args.machine.memory)?;
+    launch(&args.machine, Payload::Demo)
+}
+
+fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
+    let mut model = cpus::parse(&args.cpu)?;
+    model.cpus = args.cpus.into();
+    let engine = engine(args.accel)?;
+    let display = display(args)?;
+    if let Some(path) = &args.screen_dump {
+        screen_dump::check(path)?;
+    }
+    let session = Session::new();
+    let wake = Arc::new(OnceLock::<MachineControl>::new());
+    let kick = wake.clone();
+    let kick: ports::Kick = Arc::new(move || {
+        if let Some(control) = kick.get() {
+            control.wake();
+        }
+    });
+    let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
+    let config = config(args, engine, serial.len());
+    let plan = plan(payload, &config)?;
+    let services = HostServices { clock: Box::new(MonotonicClock::new()), serial, debug_console: debug };
+    let machine = Machine::new(config, Arc::new(model), services, plan).map_err(Failure::bad)?;
+    let control = machine.control();
+    // Nobody else sets it.
+    let _ = wake.set(control.clone());
+    let view = GuestView { control, console, engine: engine.name() };
+    let (ending, reason, machine) = show(machine, view, session, display, Escape::new(args.escape.0))?;
+    if let Some(path) = &args.screen_dump {
+        screen_dump::write(path, machine.screen().as_ref())?;
+    }
+    finish(ending, reason, &machine, display)
+}
+
+/// Runs the machine on a thread of its own, and the session on this one, until one of them ends.
+fn show(
+    mut machine: Machine,
+    mut view: GuestView,
+    session: Session,
+    display: Display,
+    escape: Escape,
+) -> Result<(Ending, ExitReason, Machine), Failure> {
+    let notice = session.end_notice();
+    let thread = thread::Builder::new().name("machine".to_owned()).spawn(move || {
+        let _notice = notice;
+        (machine.run(), machine)
+    })?;
+    let ending = session.run(&mut view, display, escape);
+    view.control.quit();
+    let (reason, machine) = thread.join().map_err(|_| anyhow!("the machine's thread panicked: a bug in Trimotor"))?;
+    Ok((ending?, reason, machine))
+}
+
+/// What the program says and returns once the machine has ended.
+fn finish(ending: Ending, reason: ExitReason, machine: &Machine, display: Display) -> Result<ExitCode, Failure> {
+    match reason {
+        ExitReason::TripleFault(fault) => {
+            // The screen that was drawn has gone with the terminal's alternate screen.
+            if display == Display::Screen
+                && let Some(screen) = machine.screen()
+            {
+                eprint!("{}", screen.text());
+            }
+            Err(Failure::TripleFault(fault.to_string()))
+        }
+        ExitReason::Quit => match ending {
+            Ending::Signal(signal) => Ok(ExitCode::from((SIGNAL_EXIT_BASE + signal) as u8)),
+            Ending::Quit => Ok(ExitCode::SUCCESS),
+            Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
+        },
+        ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
+        ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
+    }
+}
+
+/// What goes into memory before the first instruction.
+fn plan(payload: Payload, config: &MachineConfig) -> Result<BootPlan, Failure> {
+    let low = config.memory_bytes.min(LOW_RAM_LIMIT);
+    let platform = Platform {
+        memory: MemoryMap::new(low, config.memory_bytes - low),
+        vcpus: config.cpus,
+        hpet: true,
+        serial_ports: config.serial_ports,
+    };
+    match payload {
+        Payload::Kernel(request) => boot::load(*request, &platform).map_err(Failure::bad),
+        Payload::Demo => Ok(demo::plan(&platform).context("the demo")?),
+    }
+}
+
+/// The engine that `--accel` asks for.
+fn engine(accel: Accel) -> Result<Engine, Failure> {
+    let engine = match accel {
+        Accel::Auto => Engine::fastest(),
+        Accel::Interp => Engine::Interp,
+        Accel::Jit => Engine::Jit,
+        Accel::Kvm => Engine::Kvm,
+    };
+    let available = engine.status().available;
+    available.map_err(|why| Failure::bad(format!("--accel {engine}: {why} (see `trimotor doctor`)")))?;
+    Ok(engine)
+}
+
+/// Where the guest is shown.
+fn display(args: &MachineArgs) -> Result<Display, Failure> {
+    let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    match args.display {
+        _ if args.nographic => Ok(Display::Serial),
+        Some(DisplayArg::Terminal) if !on_terminal => Err(Failure::bad(
+            "--display terminal: standard input and output are no terminal; use --display lines or none",
+        )),
+        Some(DisplayArg::Terminal) => Ok(Display::Screen),
+        Some(DisplayArg::Lines) => Ok(Display::Lines),
+        Some(DisplayArg::None) => Ok(Display::Serial),
+        None if on_terminal => Ok(Display::Screen),
+        None => Ok(Display::Serial),
+    }
+}
+
+fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
+    MachineConfig {
+        memory_bytes: args.memory.0,
+        cpus: args.cpus,
+        engine: Some(engine),
+        clock: if args.icount { ClockSource::Instructions } else { ClockSource::Host },
+        rtc_seconds: args.rtc.unwrap_or(RtcBase::default_for(args.icount)).unix_seconds(),
+        on_reset: match args.on_reset {
+            OnReset::Reset => trimotor_machine::OnReset::Reset,
+            OnReset::Exit => trimotor_machine::OnReset::Exit,
+        },
+        serial_ports: serial_ports as u8,
+        test_device: args.test_device,
+        debug_exit: args.debug_exit,
+        random_seed: host_services::random_seed(args.icount),
+    }
+}
