@@ -29,15 +29,14 @@ pub type Kick = Arc<dyn Fn() + Send + Sync>;
 ///
 /// # Errors
 /// [`Failure::BadInput`] that names flag and end and says what would work.
-pub fn open(
-    args: &MachineArgs,
-    outlet: &SerialOutlet,
-    kick: &Kick,
-) -> Result<Ports, Failure> {
+pub fn open(args: &MachineArgs, outlet: &SerialOutlet, kick: &Kick) -> Result<Ports, Failure> {
     let default = ["stdio".to_owned()];
     let specs = if args.serial.is_empty() { &default[..] } else { &args.serial[..] };
     if specs.len() > MOST_PORTS {
-        return Err(Failure::bad(format!("--serial: {} ports are given, but a PC has 4 at most", specs.len())));
+        return Err(Failure::bad(format!(
+            "--serial: {} ports are given, but a PC has 4 at most",
+            specs.len()
+        )));
     }
     let mut ports = Ports { serial: Vec::new(), console: None, debug: None };
     for (number, text) in specs.iter().enumerate() {
@@ -46,7 +45,9 @@ pub fn open(
             let kick = kick.clone();
             ports.serial.push(open_one("--serial", &spec, Box::new(move || kick()))?);
         } else if ports.console.is_some() {
-            return Err(Failure::bad("--serial stdio: given twice; the terminal can be one port's other end only"));
+            return Err(Failure::bad(
+                "--serial stdio: given twice; the terminal can be one port's other end only",
+            ));
         } else {
             let (backend, inlet) = ConsolePort::new(outlet.clone());
             ports.serial.push(Box::new(backend));

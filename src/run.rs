@@ -96,12 +96,18 @@ fn show(
     })?;
     let ending = session.run(&mut view, display, escape);
     view.control.quit();
-    let (reason, machine) = thread.join().map_err(|_| anyhow!("the machine's thread panicked: a bug in Trimotor"))?;
+    let (reason, machine) =
+        thread.join().map_err(|_| anyhow!("the machine's thread panicked: a bug in Trimotor"))?;
     Ok((ending?, reason, machine))
 }
 
 /// What the program says and returns once the machine has ended.
-fn finish(ending: Ending, reason: ExitReason, machine: &Machine, display: Display) -> Result<ExitCode, Failure> {
+fn finish(
+    ending: Ending,
+    reason: ExitReason,
+    machine: &Machine,
+    display: Display,
+) -> Result<ExitCode, Failure> {
     match reason {
         ExitReason::TripleFault(fault) => {
             // The screen that was drawn has gone with the terminal's alternate screen.

@@ -163,7 +163,8 @@ fn recorded_80286_instructions() {
     let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut unexpected = Vec::new();
     for path in files {
-        let Some(file) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".MOO.gz")) else {
+        let Some(file) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".MOO.gz"))
+        else {
             continue;
         };
         if only.as_deref().is_some_and(|o| o != file) {

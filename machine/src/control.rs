@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Reset,
     PowerButton,
     Nmi,
+    SerialBreak(usize),
     Quit,
 }
 
@@ -90,6 +91,10 @@ impl MachineControl {
     /// Raises an NMI.
     pub fn nmi(&self) {
         self.send(Command::Nmi);
+    }
+    /// The other end of a serial port (COM1 is 0) sends a break.
+    pub fn serial_break(&self, port: usize) {
+        self.send(Command::SerialBreak(port));
     }
     /// Ends the run.
     pub fn quit(&self) {

@@ -194,6 +194,12 @@ impl Machine {
             })?,
             Command::PowerButton => self.board.acpi_pm.press_power_button(),
             Command::Nmi => self.board.fabric.line(lines::NMI).pulse(),
+            Command::SerialBreak(port) => {
+                if let Some(serial) = self.board.serials.get_mut(port) {
+                    serial.receive_break(now);
+                    self.board.refresh(Alarm::serial(port));
+                }
+            }
             Command::Quit => return Err(Refusal::End(ExitReason::Quit)),
         }
         Ok(())
