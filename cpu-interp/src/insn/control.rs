@@ -218,28 +218,11 @@ fn require_osxsave(core: &Core) -> Done {
     if core.state.cr4.contains(Cr4::OSXSAVE) { Ok(()) } else { Err(Fault::UD) }
 }
 
-/// Extended state that is not in its initial configuration, as XGETBV(1) tells.
-fn in_use(core: &Core) -> u64 {
-    let s = &core.state;
-    let used = |n: std::ops::Range<usize>| s.ymm.iter().any(|y| y.0[n.clone()].iter().any(|&q| q != 0));
-    let mut components = xfeature::X87;
-    if used(0..2) || s.mxcsr != 0x1F80 {
-        components |= xfeature::SSE;
-    }
-    if used(2..4) {
-        components |= xfeature::AVX;
-    }
-    if s.pkru != 0 {
-        components |= xfeature::PKRU;
-    }
-    components
-}
-
 fn xgetbv(core: &mut Core, _op: &Op) -> Done {
     require_osxsave(core)?;
     let value = match core.state.gpr(1) as u32 {
         0 => core.state.xcr0,
-        1 if core.model.has(Feature::Xgetbv1) => core.state.xcr0 & in_use(core),
+        1 if core.model.has(Feature::Xgetbv1) => core.state.xcr0 & super::xsave::in_use(core),
         _ => return Err(Fault::gp(0)),
     };
     core.state.set_gpr(0, value & 0xFFFF_FFFF);

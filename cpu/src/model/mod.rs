@@ -26,7 +26,7 @@
 //!
 //! Source: SDM Vol. 2, CPUID; SDM Vol. 4; x86-64 psABI, "Micro-Architecture Levels".
 
-mod cpuid;
+pub mod cpuid;
 mod feature;
 mod parse;
 

@@ -27,7 +27,8 @@ impl Image {
                 tags &= !(3 << (2 * state.physical(place as u8)));
             }
         }
-        for (at, word) in [(0, state.control), (4, state.status_word()), (8, tags)] {
+        let status_word = state.status_word() & !(status::ES | status::B | waiting(state));
+        for (at, word) in [(0, state.control), (4, status_word), (8, tags)] {
             image.0[at..at + 2].copy_from_slice(&word.to_le_bytes());
         }
         image
@@ -57,14 +58,21 @@ impl Image {
             let empty = tags >> (2 * host) & 3 == 3;
             state.empty = state.empty & !(1 << guest) | (empty as u8) << guest;
         }
-        state.status = status_word & !status::TOP;
+        state.status = status_word & !status::TOP | waiting(state);
         state.top = new_top;
+        state.refresh_summary();
     }
+}
+
+/// Unmasked exceptions that wait already (the guest runs with CR0.NE clear and ignores them).
+/// The host must not see them: it would report them.
+fn waiting(state: &X87State) -> u16 {
+    state.status & !state.control & status::EXCEPTIONS
 }
 
 /// Executes the register form or memory form of one instruction on the guest's unit with
 /// every effect that the architecture defines, masked or not: results, TOP, tags, status.
-/// No exception may wait already.
+/// Exceptions that wait already go on waiting.
 ///
 /// `OPCODE` holds the low three bits of the first byte and the second byte, as FOP does:
 /// for register operands with `rm` = 1, which stands for ST(`i`); for memory operands with
