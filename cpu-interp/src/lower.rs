@@ -124,7 +124,7 @@ impl Lowering<'_> {
         } else if let Some(handler) = insn::integer::select(self, i, &mut op) {
             op.handler = handler;
         } else if let Some(row) = table()[i.code() as usize] {
-            op.handler = row.handler;
+            op.handler = row.select(&op);
         } else {
             log::debug!("no handler for {:?}", i.code());
         }

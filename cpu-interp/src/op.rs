@@ -163,9 +163,37 @@ pub struct Row {
     pub handler: Handler,
     /// What must be enabled.
     pub unit: Unit,
+    /// Handlers for the usual forms of its operands, if it has such.
+    pub quick: Option<Quick>,
+}
+
+/// Handlers (see [`quick`]) for forms of operands that need no check when the op runs: no SSE
+/// exception is unmasked, and the memory operand's segment is open.
+#[derive(Clone, Copy)]
+pub struct Quick {
+    /// No memory operand.
+    pub register: Handler,
+    /// A memory operand without an index.
+    pub base: Handler,
+    /// A memory operand with an index, or without.
+    pub indexed: Handler,
 }
 
 impl Row {
+    /// Adds handlers for the usual forms of its operands.
+    pub const fn quick(self, quick: Quick) -> Row {
+        Row { quick: Some(quick), ..self }
+    }
+    /// The handler for `op`, whose operands are laid out.
+    pub fn select(&self, op: &Op) -> Handler {
+        match self.quick {
+            Some(quick) if !op.fp_checked() && !op.has_mem() => quick.register,
+            Some(quick) if !op.fp_checked() && op.info & info::GENERAL == 0 => {
+                if op.index == trimotor_cpu::state::slot::ZERO { quick.base } else { quick.indexed }
+            }
+            _ => self.handler,
+        }
+    }
     /// Overrides what the encoding tells.
     pub const fn unit(self, unit: Unit) -> Row {
         Row { unit, ..self }
@@ -174,7 +202,7 @@ impl Row {
 
 /// A row of an instruction table.
 pub const fn row(code: Code, handler: Handler) -> Row {
-    Row { code, handler, unit: Unit::Auto }
+    Row { code, handler, unit: Unit::Auto, quick: None }
 }
 
 /// The handler for an instruction body, specialised for it.
@@ -200,6 +228,35 @@ where
             Ok(()) if !core.attention => next(core, op),
             Ok(()) => leave_after(core, op),
             Err(fault) => stop(core, op, fault),
+        }
+    }
+}
+
+/// The handler that runs `fast`, and where that fails, `general` as [`body`] would. `fast` has no
+/// slow paths: it touches registers, and memory by the inline translation, and reaches no device.
+/// Where it fails it has done nothing, and which fault it returns does not matter. A handler
+/// without calls needs no stack frame.
+pub const fn quick<F, G>(_fast: F, _general: G) -> Handler
+where
+    F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
+    G: Fn(&mut Core, &Op) -> Done + Copy + 'static,
+{
+    const { assert!(size_of::<F>() == 0 && size_of::<G>() == 0, "an instruction body is a plain function") };
+    step_quick::<F, G>
+}
+
+/// Runs `F`, or the body `G`, then the next op.
+unsafe fn step_quick<F, G>(core: &mut Core, op: *const Op) -> Exit
+where
+    F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
+    G: Fn(&mut Core, &Op) -> Done + Copy + 'static,
+{
+    // SAFETY: as in `step`.
+    unsafe {
+        let f: F = std::mem::MaybeUninit::uninit().assume_init();
+        match f(core, &*op) {
+            Ok(()) => next(core, op),
+            Err(_) => step::<G>(core, op),
         }
     }
 }

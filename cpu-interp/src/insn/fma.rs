@@ -5,26 +5,28 @@
 use iced_x86::Code::{self, *};
 use trimotor_cpu::simd::fp::{self, Element, Ternary, Xmm};
 
-use super::fp_env_checked as checked;
+use super::sse_fp_form::{Form, form_row};
 use super::sse_fp_shape::{concat, set_zeroing_upper, total};
 use crate::access::Guest;
 use crate::core::Core;
-use crate::op::{Done, Op, Row, body, row};
+use crate::op::{Done, Op, Row};
 
 /// `r1 = f(r1, r2, r3/m128)`.
-fn vex128<T: Ternary>(core: &mut Core, op: &Op) -> Done {
-    let third = core.vec_rm(op, op.r3)?;
+#[inline(always)]
+fn vex128<F: Form, T: Ternary>(core: &mut Core, op: &Op) -> Done {
+    let third = F::source(core, op, op.r3)?;
     let (first, second) = (core.vec(op.r1), core.vec(op.r2));
-    let result = checked::vector(core, op, T::RESULTS, || T::apply(first, second, third))?;
+    let result = F::vector(core, op, T::RESULTS, || T::apply(first, second, third))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
 
 /// `r1 = f(r1, r2, r3/m256)`, in each half.
-fn vex256<T: Ternary>(core: &mut Core, op: &Op) -> Done {
-    let third: [Xmm; 2] = core.vec_rm(op, op.r3)?;
+#[inline(always)]
+fn vex256<F: Form, T: Ternary>(core: &mut Core, op: &Op) -> Done {
+    let third: [Xmm; 2] = F::source(core, op, op.r3)?;
     let (first, second): ([Xmm; 2], [Xmm; 2]) = (core.vec(op.r1), core.vec(op.r2));
-    let result = checked::pair(core, op, T::RESULTS, || {
+    let result = F::pair(core, op, T::RESULTS, || {
         [T::apply(first[0], second[0], third[0]), T::apply(first[1], second[1], third[1])]
     })?;
     core.set_vec(op.r1, result);
@@ -32,17 +34,26 @@ fn vex256<T: Ternary>(core: &mut Core, op: &Op) -> Done {
 }
 
 /// `r1 = f(r1, r2, r3/m)` where the memory operand is one element.
-fn scalar<T: Ternary, E: Element + Guest>(core: &mut Core, op: &Op) -> Done {
-    let third = core.vec_rm::<E>(op, op.r3)?.to_xmm();
+#[inline(always)]
+fn scalar<F: Form, T: Ternary, E: Element + Guest>(core: &mut Core, op: &Op) -> Done {
+    let third = F::source::<E>(core, op, op.r3)?.to_xmm();
     let (first, second) = (core.vec(op.r1), core.vec(op.r2));
-    let result = checked::vector(core, op, T::RESULTS, || T::apply(first, second, third))?;
+    let result = F::vector(core, op, T::RESULTS, || T::apply(first, second, third))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
 
 /// The rows of a packed operation: VEX.128, VEX.256.
 const fn packed<T: Ternary + 'static>(codes: [Code; 2]) -> [Row; 2] {
-    [row(codes[0], body(vex128::<T>)), row(codes[1], body(vex256::<T>))]
+    [
+        form_row!(codes[0], |core, op, F| vex128::<F, T>(core, op)),
+        form_row!(codes[1], |core, op, F| vex256::<F, T>(core, op)),
+    ]
+}
+
+/// The row of a scalar operation, whose memory operand is an `E`.
+const fn single<T: Ternary + 'static, E: Element + Guest>(code: Code) -> Row {
+    form_row!(code, |core, op, F| scalar::<F, T, E>(core, op))
 }
 
 const PACKED: &[[Row; 2]] = &[
@@ -85,30 +96,30 @@ const PACKED: &[[Row; 2]] = &[
 ];
 
 const SCALAR: &[Row] = &[
-    row(VEX_Vfmadd132ss_xmm_xmm_xmmm32, body(scalar::<fp::Fmadd132Ss, u32>)),
-    row(VEX_Vfmadd132sd_xmm_xmm_xmmm64, body(scalar::<fp::Fmadd132Sd, u64>)),
-    row(VEX_Vfmadd213ss_xmm_xmm_xmmm32, body(scalar::<fp::Fmadd213Ss, u32>)),
-    row(VEX_Vfmadd213sd_xmm_xmm_xmmm64, body(scalar::<fp::Fmadd213Sd, u64>)),
-    row(VEX_Vfmadd231ss_xmm_xmm_xmmm32, body(scalar::<fp::Fmadd231Ss, u32>)),
-    row(VEX_Vfmadd231sd_xmm_xmm_xmmm64, body(scalar::<fp::Fmadd231Sd, u64>)),
-    row(VEX_Vfmsub132ss_xmm_xmm_xmmm32, body(scalar::<fp::Fmsub132Ss, u32>)),
-    row(VEX_Vfmsub132sd_xmm_xmm_xmmm64, body(scalar::<fp::Fmsub132Sd, u64>)),
-    row(VEX_Vfmsub213ss_xmm_xmm_xmmm32, body(scalar::<fp::Fmsub213Ss, u32>)),
-    row(VEX_Vfmsub213sd_xmm_xmm_xmmm64, body(scalar::<fp::Fmsub213Sd, u64>)),
-    row(VEX_Vfmsub231ss_xmm_xmm_xmmm32, body(scalar::<fp::Fmsub231Ss, u32>)),
-    row(VEX_Vfmsub231sd_xmm_xmm_xmmm64, body(scalar::<fp::Fmsub231Sd, u64>)),
-    row(VEX_Vfnmadd132ss_xmm_xmm_xmmm32, body(scalar::<fp::Fnmadd132Ss, u32>)),
-    row(VEX_Vfnmadd132sd_xmm_xmm_xmmm64, body(scalar::<fp::Fnmadd132Sd, u64>)),
-    row(VEX_Vfnmadd213ss_xmm_xmm_xmmm32, body(scalar::<fp::Fnmadd213Ss, u32>)),
-    row(VEX_Vfnmadd213sd_xmm_xmm_xmmm64, body(scalar::<fp::Fnmadd213Sd, u64>)),
-    row(VEX_Vfnmadd231ss_xmm_xmm_xmmm32, body(scalar::<fp::Fnmadd231Ss, u32>)),
-    row(VEX_Vfnmadd231sd_xmm_xmm_xmmm64, body(scalar::<fp::Fnmadd231Sd, u64>)),
-    row(VEX_Vfnmsub132ss_xmm_xmm_xmmm32, body(scalar::<fp::Fnmsub132Ss, u32>)),
-    row(VEX_Vfnmsub132sd_xmm_xmm_xmmm64, body(scalar::<fp::Fnmsub132Sd, u64>)),
-    row(VEX_Vfnmsub213ss_xmm_xmm_xmmm32, body(scalar::<fp::Fnmsub213Ss, u32>)),
-    row(VEX_Vfnmsub213sd_xmm_xmm_xmmm64, body(scalar::<fp::Fnmsub213Sd, u64>)),
-    row(VEX_Vfnmsub231ss_xmm_xmm_xmmm32, body(scalar::<fp::Fnmsub231Ss, u32>)),
-    row(VEX_Vfnmsub231sd_xmm_xmm_xmmm64, body(scalar::<fp::Fnmsub231Sd, u64>)),
+    single::<fp::Fmadd132Ss, u32>(VEX_Vfmadd132ss_xmm_xmm_xmmm32),
+    single::<fp::Fmadd132Sd, u64>(VEX_Vfmadd132sd_xmm_xmm_xmmm64),
+    single::<fp::Fmadd213Ss, u32>(VEX_Vfmadd213ss_xmm_xmm_xmmm32),
+    single::<fp::Fmadd213Sd, u64>(VEX_Vfmadd213sd_xmm_xmm_xmmm64),
+    single::<fp::Fmadd231Ss, u32>(VEX_Vfmadd231ss_xmm_xmm_xmmm32),
+    single::<fp::Fmadd231Sd, u64>(VEX_Vfmadd231sd_xmm_xmm_xmmm64),
+    single::<fp::Fmsub132Ss, u32>(VEX_Vfmsub132ss_xmm_xmm_xmmm32),
+    single::<fp::Fmsub132Sd, u64>(VEX_Vfmsub132sd_xmm_xmm_xmmm64),
+    single::<fp::Fmsub213Ss, u32>(VEX_Vfmsub213ss_xmm_xmm_xmmm32),
+    single::<fp::Fmsub213Sd, u64>(VEX_Vfmsub213sd_xmm_xmm_xmmm64),
+    single::<fp::Fmsub231Ss, u32>(VEX_Vfmsub231ss_xmm_xmm_xmmm32),
+    single::<fp::Fmsub231Sd, u64>(VEX_Vfmsub231sd_xmm_xmm_xmmm64),
+    single::<fp::Fnmadd132Ss, u32>(VEX_Vfnmadd132ss_xmm_xmm_xmmm32),
+    single::<fp::Fnmadd132Sd, u64>(VEX_Vfnmadd132sd_xmm_xmm_xmmm64),
+    single::<fp::Fnmadd213Ss, u32>(VEX_Vfnmadd213ss_xmm_xmm_xmmm32),
+    single::<fp::Fnmadd213Sd, u64>(VEX_Vfnmadd213sd_xmm_xmm_xmmm64),
+    single::<fp::Fnmadd231Ss, u32>(VEX_Vfnmadd231ss_xmm_xmm_xmmm32),
+    single::<fp::Fnmadd231Sd, u64>(VEX_Vfnmadd231sd_xmm_xmm_xmmm64),
+    single::<fp::Fnmsub132Ss, u32>(VEX_Vfnmsub132ss_xmm_xmm_xmmm32),
+    single::<fp::Fnmsub132Sd, u64>(VEX_Vfnmsub132sd_xmm_xmm_xmmm64),
+    single::<fp::Fnmsub213Ss, u32>(VEX_Vfnmsub213ss_xmm_xmm_xmmm32),
+    single::<fp::Fnmsub213Sd, u64>(VEX_Vfnmsub213sd_xmm_xmm_xmmm64),
+    single::<fp::Fnmsub231Ss, u32>(VEX_Vfnmsub231ss_xmm_xmm_xmmm32),
+    single::<fp::Fnmsub231Sd, u64>(VEX_Vfnmsub231sd_xmm_xmm_xmmm64),
 ];
 
 const PARTS: &[&[Row]] = &[PACKED.as_flattened(), SCALAR];

@@ -43,6 +43,8 @@ mod sse_fp_compare;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_convert;
 #[cfg(target_arch = "x86_64")]
+mod sse_fp_form;
+#[cfg(target_arch = "x86_64")]
 mod sse_fp_mmx;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod sse_fp_native;

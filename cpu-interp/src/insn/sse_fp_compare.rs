@@ -7,43 +7,30 @@ use iced_x86::Code::*;
 use trimotor_cpu::flags::ArithFlags;
 use trimotor_cpu::simd::fp::{self, Element, Xmm};
 
-use super::fp_env_checked as checked;
+use super::sse_fp_form::{Form, form_row};
 use super::sse_fp_shape::{concat, packed_imm, scalar_imm, total};
 use crate::access::Guest;
 use crate::core::Core;
-use crate::op::{Done, Op, Row, body, row};
+use crate::op::{Done, Op, Row};
 
 /// Sets the flags by comparing `r1` with `r2/m`.
 #[inline(always)]
-fn order<E: Element + Guest>(core: &mut Core, op: &Op, f: impl Fn(Xmm, Xmm) -> ArithFlags) -> Done {
-    let second = core.vec_rm::<E>(op, op.r2)?.to_xmm();
+fn order<F: Form, E: Element + Guest>(core: &mut Core, op: &Op, f: impl Fn(Xmm, Xmm) -> ArithFlags) -> Done {
+    let second = F::source::<E>(core, op, op.r2)?.to_xmm();
     let first = core.vec(op.r1);
-    core.state.arith = checked::other(core, op, || f(first, second))?;
+    core.state.arith = F::other(core, op, || f(first, second))?;
     Ok(())
 }
 
-fn comiss(core: &mut Core, op: &Op) -> Done {
-    order::<u32>(core, op, fp::comiss)
-}
-fn comisd(core: &mut Core, op: &Op) -> Done {
-    order::<u64>(core, op, fp::comisd)
-}
-fn ucomiss(core: &mut Core, op: &Op) -> Done {
-    order::<u32>(core, op, fp::ucomiss)
-}
-fn ucomisd(core: &mut Core, op: &Op) -> Done {
-    order::<u64>(core, op, fp::ucomisd)
-}
-
 const ORDERINGS: &[Row] = &[
-    row(Comiss_xmm_xmmm32, body(comiss)),
-    row(Comisd_xmm_xmmm64, body(comisd)),
-    row(Ucomiss_xmm_xmmm32, body(ucomiss)),
-    row(Ucomisd_xmm_xmmm64, body(ucomisd)),
-    row(VEX_Vcomiss_xmm_xmmm32, body(comiss)),
-    row(VEX_Vcomisd_xmm_xmmm64, body(comisd)),
-    row(VEX_Vucomiss_xmm_xmmm32, body(ucomiss)),
-    row(VEX_Vucomisd_xmm_xmmm64, body(ucomisd)),
+    form_row!(Comiss_xmm_xmmm32, |core, op, F| order::<F, u32>(core, op, fp::comiss)),
+    form_row!(Comisd_xmm_xmmm64, |core, op, F| order::<F, u64>(core, op, fp::comisd)),
+    form_row!(Ucomiss_xmm_xmmm32, |core, op, F| order::<F, u32>(core, op, fp::ucomiss)),
+    form_row!(Ucomisd_xmm_xmmm64, |core, op, F| order::<F, u64>(core, op, fp::ucomisd)),
+    form_row!(VEX_Vcomiss_xmm_xmmm32, |core, op, F| order::<F, u32>(core, op, fp::comiss)),
+    form_row!(VEX_Vcomisd_xmm_xmmm64, |core, op, F| order::<F, u64>(core, op, fp::comisd)),
+    form_row!(VEX_Vucomiss_xmm_xmmm32, |core, op, F| order::<F, u32>(core, op, fp::ucomiss)),
+    form_row!(VEX_Vucomisd_xmm_xmmm64, |core, op, F| order::<F, u64>(core, op, fp::ucomisd)),
 ];
 
 const PACKED: &[[Row; 3]] = &[

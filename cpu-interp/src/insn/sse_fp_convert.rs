@@ -8,66 +8,73 @@
 use iced_x86::Code::{self, *};
 use trimotor_cpu::simd::fp::{self, Element, FromInteger, ToInteger, Unary, Xmm, doubles, to_doubles};
 
-use super::fp_env_checked as checked;
+use super::sse_fp_form::{Form, form_row};
 use super::sse_fp_shape::{concat, scalar, set_zeroing_upper, total, unary, unary_legacy, unary_vex128};
 use crate::access::Guest;
 use crate::core::{Core, Int};
-use crate::op::{Done, Op, Row, body, row};
+use crate::op::{Done, Op, Row};
 
 /// `r1 = f(r2/m64)`, legacy: two elements become twice as wide.
-fn widen_legacy<T: Unary>(core: &mut Core, op: &Op) -> Done {
-    let source = core.vec_rm::<u64>(op, op.r2)?.to_xmm();
-    let result = checked::vector(core, op, T::RESULTS, || T::apply(source))?;
+#[inline(always)]
+fn widen_legacy<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
+    let source = F::source::<u64>(core, op, op.r2)?.to_xmm();
+    let result = F::vector(core, op, T::RESULTS, || T::apply(source))?;
     core.set_vec(op.r1, result);
     Ok(())
 }
 
 /// `r1 = f(r2/m64)`, VEX.128.
-fn widen_vex128<T: Unary>(core: &mut Core, op: &Op) -> Done {
-    let source = core.vec_rm::<u64>(op, op.r2)?.to_xmm();
-    let result = checked::vector(core, op, T::RESULTS, || T::apply(source))?;
+#[inline(always)]
+fn widen_vex128<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
+    let source = F::source::<u64>(core, op, op.r2)?.to_xmm();
+    let result = F::vector(core, op, T::RESULTS, || T::apply(source))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
 
 /// `r1 = f(r2/m128)`, VEX.256: four elements become twice as wide.
-fn widen_vex256<T: Unary>(core: &mut Core, op: &Op) -> Done {
-    let [low, high] = core.vec_rm::<[u64; 2]>(op, op.r2)?.map(u64::to_xmm);
-    let result = checked::pair(core, op, T::RESULTS, || [T::apply(low), T::apply(high)])?;
+#[inline(always)]
+fn widen_vex256<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
+    let [low, high] = F::source::<[u64; 2]>(core, op, op.r2)?.map(u64::to_xmm);
+    let result = F::pair(core, op, T::RESULTS, || [T::apply(low), T::apply(high)])?;
     core.set_vec(op.r1, result);
     Ok(())
 }
 
 /// `r1 = f(r2/m256)`, VEX.256: four elements become half as wide.
-fn narrow_vex256<T: Unary>(core: &mut Core, op: &Op) -> Done {
-    let source: [Xmm; 2] = core.vec_rm(op, op.r2)?;
-    let halves = checked::pair(core, op, T::RESULTS, || source.map(T::apply))?;
+#[inline(always)]
+fn narrow_vex256<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
+    let source: [Xmm; 2] = F::source(core, op, op.r2)?;
+    let halves = F::pair(core, op, T::RESULTS, || source.map(T::apply))?;
     set_zeroing_upper(core, op.r1, doubles(halves.map(|half| to_doubles(half)[0])));
     Ok(())
 }
 
 /// `r1 = f(r1, r2/m)` from a general register, legacy.
-fn from_integer_legacy<T: FromInteger<Integer: Int + Guest>>(core: &mut Core, op: &Op) -> Done {
-    let integer = if op.has_mem() { core.load(op)? } else { core.reg(op.r2) };
+#[inline(always)]
+fn from_integer_legacy<F: Form, T: FromInteger<Integer: Int + Guest>>(core: &mut Core, op: &Op) -> Done {
+    let integer = F::integer(core, op, op.r2)?;
     let first = core.vec(op.r1);
-    let result = checked::other(core, op, || T::apply(first, integer))?;
+    let result = F::other(core, op, || T::apply(first, integer))?;
     core.set_vec(op.r1, result);
     Ok(())
 }
 
 /// `r1 = f(r2, r3/m)` from a general register, VEX.
-fn from_integer_vex<T: FromInteger<Integer: Int + Guest>>(core: &mut Core, op: &Op) -> Done {
-    let integer = if op.has_mem() { core.load(op)? } else { core.reg(op.r3) };
+#[inline(always)]
+fn from_integer_vex<F: Form, T: FromInteger<Integer: Int + Guest>>(core: &mut Core, op: &Op) -> Done {
+    let integer = F::integer(core, op, op.r3)?;
     let first = core.vec(op.r2);
-    let result = checked::other(core, op, || T::apply(first, integer))?;
+    let result = F::other(core, op, || T::apply(first, integer))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
 
 /// General register `r1 = f(r2/m)`.
-fn into_integer<T: ToInteger<Integer: Int>, E: Element + Guest>(core: &mut Core, op: &Op) -> Done {
-    let source = core.vec_rm::<E>(op, op.r2)?.to_xmm();
-    let integer = checked::other(core, op, || T::apply(source))?;
+#[inline(always)]
+fn into_integer<F: Form, T: ToInteger<Integer: Int>, E: Element + Guest>(core: &mut Core, op: &Op) -> Done {
+    let source = F::source::<E>(core, op, op.r2)?.to_xmm();
+    let integer = F::other(core, op, || T::apply(source))?;
     core.set_reg(op.r1, integer);
     Ok(())
 }
@@ -75,29 +82,35 @@ fn into_integer<T: ToInteger<Integer: Int>, E: Element + Guest>(core: &mut Core,
 /// The rows of a conversion to elements twice as wide: legacy, VEX.128, VEX.256.
 const fn widen<T: Unary + 'static>(codes: [Code; 3]) -> [Row; 3] {
     [
-        row(codes[0], body(widen_legacy::<T>)),
-        row(codes[1], body(widen_vex128::<T>)),
-        row(codes[2], body(widen_vex256::<T>)),
+        form_row!(codes[0], |core, op, F| widen_legacy::<F, T>(core, op)),
+        form_row!(codes[1], |core, op, F| widen_vex128::<F, T>(core, op)),
+        form_row!(codes[2], |core, op, F| widen_vex256::<F, T>(core, op)),
     ]
 }
 
 /// The rows of a conversion to elements half as wide: legacy, VEX.128, VEX.256.
 const fn narrow<T: Unary + 'static>(codes: [Code; 3]) -> [Row; 3] {
     [
-        row(codes[0], body(|core: &mut Core, op: &Op| unary_legacy(core, op, T::RESULTS, T::apply))),
-        row(codes[1], body(|core: &mut Core, op: &Op| unary_vex128(core, op, T::RESULTS, T::apply))),
-        row(codes[2], body(narrow_vex256::<T>)),
+        form_row!(codes[0], |core, op, F| unary_legacy::<F>(core, op, T::RESULTS, T::apply)),
+        form_row!(codes[1], |core, op, F| unary_vex128::<F>(core, op, T::RESULTS, T::apply)),
+        form_row!(codes[2], |core, op, F| narrow_vex256::<F, T>(core, op)),
     ]
 }
 
 /// The rows of a conversion from a general register: legacy, VEX.
 const fn from_integer<T: FromInteger<Integer: Int + Guest> + 'static>(codes: [Code; 2]) -> [Row; 2] {
-    [row(codes[0], body(from_integer_legacy::<T>)), row(codes[1], body(from_integer_vex::<T>))]
+    [
+        form_row!(codes[0], |core, op, F| from_integer_legacy::<F, T>(core, op)),
+        form_row!(codes[1], |core, op, F| from_integer_vex::<F, T>(core, op)),
+    ]
 }
 
 /// The rows of a conversion to a general register, whose memory operand is an `E`: legacy, VEX.
 const fn to_integer<T: ToInteger<Integer: Int> + 'static, E: Element + Guest>(codes: [Code; 2]) -> [Row; 2] {
-    [row(codes[0], body(into_integer::<T, E>)), row(codes[1], body(into_integer::<T, E>))]
+    [
+        form_row!(codes[0], |core, op, F| into_integer::<F, T, E>(core, op)),
+        form_row!(codes[1], |core, op, F| into_integer::<F, T, E>(core, op)),
+    ]
 }
 
 const PACKED: &[[Row; 3]] = &[

@@ -11,7 +11,7 @@ use trimotor_cpu::simd::fp::{
 };
 
 use super::fp_env_checked as checked;
-use super::sse_fp_shape::aligned_source;
+use super::sse_fp_form::{Form, General};
 use crate::core::Core;
 use crate::op::{Done, Op, Row, body, row};
 
@@ -92,7 +92,7 @@ fn singles_to_mmx<T: Unary>(core: &mut Core, op: &Op) -> Done {
 /// CVTPD2PI and CVTTPD2PI mm, xmm/m128.
 fn doubles_to_mmx<T: Unary>(core: &mut Core, op: &Op) -> Done {
     check_x87(core)?;
-    let source = aligned_source(core, op)?;
+    let source = General::aligned(core, op, op.r2)?;
     let result = checked::other(core, op, || T::apply(source))?;
     enter_mmx(core);
     set_mmx(core, op.r1, u64::from_xmm(result));

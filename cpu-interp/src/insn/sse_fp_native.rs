@@ -36,6 +36,9 @@ const HOST_MXCSR: i32 = offset_of!(Operands, host_mxcsr) as i32;
 const MM: i32 = offset_of!(Operands, mm) as i32;
 const MEMORY: i32 = offset_of!(Operands, memory) as i32;
 
+/// What RCX is.
+pub(super) const INDEX: u64 = 4;
+
 impl Operands {
     pub fn new() -> Operands {
         Operands {
@@ -100,8 +103,8 @@ impl Native {
         Native { page: page.cast(), resume: 0 }
     }
 
-    /// Generates code around `instruction`, whose operands are YMM0 to YMM3, EAX, MM0, MM1
-    /// and what RSI points to. `mmx`: it uses MMX registers.
+    /// Generates code around `instruction`, whose operands are YMM0 to YMM3, RAX, MM0, MM1
+    /// and what RSI points to; RCX is [`INDEX`]. `mmx`: it uses MMX registers.
     pub fn load(&mut self, instruction: &[u8], mmx: bool) {
         let mut a = CodeAssembler::new(64).unwrap();
         for (n, ymm) in [ymm0, ymm1, ymm2, ymm3].into_iter().enumerate() {
@@ -113,6 +116,7 @@ impl Native {
         }
         a.mov(rax, qword_ptr(rdi + RAX)).unwrap();
         a.lea(rsi, qword_ptr(rdi + MEMORY)).unwrap();
+        a.mov(ecx, INDEX as i32).unwrap();
         a.push(0x8D5).unwrap();
         a.popfq().unwrap();
         a.ldmxcsr(dword_ptr(rdi + MXCSR)).unwrap();

@@ -11,7 +11,7 @@ use trimotor_cpu::registers::{Cr0, Cr4, Efer};
 use trimotor_cpu::{Fault, SegReg};
 
 use super::fp_env;
-use super::sse_fp_native::{Native, Operands};
+use super::sse_fp_native::{INDEX, Native, Operands};
 use crate::core::Core;
 use crate::lower::{self, Lowering, plain_op};
 use crate::op::{Exit, Op, Row};
@@ -176,7 +176,8 @@ impl Bits {
     }
 }
 
-/// The instruction of form `code` on registers 1, 2 and 3 (or all 1), RAX, and [RSI] if `memory`.
+/// The instruction of form `code` on registers 1, 2 and 3 (or all 1), RAX, and if `memory`
+/// [RSI] or [RSI + 2 * RCX - 2 * INDEX].
 /// `None` where the form has no such operand.
 fn instruction(code: Code, memory: bool, same: bool, imm: u8) -> Option<Instruction> {
     use OpCodeOperandKind as K;
@@ -195,6 +196,12 @@ fn instruction(code: Code, memory: bool, same: bool, imm: u8) -> Option<Instruct
         if or_mem && memory {
             i.set_op_kind(n, OpKind::Memory);
             i.set_memory_base(Register::RSI);
+            if imm & 1 != 0 {
+                i.set_memory_index(Register::RCX);
+                i.set_memory_index_scale(2);
+                i.set_memory_displ_size(1);
+                i.set_memory_displacement64((INDEX * 2).wrapping_neg());
+            }
             has_memory = true;
             continue;
         }
@@ -271,6 +278,7 @@ impl Pair {
             fpr.0[..8].copy_from_slice(&value.to_le_bytes());
         }
         core.state.set_gpr(0, before.rax);
+        core.state.set_gpr(1, INDEX);
         core.state.set_gpr(6, MEMORY);
         core.state.arith = ArithFlags(ArithFlags::ALL);
         core.state.mxcsr = before.mxcsr;
