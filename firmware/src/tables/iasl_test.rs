@@ -19,7 +19,7 @@ fn iasl(dir: &std::path::Path, arguments: &[&str]) -> String {
 #[test]
 fn iasl_takes_all_tables_apart_and_puts_them_together_again() {
     if !iasl_is_there() {
-        eprintln!("SKIPPED: iasl is not installed (package acpica-tools)");
+        eprintln!("skipped: iasl is not installed (package acpica-tools)");
         return;
     }
     for (i, platform) in platforms().iter().enumerate() {
