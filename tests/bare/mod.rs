@@ -53,6 +53,7 @@ impl CpuBus for EmptyBus {
     fn random(&mut self) -> u64 {
         4
     }
+    fn set_tsc_offset(&mut self, _offset: u64) {}
     fn set_smm(&mut self, _active: bool) {}
 }
 
