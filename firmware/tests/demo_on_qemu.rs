@@ -4,8 +4,10 @@
 //! QEMU's BIOS starts a boot sector written here, which loads the demo and its memory map from the
 //! disk and enters it as [`trimotor_firmware::demo::plan`] would.
 
+#![allow(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
 use iced_x86::code_asm::*;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -118,7 +120,7 @@ impl Qemu {
         let stdout = child.stdout.take()?;
         let (sender, output) = channel();
         std::thread::spawn(move || {
-            stdout.bytes().map_while(Result::ok).for_each(|byte| {
+            BufReader::new(stdout).bytes().map_while(Result::ok).for_each(|byte| {
                 let _ = sender.send(byte);
             });
         });

@@ -6,7 +6,7 @@
 //! the FACS, which the system and firmware share at run time. The FADT is revision 3 (ACPI 2.0):
 //! what the PIIX4 has, and the reset register.
 //!
-//! Source: ACPI Specification 6.4, "ACPI Software Programming Model"; IA-PC HPET Specification
+//! Source: ACPI Specification, "ACPI Software Programming Model"; IA-PC HPET Specification
 //! 1.0a; Windows ACPI Emulated Devices Table (WAET).
 
 use super::{Platform, checksum, dsdt, madt};
@@ -163,7 +163,7 @@ fn fadt(facs: PhysAddr, dsdt: PhysAddr) -> Vec<u8> {
     r.u32(112, flag::WBINVD | flag::PROC_C1 | flag::SLP_BUTTON | flag::FIX_RTC | flag::RESET_REG_SUP | timer);
     r.put(116, &gas_io(board::RESET_CONTROL.0, 1));
     r.u8(128, board::RESET_VALUE);
-    r.u64(132, facs.0);
+    // X_FIRMWARE_CTRL stays zero: only one of the two fields may name the FACS.
     r.u64(140, dsdt.0);
     r.put(148, &gas_io(board::PM1A_EVENT.0, 4));
     r.put(172, &gas_io(board::PM1A_CONTROL.0, 2));

@@ -61,6 +61,10 @@ pub(super) fn isa_irq(irq: u8) -> Ready {
     let [low, high] = (1u16 << irq).to_le_bytes();
     Ready(vec![0x22, low, high])
 }
+/// `DMA (Compatibility, NotBusMaster, Transfer8) { channel }`
+pub(super) fn dma(channel: u8) -> Ready {
+    Ready(vec![0x2A, 1 << channel, 0])
+}
 /// `Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { irqs }`
 pub(super) fn level_interrupts(irqs: &[u8]) -> Ready {
     let mut bytes = vec![0x89, 2 + 4 * irqs.len() as u8, 0, 0b1001, irqs.len() as u8];

@@ -5,11 +5,11 @@
 //! ISA devices, the HPET, the processors and the sleep state S5 (soft off). S3 is left out: there
 //! is no firmware to wake up in. The DMA controllers, the floppy and the mouse are not listed.
 //!
-//! Source: ACPI Specification 6.4, "ACPI Source Language" and "Device Configuration"; Intel
+//! Source: ACPI Specification, "ACPI Source Language" and "Device Configuration"; Intel
 //! 82371SB (PIIX3), "PIRQ[A:D] Route Control".
 
 use super::aml::{
-    Ready, device, hid, io, isa_irq, level_interrupts, method, name, package, ready, resources, scope,
+    Ready, device, dma, hid, io, isa_irq, level_interrupts, method, name, package, ready, resources, scope,
 };
 use super::{Platform, acpi};
 use acpi_tables::aml::{
@@ -116,6 +116,9 @@ fn isa_bridge(platform: &Platform) -> Ready {
         isa_device("PS2K", "PNP0303", &keyboard, Some(board::KEYBOARD_IRQ)),
         isa_device("SYSR", "PNP0C02", &system, None),
     ]);
+    // Both controllers: channels 0 to 3, the page registers, channels 4 to 7; 4 is the cascade.
+    let dma_resources = [io(0x00, 16), io(0x81, 15), io(0xC0, 32), dma(4)];
+    parts.push(device("DMAC", &[hid("PNP0200"), resources("_CRS", &dma_resources)]));
     parts.extend((0..platform.serial_ports.min(4)).map(serial_port));
     device("ISA_", &parts)
 }

@@ -4,7 +4,7 @@
 //! PIT is on pin 2, and the SCI and the PCI links are level triggered, active high, because the
 //! PIIX shares these wires between PIC and IOAPIC.
 //!
-//! Source: ACPI Specification 6.4, "Multiple APIC Description Table (MADT)".
+//! Source: ACPI Specification, "Multiple APIC Description Table (MADT)".
 
 use super::{Platform, acpi};
 use trimotor_bus::board;

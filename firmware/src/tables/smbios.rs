@@ -3,7 +3,7 @@
 //! Structures are a fixed part followed by the strings that it refers to by number. Both entry
 //! points, of version 2.1 (32-bit) and 3.0 (64-bit), lead to the same structures.
 //!
-//! Source: DMTF DSP0134, System Management BIOS Reference Specification 3.0.
+//! Source: DMTF DSP0134, System Management BIOS Reference Specification.
 
 use super::{Platform, checksum};
 use crate::boot::bytes::Record;
