@@ -14,7 +14,9 @@ const DEFAULT_COLUMNS: usize = 80;
 /// # Errors
 /// [`Failure::BadInput`] that says what would work.
 pub fn parse(text: &str) -> Result<CpuModel, Failure> {
-    CpuModel::parse(text, TSC_HZ).map_err(|error| Failure::bad(format!("--cpu {text}: {error}")))
+    CpuModel::parse(text, TSC_HZ)
+        .map(CpuModel::limited_to_host)
+        .map_err(|error| Failure::bad(format!("--cpu {text}: {error}")))
 }
 
 /// Prints all models, or the one that `only` names.

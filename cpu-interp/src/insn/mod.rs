@@ -46,11 +46,13 @@ mod sse_fp_convert;
 mod sse_fp_form;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_mmx;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod sse_fp_native;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_shape;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod sse_fp_tests;
 mod sse_int;
 mod sse_lanes;

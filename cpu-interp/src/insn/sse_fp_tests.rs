@@ -231,7 +231,7 @@ fn model() -> Arc<CpuModel> {
 /// A core in 64-bit mode with all vector units on.
 fn core() -> Box<Core> {
     let memory = GuestMemory::new(16 << 20, &[]).unwrap();
-    memory.write(PhysAddr(TABLES), &(TABLES + 0x1000 | 7).to_le_bytes());
+    memory.write(PhysAddr(TABLES), &((TABLES + 0x1000) | 7).to_le_bytes());
     memory.write(PhysAddr(TABLES + 0x1000), &0x87u64.to_le_bytes());
     let mut core = Core::new(0, model(), memory, VcpuSignals::new());
     let s = &mut core.state;

@@ -92,6 +92,20 @@ impl CpuModel {
     pub fn features(&self) -> FeatureSet {
         self.features
     }
+    /// Without what engines carry out by instructions of the same name only, where this host lacks
+    /// them: FMA and F16C. (All else they need is in every x86-64 host of the last decade, or done by
+    /// software.)
+    pub fn limited_to_host(self) -> CpuModel {
+        #[cfg(target_arch = "x86_64")]
+        let (fma, f16c) = (crate::simd::fp::host_offers_fma(), crate::simd::fp::host_offers_f16c());
+        #[cfg(not(target_arch = "x86_64"))]
+        let (fma, f16c) = (false, false);
+        let mut features = self.features;
+        for (feature, offered) in [(Feature::Fma, fma), (Feature::F16c, f16c)] {
+            features = features.with(feature, features.has(feature) && offered);
+        }
+        CpuModel { features, ..self }
+    }
     /// Whether 1 GiB pages are offered.
     pub fn gib_pages(&self) -> bool {
         self.has(Feature::GibPages)

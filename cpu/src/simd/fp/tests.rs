@@ -32,7 +32,7 @@ fn under<R>(control: u32, operation: impl FnOnce() -> R) -> (R, u32) {
 
 /// All rounding modes with and without DAZ and FTZ.
 fn controls() -> impl Iterator<Item = u32> {
-    (0..16).map(|bits| (bits & 3) << 13 | (bits >> 2 & 1) * DAZ | (bits >> 3) * FTZ)
+    (0..16).map(|bits| ((bits & 3) << 13) | ((bits >> 2 & 1) * DAZ) | ((bits >> 3) * FTZ))
 }
 
 fn f32x4(values: [f32; 4]) -> Xmm {
