@@ -62,6 +62,8 @@ mod syscall;
 mod task;
 mod task_segment;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod vector_coverage;
 mod vector_forms;
 #[cfg(target_arch = "x86_64")]

@@ -77,8 +77,7 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
         IA32_APIC_BASE => core.bus().apic_msr_read(n).map_err(|_| BAD)?,
         IA32_TSC_DEADLINE => {
             with(core, Feature::TscDeadline)?;
-            let deadline = core.bus().apic_msr_read(n).map_err(|_| BAD)?;
-            if deadline == 0 { 0 } else { deadline.wrapping_add(core.state.msrs.tsc_adjust) }
+            core.bus().apic_msr_read(n).map_err(|_| BAD)?
         }
         n if X2APIC.contains(&n) => {
             with(core, Feature::X2apic)?;
@@ -136,10 +135,7 @@ fn write(core: &mut Core, n: u32, value: u64) -> Answer<()> {
         IA32_APIC_BASE => write_apic(core, n, value)?,
         IA32_TSC_DEADLINE => {
             with(core, Feature::TscDeadline)?;
-            let adjust = core.state.msrs.tsc_adjust;
-            // A deadline of zero disarms, so one that the adjustment makes zero is moved by a tick.
-            let deadline = if value == 0 { 0 } else { value.wrapping_sub(adjust).max(1) };
-            write_apic(core, n, deadline)?;
+            write_apic(core, n, value)?;
         }
         n if X2APIC.contains(&n) => {
             with(core, Feature::X2apic)?;
@@ -147,11 +143,11 @@ fn write(core: &mut Core, n: u32, value: u64) -> Answer<()> {
         }
         IA32_TSC => {
             let delta = value.wrapping_sub(time_stamp(core));
-            core.state.msrs.tsc_adjust = core.state.msrs.tsc_adjust.wrapping_add(delta);
+            set_tsc_adjust(core, core.state.msrs.tsc_adjust.wrapping_add(delta));
         }
         IA32_TSC_ADJUST => {
             with(core, Feature::TscAdjust)?;
-            core.state.msrs.tsc_adjust = value;
+            set_tsc_adjust(core, value);
         }
         IA32_SPEC_CTRL => {
             with(core, Feature::SpecCtrl)?;
@@ -207,6 +203,13 @@ fn write_machine_check(core: &mut Core, n: u32, value: u64) -> Answer<()> {
         n => return memory_types::write(core, n, value).ok_or(BAD),
     }
     Ok(())
+}
+
+/// The deadline timer compares with the adjusted counter.
+fn set_tsc_adjust(core: &mut Core, value: u64) {
+    core.state.msrs.tsc_adjust = value;
+    core.bus().set_tsc_offset(value);
+    core.after_bus();
 }
 
 fn write_apic(core: &mut Core, n: u32, value: u64) -> Answer<()> {

@@ -1,0 +1,15 @@
+//! Tests of the system part: what no host process can run natively.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod debug;
+mod flags;
+mod gates;
+mod interrupts;
+mod iret;
+mod modes;
+mod paging;
+mod rig;
+mod segments;
+mod system;
+mod tasks;
+mod v86;
