@@ -59,10 +59,15 @@ pub fn detect(file: &BootFile) -> Result<KernelKind, BootError> {
     }
     if bytes.starts_with(b"\x7FELF") {
         let image = elf::parse(file)?;
-        return Ok(match image.pvh_entry {
-            Some(_) if !image.is_linux(bytes) => KernelKind::Pvh,
-            _ => KernelKind::Vmlinux,
-        });
+        return match image.pvh_entry {
+            _ if image.is_linux(bytes) => Ok(KernelKind::Vmlinux),
+            Some(_) => Ok(KernelKind::Pvh),
+            None => Err(BootError::Foreign {
+                file: file.name.clone(),
+                looks_like: "an ELF program that is neither Linux, PVH nor Multiboot".into(),
+                advice: WANTED,
+            }),
+        };
     }
     Err(foreign(file))
 }

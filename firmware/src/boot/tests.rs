@@ -248,6 +248,7 @@ fn what_cannot_work_is_said_in_words() {
     let mut arm = elf64(0x200, b"", false);
     arm[18] = 183;
     assert!(words(request(arm), 64).contains("AARCH64"));
+    assert!(words(request(elf64(0x200, b"", false)), 64).contains("neither Linux"));
     let mut r = request(bzimage());
     let module = |n: &str| BootModule { file: file(n, vec![1]), command_line: String::new() };
     r.modules = vec![module("a"), module("b")];
