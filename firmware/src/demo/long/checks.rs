@@ -306,24 +306,16 @@ fn clocks(s: &mut Asm) -> Build {
     s.mov(ebx, 1)?;
     s.call(wait_tick)?;
     s.jb(dead)?;
-    s.mov(edx, u32::from(board::PM_TIMER.0))?;
-    s.in_(eax, dx)?;
-    s.mov(r12d, eax)?;
-    s.rdtsc()?;
-    s.shl(rdx, 32)?;
-    s.or(rax, rdx)?;
+    read_clocks(s)?;
+    s.mov(r12d, ebx)?;
     s.mov(r13, rax)?;
     s.mov(ebx, TICKS)?;
     s.call(wait_tick)?;
     s.jb(dead)?;
-    s.mov(edx, u32::from(board::PM_TIMER.0))?;
-    s.in_(eax, dx)?;
-    s.sub(eax, r12d)?;
-    s.and(eax, 0xFF_FFFF)?;
-    s.mov(r12d, eax)?;
-    s.rdtsc()?;
-    s.shl(rdx, 32)?;
-    s.or(rax, rdx)?;
+    read_clocks(s)?;
+    s.sub(ebx, r12d)?;
+    s.and(ebx, 0xFF_FFFF)?;
+    s.mov(r12d, ebx)?;
     s.sub(rax, r13)?;
     s.mov(r13, rax)?;
     s.cmp(r12d, PM_COUNTS - PM_COUNTS / 20)?;
@@ -364,6 +356,16 @@ fn clocks(s: &mut Asm) -> Build {
     s.jmp(end)?;
     wait_for_ticks(s, wait_tick)?;
     s.bind(end)
+}
+
+/// EBX: the PM timer, RAX: the time-stamp counter. Changes RDX.
+fn read_clocks(s: &mut Asm) -> Build {
+    s.mov(edx, u32::from(board::PM_TIMER.0))?;
+    s.in_(eax, dx)?;
+    s.mov(ebx, eax)?;
+    s.rdtsc()?;
+    s.shl(rdx, 32)?;
+    s.or(rax, rdx)
 }
 
 /// Waits for EBX ticks from now on; carry where they do not come. Changes RAX, RBX, RCX.

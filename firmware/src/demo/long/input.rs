@@ -81,9 +81,7 @@ fn init(s: &mut Asm) -> Build {
 
 /// Interrupt 1: one scan code.
 pub(super) fn keyboard_interrupt(s: &mut Asm) -> Result<CodeLabel, IcedError> {
-    let (end, not_extended, press, letter) =
-        (s.create_label(), s.create_label(), s.create_label(), s.create_label());
-    let (plain, store, no_control) = (s.create_label(), s.create_label(), s.create_label());
+    let (end, not_extended) = (s.create_label(), s.create_label());
     let keys = s.pool.data(&[&KEYS[..], &SHIFTED_KEYS[..]].concat());
     let label = s.here()?;
     for register in [rax, rbx, rcx, rdx] {
@@ -99,6 +97,24 @@ pub(super) fn keyboard_interrupt(s: &mut Asm) -> Result<CodeLabel, IcedError> {
     s.mov(byte_ptr(vars::EXTENDED), 1)?;
     s.jmp(end)?;
     s.bind(not_extended)?;
+    modifiers(s, end)?;
+    look_up(s, keys, end)?;
+    s.test(al, al)?;
+    s.je(end)?;
+    s.invoke(Routine::PushChar)?;
+    s.bind(end)?;
+    end_of_interrupt(s)?;
+    for register in [rdx, rcx, rbx, rax] {
+        s.pop(register)?;
+    }
+    s.iretq()?;
+    Ok(label)
+}
+
+/// BL: a scan code, CL: 1 where E0h came before it. Shift, control and caps lock are taken note
+/// of, and they and keys that come up lead to `end`; else DL is the key. Changes AL and RDX.
+fn modifiers(s: &mut Asm, end: CodeLabel) -> Build {
+    let press = s.create_label();
     // Shift and control: down sets, up (bit 7) clears. DL: the key, AL: 1 where it went down.
     s.mov(edx, ebx)?;
     s.and(dl, 0x7F)?;
@@ -124,7 +140,12 @@ pub(super) fn keyboard_interrupt(s: &mut Asm) -> Result<CodeLabel, IcedError> {
     s.jne(press)?;
     s.xor(byte_ptr(vars::CAPS), 1)?;
     s.jmp(end)?;
-    s.bind(press)?;
+    s.bind(press)
+}
+
+/// DL: a key that went down. AL: its character, from the tables at `keys`. Changes BL.
+fn look_up(s: &mut Asm, keys: u64, end: CodeLabel) -> Build {
+    let (letter, plain, no_control) = (s.create_label(), s.create_label(), s.create_label());
     s.cmp(dl, KEYS.len() as u32)?;
     s.jae(end)?;
     s.mov(al, byte_ptr(rdx + keys as i32))?;
@@ -143,18 +164,7 @@ pub(super) fn keyboard_interrupt(s: &mut Asm) -> Result<CodeLabel, IcedError> {
     s.cmp(byte_ptr(vars::CONTROL), 0)?;
     s.je(no_control)?;
     s.and(al, 0x1F)?;
-    s.bind(no_control)?;
-    s.test(al, al)?;
-    s.je(end)?;
-    s.bind(store)?;
-    s.invoke(Routine::PushChar)?;
-    s.bind(end)?;
-    end_of_interrupt(s)?;
-    for register in [rdx, rcx, rbx, rax] {
-        s.pop(register)?;
-    }
-    s.iretq()?;
-    Ok(label)
+    s.bind(no_control)
 }
 
 /// Interrupt 4: received characters, as many as there are.
