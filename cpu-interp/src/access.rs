@@ -47,10 +47,10 @@ impl Core {
     #[inline(always)]
     pub(crate) fn linear_open(&self, op: &Op) -> u64 {
         let sum = self
-            .slot(op.base)
-            .wrapping_add(self.slot(op.index) << op.scale)
+            .reg::<u64>(op.base)
+            .wrapping_add(self.reg::<u64>(op.index) << (op.scale & 3))
             .wrapping_add(op.disp as i64 as u64)
-            .wrapping_add(self.slot(op.seg));
+            .wrapping_add(self.reg::<u64>(op.seg));
         sum & self.slot(trimotor_cpu::state::slot::LINEAR_MASK)
     }
 

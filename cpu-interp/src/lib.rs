@@ -10,6 +10,7 @@ pub mod cache;
 pub mod core;
 pub mod decode;
 pub mod events;
+mod hot;
 pub mod insn;
 pub mod jump;
 pub mod lower;

@@ -1,42 +1,19 @@
 //! What AVX and AVX2 add: permutations across 128-bit halves, and VZEROUPPER.
 
-use super::vector_forms::{V256, across, across_imm};
+use super::vector_forms::{V256, across, across_imm, narrow_imm, set_xmm, unary_across, unary_narrow};
 use crate::core::{Core, mode};
+use crate::hot::registers;
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code::*;
 use trimotor_cpu::simd::int::{self, V128};
 
-/// VPERMQ, VPERMPD.
-fn vpermq(core: &mut Core, op: &Op) -> Done {
-    let a: V256 = core.vec_rm(op, op.r2)?;
-    core.set_vec(op.r1, int::vpermq(a, op.imm as u8));
-    Ok(())
-}
-/// VPERMILPD with an immediate, on XMM registers.
-fn vpermilpd(core: &mut Core, op: &Op) -> Done {
-    let a: V128 = core.vec_rm(op, op.r2)?;
-    super::vector_forms::set_xmm(core, op.r1, int::permilpd_immediate(a, op.imm as u8));
-    Ok(())
-}
-/// VPERMILPD with an immediate, on YMM registers.
-fn vpermilpd256(core: &mut Core, op: &Op) -> Done {
-    let [low, high]: V256 = core.vec_rm(op, op.r2)?;
-    let order = op.imm as u8;
-    let permuted = [int::permilpd_immediate(low, order), int::permilpd_immediate(high, order >> 2)];
-    core.set_vec(op.r1, permuted);
-    Ok(())
-}
-/// VPERMILPS with an immediate, on XMM registers.
-fn vpermilps(core: &mut Core, op: &Op) -> Done {
-    let a: V128 = core.vec_rm(op, op.r2)?;
-    super::vector_forms::set_xmm(core, op.r1, int::pshufd(a, op.imm as u8));
-    Ok(())
+/// VPERMILPD with an immediate, on YMM registers: two bits a half.
+fn vpermilpd(a: V256, order: u8) -> V256 {
+    [int::permilpd_immediate(a[0], order), int::permilpd_immediate(a[1], order >> 2)]
 }
 /// VPERMILPS with an immediate, on YMM registers.
-fn vpermilps256(core: &mut Core, op: &Op) -> Done {
-    let a: V256 = core.vec_rm(op, op.r2)?;
-    core.set_vec(op.r1, a.map(|half| int::pshufd(half, op.imm as u8)));
-    Ok(())
+fn vpermilps(a: V256, order: u8) -> V256 {
+    a.map(|half| int::pshufd(half, order))
 }
 /// VINSERTF128, VINSERTI128.
 fn insert_half(core: &mut Core, op: &Op) -> Done {
@@ -52,7 +29,7 @@ fn extract_half(core: &mut Core, op: &Op) -> Done {
     if op.has_mem() {
         return core.store(op, half);
     }
-    super::vector_forms::set_xmm(core, op.r1, half);
+    set_xmm(core, op.r1, half);
     Ok(())
 }
 /// The registers that the mode reaches: eight outside 64-bit mode.
@@ -60,19 +37,17 @@ fn reachable(core: &Core) -> u8 {
     if core.state.mode & mode::CODE_SIZE == mode::CODE64 { 16 } else { 8 }
 }
 /// VZEROUPPER.
-fn vzeroupper(core: &mut Core, _op: &Op) -> Done {
+fn vzeroupper(core: &mut Core, _op: &Op) {
     for register in 0..reachable(core) {
         let low: V128 = core.vec(register);
         core.set_vec(register, [low, V128::ZERO]);
     }
-    Ok(())
 }
 /// VZEROALL.
-fn vzeroall(core: &mut Core, _op: &Op) -> Done {
+fn vzeroall(core: &mut Core, _op: &Op) {
     for register in 0..reachable(core) {
         core.set_vec(register, [V128::ZERO; 2]);
     }
-    Ok(())
 }
 
 /// VPBLENDD on YMM registers: four bits a half.
@@ -87,17 +62,17 @@ pub(crate) const ROWS: &[Row] = &[
     across_imm(VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, int::vperm2f128),
     across_imm(VEX_Vperm2i128_ymm_ymm_ymmm256_imm8, int::vperm2f128),
     across_imm(VEX_Vpblendd_ymm_ymm_ymmm256_imm8, vpblendd),
-    super::vector_forms::narrow_imm(VEX_Vpblendd_xmm_xmm_xmmm128_imm8, int::blendps),
-    row(VEX_Vpermq_ymm_ymmm256_imm8, body(vpermq)),
-    row(VEX_Vpermpd_ymm_ymmm256_imm8, body(vpermq)),
-    row(VEX_Vpermilps_xmm_xmmm128_imm8, body(vpermilps)),
-    row(VEX_Vpermilps_ymm_ymmm256_imm8, body(vpermilps256)),
-    row(VEX_Vpermilpd_xmm_xmmm128_imm8, body(vpermilpd)),
-    row(VEX_Vpermilpd_ymm_ymmm256_imm8, body(vpermilpd256)),
+    narrow_imm(VEX_Vpblendd_xmm_xmm_xmmm128_imm8, int::blendps),
+    unary_across(VEX_Vpermq_ymm_ymmm256_imm8, int::vpermq),
+    unary_across(VEX_Vpermpd_ymm_ymmm256_imm8, int::vpermq),
+    unary_narrow(VEX_Vpermilps_xmm_xmmm128_imm8, int::pshufd),
+    unary_across(VEX_Vpermilps_ymm_ymmm256_imm8, vpermilps),
+    unary_narrow(VEX_Vpermilpd_xmm_xmmm128_imm8, int::permilpd_immediate),
+    unary_across(VEX_Vpermilpd_ymm_ymmm256_imm8, vpermilpd),
     row(VEX_Vinsertf128_ymm_ymm_xmmm128_imm8, body(insert_half)),
     row(VEX_Vinserti128_ymm_ymm_xmmm128_imm8, body(insert_half)),
     row(VEX_Vextractf128_xmmm128_ymm_imm8, body(extract_half)),
     row(VEX_Vextracti128_xmmm128_ymm_imm8, body(extract_half)),
-    row(VEX_Vzeroupper, body(vzeroupper)),
-    row(VEX_Vzeroall, body(vzeroall)),
+    registers(VEX_Vzeroupper, vzeroupper),
+    registers(VEX_Vzeroall, vzeroall),
 ];

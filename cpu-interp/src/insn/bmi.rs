@@ -1,5 +1,5 @@
 //! Bit manipulation and its neighbours on general registers: BMI1, BMI2, ADX, MOVBE, POPCNT,
-//! LZCNT, CRC32, RDRAND, RDSEED, and the instructions that speak to caches only.
+//! LZCNT, CRC32, CLWB, and the encodings of prefetches and fences that have no name of their own.
 //!
 //! Flags that the manual leaves undefined are as AMD's processors leave them: AF clear (set
 //! by BEXTR), PF by the result, and by TZCNT and LZCNT OF untouched.
@@ -204,7 +204,7 @@ fn add_with<T: Guest + Int, const FLAG: u16>(core: &mut Core, op: &Op) -> Done {
     Ok(())
 }
 
-// ---- MOVBE, CRC32, RDRAND, RDSEED ----
+// ---- MOVBE, CRC32 ----
 
 #[inline(always)]
 fn swap_bytes<T: Int>(value: T) -> T {
@@ -248,22 +248,14 @@ static CRC32C: [u32; 256] = {
     table
 };
 
-/// RDRAND, RDSEED: the board has random bits at any time, so that CF is always set.
-fn random<T: Int>(core: &mut Core, op: &Op) -> Done {
-    let value = core.bus().random();
-    set_flags(core, ArithFlags::CF);
-    core.set_reg(op.r1, T::cut(value));
-    Ok(())
-}
-
 // ---- caches ----
 
-/// Fences and prefetches: memory accesses are already in order, and caches are not modelled.
+/// Fences and prefetches: accesses are already in order, and caches are not modelled.
 fn nothing(_core: &mut Core, _op: &Op) -> Done {
     Ok(())
 }
-/// CLFLUSH, CLFLUSHOPT, CLWB: nothing to flush, but faults as a byte load does.
-fn flush(core: &mut Core, op: &Op) -> Done {
+/// CLWB: nothing to write back, but faults as a byte load does.
+fn clwb(core: &mut Core, op: &Op) -> Done {
     core.load::<u8>(op)?;
     Ok(())
 }
@@ -319,32 +311,16 @@ const THREE_SIZES: &[Row] = &[
     row(Crc32_r32_rm16, body(crc32::<u16>)),
     row(Crc32_r32_rm32, body(crc32::<u32>)),
     row(Crc32_r64_rm64, body(crc32::<u64>)),
-    row(Rdrand_r16, body(random::<u16>)),
-    row(Rdrand_r32, body(random::<u32>)),
-    row(Rdrand_r64, body(random::<u64>)),
-    row(Rdseed_r16, body(random::<u16>)),
-    row(Rdseed_r32, body(random::<u32>)),
-    row(Rdseed_r64, body(random::<u64>)),
-    row(Clflush_m8, body(flush)),
-    row(Clflushopt_m8, body(flush)),
-    row(Clwb_m8, body(flush)),
+    row(Clwb_m8, body(clwb)),
 ];
 
 /// Instructions that do nothing that can be seen.
 const NOTHING: &[Code] = &[
-    Prefetch_m8,
-    Prefetchw_m8,
-    Prefetchwt1_m8,
     Prefetchreserved3_m8,
     Prefetchreserved4_m8,
     Prefetchreserved5_m8,
     Prefetchreserved6_m8,
     Prefetchreserved7_m8,
-    Prefetchnta_m8,
-    Prefetcht0_m8,
-    Prefetcht1_m8,
-    Prefetcht2_m8,
-    Lfence,
     Lfence_E9,
     Lfence_EA,
     Lfence_EB,
@@ -352,7 +328,6 @@ const NOTHING: &[Code] = &[
     Lfence_ED,
     Lfence_EE,
     Lfence_EF,
-    Mfence,
     Mfence_F1,
     Mfence_F2,
     Mfence_F3,
@@ -360,7 +335,6 @@ const NOTHING: &[Code] = &[
     Mfence_F5,
     Mfence_F6,
     Mfence_F7,
-    Sfence,
     Sfence_F9,
     Sfence_FA,
     Sfence_FB,

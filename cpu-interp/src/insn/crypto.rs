@@ -1,6 +1,6 @@
 //! AES, carry-less multiplication and SHA instructions.
 
-use super::vector_forms::{concat, legacy_source, length, narrow, narrow_imm, sse, unary128};
+use super::vector_forms::{concat, legacy_source, length, narrow, narrow_imm, sse, sse_imm, unary128};
 use crate::core::Core;
 use crate::op::{Op, Row, body, row};
 use iced_x86::Code::{self, *};
@@ -12,19 +12,6 @@ where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
     [sse(legacy, f), narrow(avx, f)]
-}
-
-/// The legacy row of an operation on two vectors and an immediate byte.
-const fn sse_imm<F>(code: Code, f: F) -> Row
-where
-    F: Fn(V128, V128, u8) -> V128 + Copy + 'static,
-{
-    let step = move |core: &mut Core, op: &Op| {
-        let b = legacy_source(core, op, op.r2)?;
-        core.set_vec(op.r1, f(core.vec(op.r1), b, op.imm as u8));
-        Ok(())
-    };
-    row(code, body(step))
 }
 
 /// SHA256RNDS2: message words and constants are in XMM0.

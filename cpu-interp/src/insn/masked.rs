@@ -1,4 +1,4 @@
-//! Loads, stores and gathers that touch only the elements whose mask sign is set.
+//! Loads, stores and gathers that touch only the elements whose mask sign is set; broadcasts.
 //!
 //! Elements that are not touched cannot fault. A masked store checks all its elements
 //! before it writes the first. A gather may fault half-way: the elements done so far stay
@@ -6,11 +6,12 @@
 //!
 //! Sources: SDM Vol. 2, MASKMOVDQU, VMASKMOV, VPMASKMOV, VPGATHERDD and relatives.
 
-use super::vector_forms::{V256, set_xmm};
+use super::vector_forms::{V256, second, set_xmm};
 use crate::access::Guest;
 use crate::core::{Core, Int};
+use crate::hot::loads;
 use crate::op::{Done, Op, Row, body, info, row};
-use iced_x86::Code::*;
+use iced_x86::Code::{self, *};
 use trimotor_cpu::mmu::Access;
 use trimotor_cpu::simd::int::{self, V128};
 use trimotor_cpu::{Fault, SegReg};
@@ -161,28 +162,30 @@ fn keep_low_bytes(core: &mut Core, register: u8, used: usize) {
     core.set_vec(register, bytes);
 }
 
-/// VBROADCASTSS and relatives: one element in all places.
-fn broadcast<T: Guest + Int, const HALVES: usize>(core: &mut Core, op: &Op) -> Done {
-    let value: T = core.vec_rm(op, op.r2)?;
-    let mut pattern = value.to_u64();
-    let mut bits = T::BITS;
-    while bits < 64 {
-        pattern |= pattern << bits;
-        bits *= 2;
-    }
-    let filled = V128::from_lanes([pattern; 2]);
-    if HALVES == 1 {
-        set_xmm(core, op.r1, filled)
-    } else {
-        core.set_vec(op.r1, [filled; 2])
-    }
-    Ok(())
+// ---- broadcasts ----
+
+/// `value` in all lanes of its width.
+#[inline(always)]
+fn filled<T: Int>(value: T) -> V128 {
+    V128::from_lanes([value.to_u64().wrapping_mul(u64::MAX / (u64::MAX >> (64 - T::BITS))); 2])
+}
+/// VBROADCASTSS and relatives, to an XMM register.
+const fn broadcast<T: Guest + Int>(code: Code) -> Row {
+    loads::<false, T, _, _>(code, second, |core: &mut Core, op: &Op, value: T| {
+        set_xmm(core, op.r1, filled(value));
+    })
+}
+/// The same to a YMM register.
+const fn broadcast256<T: Guest + Int>(code: Code) -> Row {
+    loads::<false, T, _, _>(code, second, |core: &mut Core, op: &Op, value: T| {
+        core.set_vec(op.r1, [filled(value); 2]);
+    })
 }
 /// VBROADCASTF128, VBROADCASTI128.
-fn broadcast_half(core: &mut Core, op: &Op) -> Done {
-    let value: V128 = core.load(op)?;
-    core.set_vec(op.r1, [value; 2]);
-    Ok(())
+const fn broadcast_half(code: Code) -> Row {
+    loads::<false, V128, _, _>(code, second, |core: &mut Core, op: &Op, value: V128| {
+        core.set_vec(op.r1, [value; 2]);
+    })
 }
 
 /// The family's instruction forms.
@@ -221,20 +224,20 @@ pub(crate) const ROWS: &[Row] = &[
     row(VEX_Vgatherqps_xmm_vm64y_xmm, body(gather::<u32, u64, 4>)),
     row(VEX_Vgatherqpd_xmm_vm64x_xmm, body(gather::<u64, u64, 2>)),
     row(VEX_Vgatherqpd_ymm_vm64y_ymm, body(gather::<u64, u64, 4>)),
-    row(VEX_Vbroadcastss_xmm_m32, body(broadcast::<u32, 1>)),
-    row(VEX_Vbroadcastss_ymm_m32, body(broadcast::<u32, 2>)),
-    row(VEX_Vbroadcastss_xmm_xmm, body(broadcast::<u32, 1>)),
-    row(VEX_Vbroadcastss_ymm_xmm, body(broadcast::<u32, 2>)),
-    row(VEX_Vbroadcastsd_ymm_m64, body(broadcast::<u64, 2>)),
-    row(VEX_Vbroadcastsd_ymm_xmm, body(broadcast::<u64, 2>)),
-    row(VEX_Vbroadcastf128_ymm_m128, body(broadcast_half)),
-    row(VEX_Vbroadcasti128_ymm_m128, body(broadcast_half)),
-    row(VEX_Vpbroadcastb_xmm_xmmm8, body(broadcast::<u8, 1>)),
-    row(VEX_Vpbroadcastb_ymm_xmmm8, body(broadcast::<u8, 2>)),
-    row(VEX_Vpbroadcastw_xmm_xmmm16, body(broadcast::<u16, 1>)),
-    row(VEX_Vpbroadcastw_ymm_xmmm16, body(broadcast::<u16, 2>)),
-    row(VEX_Vpbroadcastd_xmm_xmmm32, body(broadcast::<u32, 1>)),
-    row(VEX_Vpbroadcastd_ymm_xmmm32, body(broadcast::<u32, 2>)),
-    row(VEX_Vpbroadcastq_xmm_xmmm64, body(broadcast::<u64, 1>)),
-    row(VEX_Vpbroadcastq_ymm_xmmm64, body(broadcast::<u64, 2>)),
+    broadcast::<u32>(VEX_Vbroadcastss_xmm_m32),
+    broadcast256::<u32>(VEX_Vbroadcastss_ymm_m32),
+    broadcast::<u32>(VEX_Vbroadcastss_xmm_xmm),
+    broadcast256::<u32>(VEX_Vbroadcastss_ymm_xmm),
+    broadcast256::<u64>(VEX_Vbroadcastsd_ymm_m64),
+    broadcast256::<u64>(VEX_Vbroadcastsd_ymm_xmm),
+    broadcast_half(VEX_Vbroadcastf128_ymm_m128),
+    broadcast_half(VEX_Vbroadcasti128_ymm_m128),
+    broadcast::<u8>(VEX_Vpbroadcastb_xmm_xmmm8),
+    broadcast256::<u8>(VEX_Vpbroadcastb_ymm_xmmm8),
+    broadcast::<u16>(VEX_Vpbroadcastw_xmm_xmmm16),
+    broadcast256::<u16>(VEX_Vpbroadcastw_ymm_xmmm16),
+    broadcast::<u32>(VEX_Vpbroadcastd_xmm_xmmm32),
+    broadcast256::<u32>(VEX_Vpbroadcastd_ymm_xmmm32),
+    broadcast::<u64>(VEX_Vpbroadcastq_xmm_xmmm64),
+    broadcast256::<u64>(VEX_Vpbroadcastq_ymm_xmmm64),
 ];

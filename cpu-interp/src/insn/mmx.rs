@@ -2,8 +2,9 @@
 //!
 //! MMi is bits 63:0 of x87 register Ri by its physical number, whatever TOP is. An MMX
 //! instruction that retires sets TOP to 0 and tags all registers valid, and what it writes
-//! gets an exponent and sign of all ones, so that x87 code sees a NaN. EMMS tags all
-//! registers empty again. An unmasked x87 exception that is pending is raised first (#MF).
+//! gets an exponent and sign of all ones, so that x87 code sees a NaN. EMMS, which tags all
+//! registers empty again, is with the x87 instructions. An unmasked x87 exception that is
+//! pending is raised first (#MF).
 //!
 //! Sources: SDM Vol. 3A, "The MMX State and MMX Register Aliasing" and "Effect of MMX
 //! Instructions on Pending x87 Floating-Point Exceptions".
@@ -16,47 +17,28 @@ use iced_x86::Code::{self, *};
 use trimotor_cpu::Fault;
 use trimotor_cpu::simd::int::{self, V128};
 
-/// What tags are after an MMX instruction: no register empty.
-const ALL_VALID: u8 = 0;
-/// What tags are after EMMS.
-const ALL_EMPTY: u8 = 0xFF;
 /// The bits of a PSHUFB control that count for eight bytes.
 const SHUFFLE_BITS: V128 = V128::from_lanes([0x87u8; 16]);
 
 /// Register MMi, in the low half of a vector.
 #[inline(always)]
-pub(crate) fn mm(core: &Core, register: u8) -> V128 {
-    let bytes = &core.state.x87.regs[register as usize & 7].0;
-    let [low, _]: [u64; 2] = V128::from_lanes(*bytes).lanes();
-    V128::from_low(low)
+fn mm(core: &Core, register: u8) -> V128 {
+    V128::from_low(core.state.x87.mmx(register))
 }
-
 /// Writes MMi with the low half of `value`.
 #[inline(always)]
-pub(crate) fn set_mm(core: &mut Core, register: u8, value: V128) {
-    core.state.x87.regs[register as usize & 7].0 = V128::from_lanes([value.low(), 0xFFFF]).lanes();
+fn set_mm(core: &mut Core, register: u8, value: V128) {
+    core.state.x87.set_mmx(register, value.low());
 }
-
-/// Raises a pending x87 exception. To be called before an MMX instruction does anything.
-///
-/// # Faults
-/// #MF.
-#[inline(always)]
-pub(crate) fn check_pending(core: &mut Core) -> Done {
-    const ERROR_SUMMARY: u16 = 1 << 7;
-    if core.state.x87.status & ERROR_SUMMARY != 0 { Err(Fault::MF) } else { Ok(()) }
-}
-
 /// TOP and tags as an MMX instruction leaves them. To be called when it cannot fault any more.
 #[inline(always)]
-pub(crate) fn enter_mmx(core: &mut Core) {
-    core.state.x87.top = 0;
-    core.state.x87.empty = ALL_VALID;
+fn enter_mmx(core: &mut Core) {
+    core.state.x87.enter_mmx();
 }
 
 /// MM register `register`, or the memory operand.
 #[inline(always)]
-pub(crate) fn source<T: Guest + Int>(core: &mut Core, op: &Op, register: u8) -> Result<V128, Fault> {
+fn source<T: Guest + Int>(core: &mut Core, op: &Op, register: u8) -> Result<V128, Fault> {
     if op.has_mem() { Ok(V128::from_low(core.load::<T>(op)?.to_u64())) } else { Ok(mm(core, register)) }
 }
 
@@ -79,7 +61,7 @@ where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
     let step = move |core: &mut Core, op: &Op| {
-        check_pending(core)?;
+        core.waiting_x87()?;
         let b = source::<T>(core, op, op.r2)?;
         enter_mmx(core);
         set_mm(core, op.r1, f(mm(core, op.r1), b));
@@ -93,7 +75,7 @@ where
     F: Fn(V128, V128, u8) -> V128 + Copy + 'static,
 {
     let step = move |core: &mut Core, op: &Op| {
-        check_pending(core)?;
+        core.waiting_x87()?;
         let b = source::<u64>(core, op, op.r2)?;
         enter_mmx(core);
         set_mm(core, op.r1, f(mm(core, op.r1), b, op.imm as u8));
@@ -107,7 +89,7 @@ where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
     let step = move |core: &mut Core, op: &Op| {
-        check_pending(core)?;
+        core.waiting_x87()?;
         enter_mmx(core);
         set_mm(core, op.r1, f(mm(core, op.r1), V128::from_low(op.imm as u8 as u64)));
         Ok(())
@@ -210,16 +192,9 @@ const PACKED: &[Row] = &[
 
 // ---- moves ----
 
-/// EMMS.
-fn emms(core: &mut Core, _op: &Op) -> Done {
-    check_pending(core)?;
-    core.state.x87.top = 0;
-    core.state.x87.empty = ALL_EMPTY;
-    Ok(())
-}
 /// MOVQ mm, mm/m64.
 fn load(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     let value = source::<u64>(core, op, op.r2)?;
     enter_mmx(core);
     set_mm(core, op.r1, value);
@@ -227,7 +202,7 @@ fn load(core: &mut Core, op: &Op) -> Done {
 }
 /// MOVQ mm/m64, mm; MOVNTQ.
 fn store(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     if op.has_mem() {
         core.store::<u64>(op, mm(core, op.r1).low())?;
         enter_mmx(core);
@@ -239,7 +214,7 @@ fn store(core: &mut Core, op: &Op) -> Done {
 }
 /// MOVD mm, r/m32; MOVQ mm, r/m64.
 fn from_general<T: Guest + Int>(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     let value: T = core.rm(op)?;
     enter_mmx(core);
     set_mm(core, op.r1, V128::from_low(value.to_u64()));
@@ -247,7 +222,7 @@ fn from_general<T: Guest + Int>(core: &mut Core, op: &Op) -> Done {
 }
 /// MOVD r/m32, mm; MOVQ r/m64, mm.
 fn to_general<T: Guest + Int>(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     if op.has_mem() {
         core.store(op, T::cut(mm(core, op.r1).low()))?;
     } else {
@@ -258,21 +233,21 @@ fn to_general<T: Guest + Int>(core: &mut Core, op: &Op) -> Done {
 }
 /// MOVQ2DQ xmm, mm.
 fn movq2dq(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     enter_mmx(core);
     core.set_vec(op.r1, mm(core, op.r2));
     Ok(())
 }
 /// MOVDQ2Q mm, xmm.
 fn movdq2q(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     enter_mmx(core);
     set_mm(core, op.r1, core.vec(op.r2));
     Ok(())
 }
 /// PINSRW mm, r32/m16, imm8.
 fn pinsrw(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     let value: u16 = core.rm(op)?;
     enter_mmx(core);
     set_mm(core, op.r1, int::insert::<u16, 8>(mm(core, op.r1), op.imm as u8 & 3, value));
@@ -280,7 +255,7 @@ fn pinsrw(core: &mut Core, op: &Op) -> Done {
 }
 /// PEXTRW r32, mm, imm8.
 fn pextrw(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     enter_mmx(core);
     let value = int::extract::<u16, 8>(mm(core, op.r2), op.imm as u8 & 3);
     core.set_reg::<u64>(op.r1, value as u64);
@@ -288,14 +263,14 @@ fn pextrw(core: &mut Core, op: &Op) -> Done {
 }
 /// PMOVMSKB r32, mm.
 fn pmovmskb(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     enter_mmx(core);
     core.set_reg::<u32>(op.r1, int::pmovmskb(mm(core, op.r2)));
     Ok(())
 }
 /// MASKMOVQ: stores the bytes of the first register whose mask byte has its sign set.
 fn maskmovq(core: &mut Core, op: &Op) -> Done {
-    check_pending(core)?;
+    core.waiting_x87()?;
     let (value, mask) = (mm(core, op.r1), mm(core, op.r2));
     super::masked::store_bytes(core, op, value, int::pmovmskb(mask))?;
     enter_mmx(core);
@@ -303,7 +278,6 @@ fn maskmovq(core: &mut Core, op: &Op) -> Done {
 }
 
 const MOVES: &[Row] = &[
-    row(Emms, body(emms)),
     row(Movq_mm_mmm64, body(load)),
     row(Movq_mmm64_mm, body(store)),
     row(Movntq_m64_mm, body(store)),

@@ -10,7 +10,8 @@
 
 use crate::access::Guest;
 use crate::core::{Core, Int};
-use crate::op::{Done, Op, Row, body, row};
+use crate::hot::{loads, registers};
+use crate::op::{Op, Row};
 use iced_x86::Code;
 use trimotor_cpu::Fault;
 use trimotor_cpu::simd::int::V128;
@@ -38,164 +39,142 @@ pub(crate) fn legacy_source(core: &mut Core, op: &Op, register: u8) -> Result<V1
     if op.has_mem() { core.load_aligned(op) } else { Ok(core.vec(register)) }
 }
 
-/// `f(destination, source)`: `op xmm1, xmm2/m128`.
+/// The second register operand, as a source.
 #[inline(always)]
-fn legacy(core: &mut Core, op: &Op, f: impl Fn(V128, V128) -> V128) -> Done {
-    let b = legacy_source(core, op, op.r2)?;
-    let a: V128 = core.vec(op.r1);
-    core.set_vec(op.r1, f(a, b));
-    Ok(())
+pub(crate) fn second<T: Guest>(core: &Core, op: &Op) -> T {
+    core.vec(op.r2)
+}
+/// The third register operand, as a source.
+#[inline(always)]
+pub(crate) fn third<T: Guest>(core: &Core, op: &Op) -> T {
+    core.vec(op.r3)
 }
 
-/// `f(first, second)`: `op xmm1, xmm2, xmm3/m128`.
-#[inline(always)]
-fn vex128(core: &mut Core, op: &Op, f: impl Fn(V128, V128) -> V128) -> Done {
-    let b: V128 = core.vec_rm(op, op.r3)?;
-    let a: V128 = core.vec(op.r2);
-    set_xmm(core, op.r1, f(a, b));
-    Ok(())
-}
-
-/// `f(first, second)` on both halves: `op ymm1, ymm2, ymm3/m256`.
-#[inline(always)]
-fn vex256(core: &mut Core, op: &Op, f: impl Fn(V256, V256) -> V256) -> Done {
-    let b: V256 = core.vec_rm(op, op.r3)?;
-    let a: V256 = core.vec(op.r2);
-    core.set_vec(op.r1, f(a, b));
-    Ok(())
-}
-
-/// Rows of an operation on two vectors.
-pub(crate) const fn binary<F>(sse: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
+/// The legacy row of an operation on two vectors: `op xmm1, xmm2/m128`.
+pub(crate) const fn sse<F>(code: Code, f: F) -> Row
 where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
-    [
-        row(sse, body(move |core: &mut Core, op: &Op| legacy(core, op, f))),
-        row(avx, body(move |core: &mut Core, op: &Op| vex128(core, op, f))),
-        wide(avx256, f),
-    ]
+    let finish = move |core: &mut Core, op: &Op, b| core.set_vec(op.r1, f(core.vec(op.r1), b));
+    loads::<true, V128, _, _>(code, second, finish)
 }
-
+/// The VEX.128 row of an operation on two vectors: `op xmm1, xmm2, xmm3/m128`.
+pub(crate) const fn narrow<F>(avx: Code, f: F) -> Row
+where
+    F: Fn(V128, V128) -> V128 + Copy + 'static,
+{
+    let finish = move |core: &mut Core, op: &Op, b| set_xmm(core, op.r1, f(core.vec(op.r2), b));
+    loads::<false, V128, _, _>(avx, third, finish)
+}
+/// The VEX.256 row of an operation across halves: `op ymm1, ymm2, ymm3/m256`.
+pub(crate) const fn across<F>(avx256: Code, f: F) -> Row
+where
+    F: Fn(V256, V256) -> V256 + Copy + 'static,
+{
+    let finish = move |core: &mut Core, op: &Op, b| core.set_vec(op.r1, f(core.vec(op.r2), b));
+    loads::<false, V256, _, _>(avx256, third, finish)
+}
 /// The VEX.256 row of an operation on two vectors.
 pub(crate) const fn wide<F>(avx256: Code, f: F) -> Row
 where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
-    let halves = move |core: &mut Core, op: &Op| vex256(core, op, |a, b| [f(a[0], b[0]), f(a[1], b[1])]);
-    row(avx256, body(halves))
+    across(avx256, move |a, b| [f(a[0], b[0]), f(a[1], b[1])])
 }
-
-/// The VEX.128 row of an operation on two vectors.
-pub(crate) const fn narrow<F>(avx: Code, f: F) -> Row
+/// Rows of an operation on two vectors.
+pub(crate) const fn binary<F>(legacy: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
 where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
-    row(avx, body(move |core: &mut Core, op: &Op| vex128(core, op, f)))
+    [sse(legacy, f), narrow(avx, f), wide(avx256, f)]
 }
 
-/// The legacy row of an operation on two vectors.
-pub(crate) const fn sse<F>(code: Code, f: F) -> Row
-where
-    F: Fn(V128, V128) -> V128 + Copy + 'static,
-{
-    row(code, body(move |core: &mut Core, op: &Op| legacy(core, op, f)))
-}
-
-/// The VEX.256 row of an operation across halves.
-pub(crate) const fn across<F>(avx256: Code, f: F) -> Row
-where
-    F: Fn(V256, V256) -> V256 + Copy + 'static,
-{
-    row(avx256, body(move |core: &mut Core, op: &Op| vex256(core, op, f)))
-}
-
-/// Rows of an operation on two vectors and an immediate byte; the high half of the VEX.256
-/// form sees the immediate shifted right by `SHIFT`.
-pub(crate) const fn binary_imm<const SHIFT: u32, F>(sse: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
+/// The legacy row of an operation on two vectors and an immediate byte.
+pub(crate) const fn sse_imm<F>(code: Code, f: F) -> Row
 where
     F: Fn(V128, V128, u8) -> V128 + Copy + 'static,
 {
-    let legacy = move |core: &mut Core, op: &Op| legacy(core, op, |a, b| f(a, b, op.imm as u8));
-    let halves = move |core: &mut Core, op: &Op| {
-        let imm = op.imm as u8;
-        vex256(core, op, |a, b| [f(a[0], b[0], imm), f(a[1], b[1], imm >> SHIFT)])
-    };
-    [row(sse, body(legacy)), narrow_imm(avx, f), row(avx256, body(halves))]
+    let finish = move |core: &mut Core, op: &Op, b| core.set_vec(op.r1, f(core.vec(op.r1), b, op.imm as u8));
+    loads::<true, V128, _, _>(code, second, finish)
 }
-
 /// The VEX.128 row of an operation on two vectors and an immediate byte.
 pub(crate) const fn narrow_imm<F>(avx: Code, f: F) -> Row
 where
     F: Fn(V128, V128, u8) -> V128 + Copy + 'static,
 {
-    row(avx, body(move |core: &mut Core, op: &Op| vex128(core, op, |a, b| f(a, b, op.imm as u8))))
+    let finish = move |core: &mut Core, op: &Op, b| set_xmm(core, op.r1, f(core.vec(op.r2), b, op.imm as u8));
+    loads::<false, V128, _, _>(avx, third, finish)
 }
-
 /// The VEX.256 row of an operation across halves with an immediate byte.
 pub(crate) const fn across_imm<F>(avx256: Code, f: F) -> Row
 where
     F: Fn(V256, V256, u8) -> V256 + Copy + 'static,
 {
-    row(avx256, body(move |core: &mut Core, op: &Op| vex256(core, op, |a, b| f(a, b, op.imm as u8))))
+    let finish = move |core: &mut Core, op: &Op, b| core.set_vec(op.r1, f(core.vec(op.r2), b, op.imm as u8));
+    loads::<false, V256, _, _>(avx256, third, finish)
 }
-
-/// Rows of an operation on one vector and, for those that have one, the immediate byte.
-pub(crate) const fn unary<const SHIFT: u32, F>(sse: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
+/// Rows of an operation on two vectors and an immediate byte; the high half of the VEX.256
+/// form sees the immediate shifted right by `SHIFT`.
+pub(crate) const fn binary_imm<const SHIFT: u32, F>(legacy: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
 where
-    F: Fn(V128, u8) -> V128 + Copy + 'static,
+    F: Fn(V128, V128, u8) -> V128 + Copy + 'static,
 {
-    let halves = move |core: &mut Core, op: &Op| {
-        let a: V256 = core.vec_rm(op, op.r2)?;
-        core.set_vec(op.r1, [f(a[0], op.imm as u8), f(a[1], (op.imm as u8) >> SHIFT)]);
-        Ok(())
-    };
-    let [sse, avx] = unary128(sse, avx, f);
-    [sse, avx, row(avx256, body(halves))]
+    let halves = move |a: V256, b: V256, imm| [f(a[0], b[0], imm), f(a[1], b[1], imm >> SHIFT)];
+    [sse_imm(legacy, f), narrow_imm(avx, f), across_imm(avx256, halves)]
 }
 
 /// Legacy and VEX.128 rows of an operation on one vector and the immediate byte.
-pub(crate) const fn unary128<F>(sse: Code, avx: Code, f: F) -> [Row; 2]
+pub(crate) const fn unary128<F>(legacy: Code, avx: Code, f: F) -> [Row; 2]
 where
     F: Fn(V128, u8) -> V128 + Copy + 'static,
 {
-    let legacy = move |core: &mut Core, op: &Op| {
-        let a = legacy_source(core, op, op.r2)?;
-        core.set_vec(op.r1, f(a, op.imm as u8));
-        Ok(())
-    };
-    let vex = move |core: &mut Core, op: &Op| {
-        let a: V128 = core.vec_rm(op, op.r2)?;
-        set_xmm(core, op.r1, f(a, op.imm as u8));
-        Ok(())
-    };
-    [row(sse, body(legacy)), row(avx, body(vex))]
+    let to_xmm = move |core: &mut Core, op: &Op, a| core.set_vec(op.r1, f(a, op.imm as u8));
+    [loads::<true, V128, _, _>(legacy, second, to_xmm), unary_narrow(avx, f)]
+}
+/// The VEX.128 row of an operation on one vector and the immediate byte.
+pub(crate) const fn unary_narrow<F>(avx: Code, f: F) -> Row
+where
+    F: Fn(V128, u8) -> V128 + Copy + 'static,
+{
+    let finish = move |core: &mut Core, op: &Op, a| set_xmm(core, op.r1, f(a, op.imm as u8));
+    loads::<false, V128, _, _>(avx, second, finish)
+}
+/// The VEX.256 row of an operation across the halves of a vector, with the immediate byte.
+pub(crate) const fn unary_across<F>(avx256: Code, f: F) -> Row
+where
+    F: Fn(V256, u8) -> V256 + Copy + 'static,
+{
+    let finish = move |core: &mut Core, op: &Op, a| core.set_vec(op.r1, f(a, op.imm as u8));
+    loads::<false, V256, _, _>(avx256, second, finish)
+}
+/// Rows of an operation on one vector and, for those that have one, the immediate byte.
+pub(crate) const fn unary<F>(legacy: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
+where
+    F: Fn(V128, u8) -> V128 + Copy + 'static,
+{
+    let [legacy, avx] = unary128(legacy, avx, f);
+    [legacy, avx, unary_across(avx256, move |a, imm| [f(a[0], imm), f(a[1], imm)])]
 }
 
 /// Rows of an operation whose legacy and VEX.128 forms read only `T` of their source, and
 /// whose VEX.256 form reads `W` of it and makes a half of each of `W`'s halves.
-pub(crate) const fn widening<T, W, F>(sse: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
+pub(crate) const fn widening<T, W, F>(legacy: Code, avx: Code, avx256: Code, f: F) -> [Row; 3]
 where
     T: Guest + Int,
     W: Guest + Split,
     F: Fn(V128) -> V128 + Copy + 'static,
 {
-    let legacy = move |core: &mut Core, op: &Op| {
-        let a: T = core.vec_rm(op, op.r2)?;
-        core.set_vec(op.r1, f(V128::from_low(a.to_u64())));
-        Ok(())
-    };
-    let vex = move |core: &mut Core, op: &Op| {
-        let a: T = core.vec_rm(op, op.r2)?;
-        set_xmm(core, op.r1, f(V128::from_low(a.to_u64())));
-        Ok(())
-    };
-    let halves = move |core: &mut Core, op: &Op| {
-        let a: W = core.vec_rm(op, op.r2)?;
+    let part = move |a: T| f(V128::from_low(a.to_u64()));
+    let to_xmm = move |core: &mut Core, op: &Op, a| core.set_vec(op.r1, part(a));
+    let to_low = move |core: &mut Core, op: &Op, a| set_xmm(core, op.r1, part(a));
+    let to_ymm = move |core: &mut Core, op: &Op, a: W| {
         core.set_vec::<V256>(op.r1, a.split().map(|half| f(V128::from_low(half))));
-        Ok(())
     };
-    [row(sse, body(legacy)), row(avx, body(vex)), row(avx256, body(halves))]
+    [
+        loads::<false, T, _, _>(legacy, second, to_xmm),
+        loads::<false, T, _, _>(avx, second, to_low),
+        loads::<false, W, _, _>(avx256, second, to_ymm),
+    ]
 }
 
 /// A source of a widening operation, cut in halves.
@@ -229,15 +208,14 @@ pub(crate) const fn shift<F>(by_vector: [Code; 3], by_imm: [Code; 3], f: F) -> [
 where
     F: Fn(V128, V128) -> V128 + Copy + 'static,
 {
-    let both = move |core: &mut Core, op: &Op| {
-        let count: V128 = core.vec_rm(op, op.r3)?;
+    let both = move |core: &mut Core, op: &Op, count: V128| {
         let a: V256 = core.vec(op.r2);
         core.set_vec(op.r1, a.map(|half| f(half, count)));
-        Ok(())
     };
-    let [sse, avx, avx256] = shift_by_imm(by_imm, move |a, count| f(a, V128::from_low(count as u64)));
-    let [v, n, w] = by_vector;
-    [self::sse(v, f), narrow(n, f), row(w, body(both)), sse, avx, avx256]
+    let [legacy, avx, avx256] = by_vector;
+    let [a, b, c] = [sse(legacy, f), narrow(avx, f), loads::<false, V128, _, _>(avx256, third, both)];
+    let [d, e, g] = shift_by_imm(by_imm, move |a, count| f(a, V128::from_low(count as u64)));
+    [a, b, c, d, e, g]
 }
 
 /// Rows of a shift by an immediate.
@@ -245,22 +223,13 @@ pub(crate) const fn shift_by_imm<F>(codes: [Code; 3], f: F) -> [Row; 3]
 where
     F: Fn(V128, u8) -> V128 + Copy + 'static,
 {
-    let legacy = move |core: &mut Core, op: &Op| {
-        let a: V128 = core.vec(op.r1);
-        core.set_vec(op.r1, f(a, op.imm as u8));
-        Ok(())
-    };
-    let vex = move |core: &mut Core, op: &Op| {
-        let a: V128 = core.vec(op.r2);
-        set_xmm(core, op.r1, f(a, op.imm as u8));
-        Ok(())
-    };
+    let legacy = move |core: &mut Core, op: &Op| core.set_vec(op.r1, f(core.vec(op.r1), op.imm as u8));
+    let vex = move |core: &mut Core, op: &Op| set_xmm(core, op.r1, f(core.vec(op.r2), op.imm as u8));
     let halves = move |core: &mut Core, op: &Op| {
         let a: V256 = core.vec(op.r2);
         core.set_vec(op.r1, a.map(|half| f(half, op.imm as u8)));
-        Ok(())
     };
-    [row(codes[0], body(legacy)), row(codes[1], body(vex)), row(codes[2], body(halves))]
+    [registers(codes[0], legacy), registers(codes[1], vex), registers(codes[2], halves)]
 }
 
 /// One table from several.

@@ -191,6 +191,7 @@ impl X87State {
     /// EMMS: all registers are empty.
     #[inline]
     pub fn leave_mmx(&mut self) {
+        self.top = 0;
         self.empty = 0xFF;
     }
 
