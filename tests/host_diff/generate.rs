@@ -1,0 +1,558 @@
+//! Random instructions of every form, with operands that lead into the scratch pages.
+
+use crate::layout::*;
+use crate::values::{self, Random};
+use iced_x86::{
+    Code, Encoder, Instruction, MemoryOperand, Mnemonic, OpAccess, OpCodeOperandKind as K, OpKind, Register,
+};
+
+/// Registers by number.
+const GPR64: [Register; 16] = [
+    Register::RAX,
+    Register::RCX,
+    Register::RDX,
+    Register::RBX,
+    Register::RSP,
+    Register::RBP,
+    Register::RSI,
+    Register::RDI,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
+];
+
+/// A generated case, apart from what the engines see of it.
+pub struct Generated {
+    pub case: Case,
+    pub code: Vec<Code>,
+    pub bytes: Vec<u8>,
+}
+
+/// Makes cases.
+pub struct Generator {
+    pub random: Random,
+    info: iced_x86::InstructionInfoFactory,
+}
+
+/// What is being built.
+struct Draft {
+    case: Case,
+    /// Registers whose value is fixed because an address needs it.
+    pinned: u16,
+    /// Only memory operands that need no register.
+    absolute: bool,
+    ip: u64,
+}
+
+impl Draft {
+    /// Has the case find `bytes` at `address`, if that is in the writable pages.
+    fn patch(&mut self, address: u64, bytes: &[u8]) {
+        let at = address.wrapping_sub(SCRATCH);
+        if at < (WRITABLE - LINE) as u64 {
+            self.case.patch_at = at as u32;
+            self.case.patch_len = bytes.len() as u32;
+            self.case.patch[..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+    fn pin(&mut self, register: usize, value: u64) {
+        self.case.gpr[register] = value;
+        self.pinned |= 1 << register;
+    }
+}
+
+impl Generator {
+    pub fn new(seed: u64) -> Generator {
+        Generator { random: Random::new(seed), info: iced_x86::InstructionInfoFactory::new() }
+    }
+
+    /// A case for slot `i` that starts with an instruction of `code`; `others` are what may follow.
+    pub fn case(&mut self, i: usize, code: Code, others: &[Code]) -> Option<Generated> {
+        let r = &mut self.random;
+        let tame = r.percent(30);
+        let mut case = Case {
+            xsave: values::xsave(r, tame),
+            gpr: std::array::from_fn(|_| values::integer(r)),
+            rflags: 0x202 | r.next() & 0x8D5,
+            template: r.below(TEMPLATES as u64) as u32,
+            code_len: 0,
+            patch_at: 0,
+            patch_len: 0,
+            patch: [0; LINE],
+        };
+        if r.percent(20) {
+            case.rflags |= 0x400;
+        }
+        case.gpr[4] = SCRATCH + 0x800 + (r.below(0x1000) & !7);
+        let slot = CODE + (i * SLOT) as u64;
+        let mut draft = Draft { case, pinned: 1 << 4, absolute: false, ip: slot };
+        let mut bytes = Vec::new();
+        let mut codes = Vec::new();
+        let more = if self.random.percent(25) { self.random.below(4) } else { 0 };
+        for n in 0..=more {
+            let code = if n == 0 { code } else { self.random.pick(others) };
+            draft.absolute = n > 0;
+            draft.ip = slot + bytes.len() as u64;
+            let Some((instruction, encoded)) = self.instruction(code, &mut draft, slot) else {
+                if n == 0 {
+                    return None;
+                }
+                break;
+            };
+            if n > 0 && self.reaches_memory_by_register(&instruction) {
+                continue;
+            }
+            bytes.extend_from_slice(&encoded);
+            codes.push(code);
+            if instruction.flow_control() != iced_x86::FlowControl::Next {
+                break;
+            }
+        }
+        draft.case.code_len = bytes.len() as u32;
+        Some(Generated { case: draft.case, code: codes, bytes })
+    }
+
+    /// Whether an instruction accesses memory through a register: its value may have changed.
+    fn reaches_memory_by_register(&mut self, i: &Instruction) -> bool {
+        self.info.info(i).used_memory().iter().any(|m| {
+            m.access() != OpAccess::None
+                && (m.base() != Register::None && m.base() != Register::RIP || m.index() != Register::None)
+        }) || i.is_stack_instruction()
+    }
+
+    /// One instruction of `code`, encoded for its address.
+    fn instruction(&mut self, code: Code, draft: &mut Draft, slot: u64) -> Option<(Instruction, Vec<u8>)> {
+        for _ in 0..6 {
+            let saved = (draft.case, draft.pinned);
+            let mut i = Instruction::default();
+            i.set_code(code);
+            if self.operands(&mut i, code, draft, slot).is_some() {
+                self.prefixes(&mut i, code);
+                self.special(&mut i, draft);
+                let mut encoder = Encoder::new(64);
+                if encoder.encode(&i, draft.ip).is_ok() {
+                    let bytes = encoder.take_buffer();
+                    let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, draft.ip, 0);
+                    // What the bytes mean; as NOP and XCHG or PAUSE, it may be another form.
+                    let decoded = decoder.decode();
+                    if bytes.len() <= 15 && (decoded.code() == code || i.has_lock_prefix()) {
+                        return Some((decoded, bytes));
+                    }
+                }
+            }
+            (draft.case, draft.pinned) = saved;
+        }
+        None
+    }
+
+    fn prefixes(&mut self, i: &mut Instruction, code: Code) {
+        let op = code.op_code();
+        let r = &mut self.random;
+        if op.can_use_lock_prefix() && i.op0_kind() == OpKind::Memory && r.percent(30)
+            || r.percent(1) && op.encoding() == iced_x86::EncodingKind::Legacy
+        {
+            i.set_has_lock_prefix(true);
+        } else if op.can_use_rep_prefix() && r.percent(50) {
+            i.set_has_rep_prefix(true);
+        } else if op.can_use_repne_prefix() && r.percent(50) {
+            i.set_has_repne_prefix(true);
+        }
+    }
+
+    /// Values that some instructions need for their address or to do more than fault.
+    fn special(&mut self, i: &mut Instruction, draft: &mut Draft) {
+        let r = &mut self.random;
+        let wild = r.percent(2);
+        match i.mnemonic() {
+            Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
+                if i.op0_kind() == OpKind::Memory && i.op1_kind() == OpKind::Register =>
+            {
+                let n = i.op1_register().number();
+                if draft.pinned >> n & 1 == 0 {
+                    draft.case.gpr[n] = (r.below(4096) as i64 - 2048) as u64;
+                } else {
+                    i.set_op1_register(GPR64[0]); // refused by the encoder unless it fits
+                    i.set_code(Code::INVALID);
+                }
+            }
+            Mnemonic::Popf | Mnemonic::Popfq => {
+                // TF would trap in the stubs, AC make them fault.
+                let flags = r.next() & !(1 << 8 | 1 << 18);
+                let at = draft.case.gpr[4];
+                draft.patch(at, &flags.to_le_bytes());
+            }
+            Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => {
+                // MXCSR without reserved bits.
+                let mxcsr = if r.percent(80) { r.next() as u32 & 0xFFFF } else { r.next() as u32 };
+                if let Some(area) = self.operand_address(i, draft) {
+                    draft.patch(area.wrapping_add(24), &mxcsr.to_le_bytes());
+                }
+            }
+            Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr => {
+                let mxcsr = r.next() as u32 & 0xFFFF;
+                if let Some(area) = self.operand_address(i, draft) {
+                    draft.patch(area, &mxcsr.to_le_bytes());
+                }
+            }
+            Mnemonic::Div | Mnemonic::Idiv if r.percent(70) => {
+                // Quotients that fit: a small dividend.
+                draft_set(draft, 2, if r.percent(50) { 0 } else { r.below(100) });
+            }
+            Mnemonic::Xsave
+            | Mnemonic::Xsave64
+            | Mnemonic::Xsaveopt
+            | Mnemonic::Xsaveopt64
+            | Mnemonic::Xsavec
+            | Mnemonic::Xsavec64
+            | Mnemonic::Xrstor
+            | Mnemonic::Xrstor64 => {
+                // A header that XSAVE could have written, most of the time.
+                let area = self.operand_address(i, draft);
+                let r = &mut self.random;
+                if let Some(area) = area && r.percent(85) {
+                    let mut header = [0; LINE];
+                    header[0] = if r.percent(90) { r.below(8) as u8 } else { r.next() as u8 };
+                    if r.percent(40) {
+                        header[8] = if r.percent(80) { header[0] | r.below(8) as u8 } else { r.below(16) as u8 };
+                        header[15] = 0x80;
+                    } else if r.percent(4) {
+                        header[8 + r.below(56) as usize] = 1;
+                    }
+                    draft.patch(area.wrapping_add(512), &header);
+                }
+                // Only what both sides have; further bits are other components of the host.
+                draft.case.gpr[0] &= 7;
+                draft.case.gpr[2] &= !0xFFFF_FFFF;
+            }
+            _ => {}
+        }
+        let implicit: &[usize] = match i.mnemonic() {
+            Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsd | Mnemonic::Movsq => &[6, 7],
+            Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsd | Mnemonic::Cmpsq => &[6, 7],
+            Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq => &[7],
+            Mnemonic::Scasb | Mnemonic::Scasw | Mnemonic::Scasd | Mnemonic::Scasq => &[7],
+            Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd => &[7],
+            Mnemonic::Lodsb | Mnemonic::Lodsw | Mnemonic::Lodsd | Mnemonic::Lodsq => &[6],
+            Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd => &[6],
+            Mnemonic::Xlatb => &[3],
+            Mnemonic::Enter | Mnemonic::Leave => &[5],
+            Mnemonic::Maskmovq | Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu => &[7],
+            _ => &[],
+        };
+        for &n in implicit {
+            let edge = SCRATCH + SCRATCH_BYTES as u64 - self.random.below(64);
+            let target = if wild { edge } else { self.target(false) };
+            draft.pin(n, target);
+        }
+        let r = &mut self.random;
+        if i.has_rep_prefix() || i.has_repne_prefix() {
+            draft.pin(1, if r.percent(80) { r.below(70) } else { r.below(600) });
+        } else if !implicit.is_empty() && r.percent(90) {
+            draft_set(draft, 1, r.below(10));
+        }
+    }
+
+    /// The address of the memory operand.
+    fn operand_address(&self, i: &Instruction, draft: &Draft) -> Option<u64> {
+        i.virtual_address(0, 0, |register, _, _| match register {
+            r if r.is_segment_register() => Some(0),
+            Register::None | Register::RIP => Some(0),
+            r if r.is_gpr64() => Some(draft.case.gpr[r.number()]),
+            r if r.is_gpr32() => Some(draft.case.gpr[r.number()] & 0xFFFF_FFFF),
+            _ => None,
+        })
+    }
+
+    /// An address for a memory operand.
+    fn target(&mut self, aligned: bool) -> u64 {
+        let r = &mut self.random;
+        let at = match r.below(40) {
+            0..10 => 0x400 + r.below(0x2000),
+            10..22 => 0x400 + r.below(0x2000) & !63,
+            22..28 => 0x400 + r.below(0x2000) & !15,
+            28..34 => (1 + r.below(2)) * 0x1000 - r.below(66),
+            34 => 0x3000 - r.below(40),
+            35 => 0x3000 + r.below(0x1000 - 600),
+            36 => 0x4000 - r.below(40),
+            37 => 0u64.wrapping_sub(r.below(40)),
+            38 => 0x4000 + r.below(0x1000),
+            _ => 0x400 + r.below(0x2000) & !7,
+        };
+        SCRATCH.wrapping_add(if aligned { at & !63 } else { at })
+    }
+
+    fn operands(&mut self, i: &mut Instruction, code: Code, draft: &mut Draft, slot: u64) -> Option<()> {
+        let op = code.op_code();
+        let mut immediates = 0;
+        for n in 0..op.op_count() {
+            let kind = op.op_kind(n);
+            if let Some(register) = self.register(kind) {
+                i.set_op_kind(n, OpKind::Register);
+                i.set_op_register(n, register);
+                continue;
+            }
+            match kind {
+                K::mem
+                | K::mem_offs
+                | K::mem_mib
+                | K::mem_vsib32x
+                | K::mem_vsib64x
+                | K::mem_vsib32y
+                | K::mem_vsib64y => {
+                    self.memory(i, n, kind, draft, op.is_save_restore())?;
+                }
+                K::r8_or_mem
+                | K::r16_or_mem
+                | K::r32_or_mem
+                | K::r64_or_mem
+                | K::mm_or_mem
+                | K::xmm_or_mem
+                | K::ymm_or_mem => {
+                    if self.random.percent(50) {
+                        self.memory(i, n, kind, draft, false)?;
+                    } else {
+                        let register = self.register_of(kind)?;
+                        i.set_op_kind(n, OpKind::Register);
+                        i.set_op_register(n, register);
+                    }
+                }
+                K::br16_1 | K::br32_1 | K::br64_1 | K::br16_2 | K::br32_4 | K::br64_4 => {
+                    i.set_op_kind(n, OpKind::NearBranch64);
+                    i.set_near_branch64(slot + TAKEN as u64);
+                }
+                K::seg_rSI => i.set_op_kind(n, OpKind::MemorySegRSI),
+                K::seg_rDI => i.set_op_kind(n, OpKind::MemorySegRDI),
+                K::es_rDI => i.set_op_kind(n, OpKind::MemoryESRDI),
+                K::seg_rBX_al => {
+                    i.set_op_kind(n, OpKind::Memory);
+                    i.set_memory_base(Register::RBX);
+                    i.set_memory_index(Register::AL);
+                }
+                _ => {
+                    self.immediate(i, n, kind, immediates)?;
+                    immediates += 1;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn immediate(&mut self, i: &mut Instruction, n: u32, kind: K, before: u32) -> Option<()> {
+        let value = values::integer(&mut self.random);
+        let small = if self.random.percent(50) { self.random.below(70) } else { value };
+        let op_kind = match kind {
+            K::imm4_m2z => OpKind::Immediate8,
+            K::imm8 if before > 0 => OpKind::Immediate8_2nd,
+            K::imm8 | K::imm8_const_1 => OpKind::Immediate8,
+            K::imm8sex16 => OpKind::Immediate8to16,
+            K::imm8sex32 => OpKind::Immediate8to32,
+            K::imm8sex64 => OpKind::Immediate8to64,
+            K::imm16 => OpKind::Immediate16,
+            K::imm32 => OpKind::Immediate32,
+            K::imm32sex64 => OpKind::Immediate32to64,
+            K::imm64 => OpKind::Immediate64,
+            _ => return None,
+        };
+        i.set_op_kind(n, op_kind);
+        match op_kind {
+            OpKind::Immediate8_2nd => i.set_immediate8_2nd((small & 0x1F) as u8),
+            OpKind::Immediate8 if kind == K::imm8_const_1 => i.set_immediate8(1),
+            OpKind::Immediate8 => i.set_immediate8(small as u8),
+            OpKind::Immediate8to16 => i.set_immediate8to16(small as i8 as i16),
+            OpKind::Immediate8to32 => i.set_immediate8to32(small as i8 as i32),
+            OpKind::Immediate8to64 => i.set_immediate8to64(small as i8 as i64),
+            // ENTER's frame and RET's bytes stay within the guard.
+            OpKind::Immediate16 if matches!(i.mnemonic(), Mnemonic::Enter | Mnemonic::Ret) => {
+                i.set_immediate16((small & 0x3FF) as u16)
+            }
+            OpKind::Immediate16 => i.set_immediate16(value as u16),
+            OpKind::Immediate32 => i.set_immediate32(value as u32),
+            OpKind::Immediate32to64 => i.set_immediate32to64(value as i32 as i64),
+            _ => i.set_immediate64(value),
+        }
+        Some(())
+    }
+
+    /// A register operand that can only be a register.
+    fn register(&mut self, kind: K) -> Option<Register> {
+        Some(match kind {
+            K::r8_reg | K::r8_opcode => self.register_of(K::r8_or_mem)?,
+            K::r16_reg | K::r16_reg_mem | K::r16_rm | K::r16_opcode => self.register_of(K::r16_or_mem)?,
+            K::r32_reg | K::r32_reg_mem | K::r32_rm | K::r32_opcode | K::r32_vvvv => {
+                self.register_of(K::r32_or_mem)?
+            }
+            K::r64_reg | K::r64_reg_mem | K::r64_rm | K::r64_opcode | K::r64_vvvv => {
+                self.register_of(K::r64_or_mem)?
+            }
+            K::mm_reg | K::mm_rm => self.register_of(K::mm_or_mem)?,
+            K::xmm_reg | K::xmm_rm | K::xmm_vvvv | K::xmm_is4 | K::xmm_is5 => {
+                self.register_of(K::xmm_or_mem)?
+            }
+            K::ymm_reg | K::ymm_rm | K::ymm_vvvv | K::ymm_is4 | K::ymm_is5 => {
+                self.register_of(K::ymm_or_mem)?
+            }
+            K::seg_reg => self.random.pick(&[
+                Register::ES,
+                Register::CS,
+                Register::SS,
+                Register::DS,
+                Register::FS,
+                Register::GS,
+            ]),
+            K::cr_reg => {
+                self.random.pick(&[Register::CR0, Register::CR2, Register::CR3, Register::CR4, Register::CR8])
+            }
+            K::dr_reg => self.random.pick(&[Register::DR0, Register::DR6, Register::DR7]),
+            K::es => Register::ES,
+            K::cs => Register::CS,
+            K::ss => Register::SS,
+            K::ds => Register::DS,
+            K::fs => Register::FS,
+            K::gs => Register::GS,
+            K::al => Register::AL,
+            K::cl => Register::CL,
+            K::ax => Register::AX,
+            K::dx => Register::DX,
+            K::eax => Register::EAX,
+            K::rax => Register::RAX,
+            K::st0 => Register::ST0,
+            K::sti_opcode => Register::ST0 + self.random.below(8) as u32,
+            _ => return None,
+        })
+    }
+
+    fn register_of(&mut self, kind: K) -> Option<Register> {
+        let n = self.random.below(16) as u32;
+        Some(match kind {
+            K::r8_or_mem => Register::AL + self.random.below(20) as u32,
+            K::r16_or_mem => Register::AX + n,
+            K::r32_or_mem => Register::EAX + n,
+            K::r64_or_mem => Register::RAX + n,
+            K::mm_or_mem => Register::MM0 + n % 8,
+            K::xmm_or_mem => Register::XMM0 + n,
+            K::ymm_or_mem => Register::YMM0 + n,
+            _ => return None,
+        })
+    }
+
+    /// A memory operand whose address lies in the scratch pages, or next to them.
+    fn memory(
+        &mut self,
+        i: &mut Instruction,
+        n: u32,
+        kind: K,
+        draft: &mut Draft,
+        aligned: bool,
+    ) -> Option<()> {
+        let aligned = aligned && self.random.percent(90);
+        let target = self.target(aligned);
+        i.set_op_kind(n, OpKind::Memory);
+        let vsib = match kind {
+            K::mem_vsib32x | K::mem_vsib64x => Some(Register::XMM0),
+            K::mem_vsib32y | K::mem_vsib64y => Some(Register::YMM0),
+            _ => None,
+        };
+        let r = &mut self.random;
+        if kind == K::mem_offs {
+            let operand = MemoryOperand::with_displ(target, 8);
+            set_memory(i, &operand, 0);
+            return Some(());
+        }
+        if vsib.is_none() && (draft.absolute || r.percent(15)) {
+            let rip = r.percent(50);
+            let operand = if rip {
+                MemoryOperand::with_base_displ(Register::RIP, target as i64)
+            } else {
+                MemoryOperand::with_displ(target, 4)
+            };
+            set_memory(i, &operand, target);
+            return Some(());
+        }
+        if draft.absolute {
+            return None;
+        }
+        let narrow = r.percent(5);
+        let displacement = match r.below(4) {
+            0 => 0,
+            1 => r.below(256) as i64 - 128,
+            2 => r.below(0x1_0000) as i64 - 0x8000,
+            _ => r.next() as i32 as i64 >> r.below(24),
+        };
+        let scale = 1u32 << r.below(4);
+        let mut index = Register::None;
+        let mut offset = displacement as u64;
+        if let Some(first) = vsib {
+            let number = r.below(16) as usize;
+            index = first + number as u32;
+            let wide = matches!(kind, K::mem_vsib64x | K::mem_vsib64y);
+            small_indices(r, &mut draft.case.xsave.0, number, wide);
+        } else if r.percent(50) {
+            let number = r.below(16) as usize;
+            if number != 4 && draft.pinned >> number & 1 == 0 {
+                let value = if r.percent(80) { r.below(200) } else { (r.below(200) as i64 - 100) as u64 };
+                let junk = if narrow { r.next() << 32 } else { 0 };
+                draft.pin(number, if narrow { value & 0xFFFF_FFFF | junk } else { value });
+                index = if narrow { Register::EAX } else { Register::RAX } + number as u32;
+                offset = offset.wrapping_add(value.wrapping_mul(scale as u64));
+            }
+        }
+        let number = r.below(16) as usize;
+        let mut value = target.wrapping_sub(offset);
+        if draft.pinned >> number & 1 != 0 && number != 4 {
+            return None;
+        }
+        if number == 4 && draft.absolute {
+            return None;
+        }
+        if !narrow && r.below(300) == 0 {
+            value ^= 1 << 62;
+        }
+        if narrow {
+            value = value & 0xFFFF_FFFF | r.next() << 32;
+        }
+        draft.pin(number, value);
+        let base = if narrow { Register::EAX } else { Register::RAX } + number as u32;
+        let size = if displacement == 0 {
+            0
+        } else if (-128..128).contains(&displacement) {
+            1
+        } else {
+            8
+        };
+        let size = if narrow && size == 8 { 4 } else { size };
+        let operand = MemoryOperand::new(base, index, scale, displacement, size, false, Register::None);
+        set_memory(i, &operand, 0);
+        Some(())
+    }
+}
+
+/// Sets a register unless an address needs it.
+fn draft_set(draft: &mut Draft, register: usize, value: u64) {
+    if draft.pinned >> register & 1 == 0 {
+        draft.case.gpr[register] = value;
+    }
+}
+
+/// Fills vector register `number` with small offsets.
+fn small_indices(r: &mut Random, x: &mut [u8; XSAVE_BYTES], number: usize, wide: bool) {
+    for half in [160, 576] {
+        let part = &mut x[half + 16 * number..][..16];
+        for element in part.chunks_exact_mut(if wide { 8 } else { 4 }) {
+            let value = r.below(160) as i64 - 80;
+            let len = element.len();
+            element.copy_from_slice(&value.to_le_bytes()[..len]);
+        }
+    }
+}
+
+fn set_memory(i: &mut Instruction, m: &MemoryOperand, rip_target: u64) {
+    i.set_memory_base(m.base);
+    i.set_memory_index(m.index);
+    i.set_memory_index_scale(m.scale);
+    i.set_memory_displ_size(if m.base == Register::RIP { 8 } else { m.displ_size });
+    i.set_memory_displacement64(if m.base == Register::RIP { rip_target } else { m.displacement as u64 });
+}
