@@ -78,7 +78,54 @@ fn loops() -> Vec<(&'static str, CodeAssembler)> {
     a.test(rcx, rcx).unwrap();
     a.jne(top).unwrap();
     list.push(("alu", a));
+    list.push(("double", scalar_doubles()));
+    list.push(("packed", packed_singles()));
     list
+}
+
+/// Scalar floating point as compilers make it: distances between points of an array.
+fn scalar_doubles() -> CodeAssembler {
+    let mut a = CodeAssembler::new(64).expect("64 bits are supported");
+    let (mut top, mut near) = (a.create_label(), a.create_label());
+    a.mov(rsi, LONG_MODE_DATA).unwrap();
+    a.xor(ecx, ecx).unwrap();
+    a.set_label(&mut top).unwrap();
+    a.pxor(xmm0, xmm0).unwrap();
+    a.cvtsi2sd(xmm0, ecx).unwrap();
+    a.movsd_2(xmm1, qword_ptr(rsi + rcx * 8)).unwrap();
+    a.movapd(xmm2, xmm1).unwrap();
+    a.subsd(xmm2, xmm0).unwrap();
+    a.mulsd(xmm2, xmm2).unwrap();
+    a.mulsd(xmm1, xmm0).unwrap();
+    a.addsd(xmm2, qword_ptr(rsi + 8)).unwrap();
+    a.divsd(xmm1, xmm2).unwrap();
+    a.addsd(xmm3, xmm1).unwrap();
+    a.movsd_2(qword_ptr(rsi + rcx * 8), xmm3).unwrap();
+    a.ucomisd(xmm3, xmm0).unwrap();
+    a.jae(near).unwrap();
+    a.cvttsd2si(eax, xmm2).unwrap();
+    a.set_label(&mut near).unwrap();
+    a.inc(ecx).unwrap();
+    a.and(ecx, 0xFFF).unwrap();
+    a.jmp(top).unwrap();
+    a
+}
+
+/// Packed floating point: y += a * x.
+fn packed_singles() -> CodeAssembler {
+    let mut a = CodeAssembler::new(64).expect("64 bits are supported");
+    let mut top = a.create_label();
+    a.mov(rsi, LONG_MODE_DATA).unwrap();
+    a.xor(ecx, ecx).unwrap();
+    a.set_label(&mut top).unwrap();
+    a.movaps(xmm0, xmmword_ptr(rsi + rcx)).unwrap();
+    a.mulps(xmm0, xmm1).unwrap();
+    a.addps(xmm0, xmmword_ptr(rsi + rcx + 0x10000)).unwrap();
+    a.movaps(xmmword_ptr(rsi + rcx + 0x10000), xmm0).unwrap();
+    a.add(rcx, 16).unwrap();
+    a.and(ecx, 0xFFFF).unwrap();
+    a.jmp(top).unwrap();
+    a
 }
 
 fn guest_loops(c: &mut Criterion) {
