@@ -271,6 +271,11 @@ impl Core {
         self.state.budget = budget;
         self.budget_mark = budget;
     }
+    /// Changes the budget without counting it as spent.
+    pub(crate) fn shift_budget(&mut self, by: i64) {
+        self.state.budget += by;
+        self.budget_mark += by;
+    }
     /// Inhibits interrupts for the next instruction (STI, MOV SS, POP SS). Call from the body.
     pub fn set_shadow(&mut self, is_ss: bool) {
         self.state.shadow_at = self.retired_before_current() + 1;

@@ -335,6 +335,9 @@ impl Core {
         let trap = self.state.rflags.contains(Rflags::TF);
         let resume = self.state.rflags.contains(Rflags::RF);
         let rip = self.state.rip;
+        // A budget of one: what the instruction links or jumps to does not run.
+        let rest = self.state.budget - 1;
+        self.shift_budget(-rest);
         let exit = match self.find_block(rip, 1) {
             Ok(first) => self.run_block(first, rip),
             Err(fault) => {
@@ -342,6 +345,8 @@ impl Core {
                 Exit::Fault
             }
         };
+        self.shift_budget(rest);
+        let exit = if exit == Exit::Budget { Exit::Lookup } else { exit };
         if exit != Exit::Fault {
             if resume && !events::sets_rf(self) {
                 self.state.rflags.remove(Rflags::RF);

@@ -124,6 +124,9 @@ fn transfer(core: &mut Core, op: &Op, to: FarPointer, how: Transfer) -> Done {
             if d.dpl() < core.state.cpl || d.dpl() < (to.selector & 3) as u8 {
                 return Err(bad);
             }
+            if !d.present() {
+                return Err(Fault::np(code_of(to.selector)));
+            }
             let switch = if how == Transfer::Jump { Switch::Jump } else { Switch::Call };
             let next = core.next_rip(op);
             task::switch_from_body(core, to.selector, d, switch, next)
