@@ -78,7 +78,25 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.screen_dump {
         screen_dump::write(path, machine.screen().as_ref())?;
     }
+    log_end(&machine);
     finish(ending, reason, &machine, display)
+}
+
+/// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
+fn log_end(machine: &Machine) {
+    for (cpu, counts) in machine.statistics().iter().enumerate() {
+        let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        log::info!("vCPU {cpu}: {}", counts.join(", "));
+        if let Some(state) = machine.vcpu_state(cpu) {
+            log::info!(
+                "vCPU {cpu}: CS {:04x} RIP {:016x} RFLAGS {:08x}",
+                state.segments[1].selector,
+                state.rip,
+                state.rflags
+            );
+            log::debug!("vCPU {cpu}: {state:x?}");
+        }
+    }
 }
 
 /// Runs the machine on a thread of its own, and the session on this one, until one of them ends.
