@@ -487,6 +487,12 @@ fn near_operand_bits(i: &Instruction, m: u32) -> u32 {
         // Intel ignores the operand-size prefix here in 64-bit mode; so do we, and so iced decodes.
         return 64;
     }
+    match i.code() {
+        // Without an operand, iced reports the first one as a register that is none.
+        Code::Retnw | Code::Retnw_imm16 => return 16,
+        Code::Retnd | Code::Retnd_imm16 => return 32,
+        _ => {}
+    }
     match i.op0_kind() {
         OpKind::NearBranch16 => 16,
         OpKind::NearBranch32 => 32,
@@ -495,10 +501,7 @@ fn near_operand_bits(i: &Instruction, m: u32) -> u32 {
             MemorySize::UInt16 | MemorySize::WordOffset => 16,
             _ => 32,
         },
-        _ => match i.code() {
-            Code::Retnw | Code::Retnw_imm16 => 16,
-            _ => 32,
-        },
+        _ => 32,
     }
 }
 

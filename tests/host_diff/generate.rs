@@ -213,11 +213,14 @@ impl Generator {
                 // A header that XSAVE could have written, most of the time.
                 let area = self.operand_address(i, draft);
                 let r = &mut self.random;
-                if let Some(area) = area && r.percent(85) {
+                if let Some(area) = area
+                    && r.percent(85)
+                {
                     let mut header = [0; LINE];
                     header[0] = if r.percent(90) { r.below(8) as u8 } else { r.next() as u8 };
                     if r.percent(40) {
-                        header[8] = if r.percent(80) { header[0] | r.below(8) as u8 } else { r.below(16) as u8 };
+                        header[8] =
+                            if r.percent(80) { header[0] | r.below(8) as u8 } else { r.below(16) as u8 };
                         header[15] = 0x80;
                     } else if r.percent(4) {
                         header[8 + r.below(56) as usize] = 1;
