@@ -197,10 +197,14 @@ impl Core {
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
                     self.sync_retired();
-                    while self.state.budget > 0 && self.signals.pending() == 0 {
+                    loop {
                         let exit = self.step_one();
                         self.settle(exit);
-                        if exit != Exit::Lookup || self.must_step() || self.state.activity != Activity::Active
+                        if exit != Exit::Lookup
+                            || self.state.budget <= 0
+                            || self.signals.pending() != 0
+                            || self.must_step()
+                            || self.state.activity != Activity::Active
                         {
                             break;
                         }
