@@ -2,7 +2,7 @@
 //! LZCNT, CRC32, CLWB, and the encodings of prefetches and fences that have no name of their own.
 //!
 //! Flags that the manual leaves undefined are as AMD's processors leave them: AF clear (set
-//! by BEXTR), PF by the result, and by TZCNT and LZCNT OF untouched.
+//! by BEXTR, which clears SF), PF by the result, and by TZCNT and LZCNT OF untouched.
 
 use crate::access::Guest;
 use crate::core::{Core, Int};
@@ -81,7 +81,7 @@ fn bextr<T: Guest + Int>(core: &mut Core, op: &Op) -> Done {
     let (start, length) = (control as u8 as u32, (control >> 8) as u8 as u32);
     let shifted = value.checked_shr(start).unwrap_or(0);
     let result = T::cut(if length >= 64 { shifted } else { shifted & !(u64::MAX << length) });
-    set_flags(core, result_flags(result) | ArithFlags::AF);
+    set_flags(core, result_flags(result) & !ArithFlags::SF | ArithFlags::AF);
     core.set_reg(op.r1, result);
     Ok(())
 }

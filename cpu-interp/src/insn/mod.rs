@@ -55,6 +55,8 @@ mod sse_fp_shape;
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_tests;
 mod sse_int;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod sse_int_tests;
 mod sse_lanes;
 mod sse_move;
 mod sse_string;

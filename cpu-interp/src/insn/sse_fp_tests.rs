@@ -78,10 +78,10 @@ fn every_form_has_a_row() {
 }
 
 /// A deterministic stream of operand bits.
-struct Bits(u64);
+pub(super) struct Bits(pub u64);
 
 impl Bits {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -157,7 +157,7 @@ impl Bits {
             _ => self.next() as i64 as u64 >> (self.next() & 63),
         }
     }
-    fn operands(&mut self, mxcsr: u32) -> Operands {
+    pub fn operands(&mut self, mxcsr: u32) -> Operands {
         let mut operands = Operands::new();
         operands.mxcsr = mxcsr;
         let kind = self.next() % 11;
@@ -229,7 +229,7 @@ fn model() -> Arc<CpuModel> {
 }
 
 /// A core in 64-bit mode with all vector units on.
-fn core() -> Box<Core> {
+pub(super) fn core() -> Box<Core> {
     let memory = GuestMemory::new(16 << 20, &[]).unwrap();
     memory.write(PhysAddr(TABLES), &((TABLES + 0x1000) | 7).to_le_bytes());
     memory.write(PhysAddr(TABLES + 0x1000), &0x87u64.to_le_bytes());
@@ -247,14 +247,14 @@ fn core() -> Box<Core> {
 }
 
 /// One instruction form, decoded for the interpreter and loaded for the host.
-struct Pair {
+pub(super) struct Pair {
     ops: Vec<Op>,
     name: String,
     mmx: bool,
 }
 
 impl Pair {
-    fn new(core: &mut Core, native: &mut Native, mut i: Instruction, mxcsr: u32) -> Pair {
+    pub fn new(core: &mut Core, native: &mut Native, mut i: Instruction, mxcsr: u32) -> Pair {
         core.state.mxcsr = mxcsr;
         core.mode_changed();
         let mut encoder = Encoder::new(64);
@@ -268,7 +268,7 @@ impl Pair {
     }
 
     /// Executes the instruction both ways; native code only once `native` has it loaded.
-    fn check(&self, core: &mut Core, native: &Native, before: Operands) {
+    pub fn check(&self, core: &mut Core, native: &Native, before: Operands) {
         let mut expected = before;
         native.run(&mut expected);
         for (ymm, value) in core.state.ymm.iter_mut().zip(before.ymm) {
@@ -330,7 +330,7 @@ impl Pair {
 }
 
 /// The forms share the signal handler's page.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub(super) static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn check_all(seed: u64, rounds: usize, mut mxcsr: impl FnMut(&mut Bits) -> u32) {
     if !is_x86_feature_detected!("avx") {
