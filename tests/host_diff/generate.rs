@@ -31,6 +31,8 @@ pub struct Generated {
     pub case: Case,
     pub code: Vec<Code>,
     pub bytes: Vec<u8>,
+    /// Addresses of images that FXSAVE and XSAVE write.
+    pub areas: Vec<u64>,
 }
 
 /// Makes cases.
@@ -92,6 +94,7 @@ impl Generator {
         let mut draft = Draft { case, pinned: 1 << 4, absolute: false, ip: slot };
         let mut bytes = Vec::new();
         let mut codes = Vec::new();
+        let mut areas = Vec::new();
         let more = if self.random.percent(25) { self.random.below(4) } else { 0 };
         for n in 0..=more {
             let code = if n == 0 { code } else { self.random.pick(others) };
@@ -107,13 +110,18 @@ impl Generator {
                 continue;
             }
             bytes.extend_from_slice(&encoded);
+            if code.op_code().is_save_restore() {
+                areas.extend(self.operand_address(&instruction, &draft));
+            }
             codes.push(code);
-            if instruction.flow_control() != iced_x86::FlowControl::Next {
+            if instruction.flow_control() != iced_x86::FlowControl::Next
+                || crate::compare::leaves_undefined(code)
+            {
                 break;
             }
         }
         draft.case.code_len = bytes.len() as u32;
-        Some(Generated { case: draft.case, code: codes, bytes })
+        Some(Generated { case: draft.case, code: codes, bytes, areas })
     }
 
     /// Whether an instruction accesses memory through a register: its value may have changed.
@@ -316,7 +324,8 @@ impl Generator {
                 | K::xmm_or_mem
                 | K::ymm_or_mem => {
                     if self.random.percent(50) {
-                        self.memory(i, n, kind, draft, false)?;
+                        let sha = format!("{code:?}").starts_with("Sha");
+                        self.memory(i, n, kind, draft, sha)?;
                     } else {
                         let register = self.register_of(kind)?;
                         i.set_op_kind(n, OpKind::Register);
@@ -451,7 +460,9 @@ impl Generator {
         draft: &mut Draft,
         aligned: bool,
     ) -> Option<()> {
-        let aligned = aligned && self.random.percent(90);
+        // Intel wants SHA's operands aligned, AMD does not.
+        let sha = aligned && kind == K::xmm_or_mem;
+        let aligned = sha || aligned && self.random.percent(90);
         let target = self.target(aligned);
         i.set_op_kind(n, OpKind::Memory);
         let vsib = match kind {

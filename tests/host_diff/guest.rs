@@ -20,6 +20,9 @@ const IDT: u64 = 0x9000;
 const HANDLERS: u64 = 0xA000;
 const TSS: u64 = 0xB000;
 const STACK: u64 = 0xE000;
+const HIGH_DIRECTORY: u64 = 0xF000;
+/// Where the supervisor's low memory appears: away from what user code might reach.
+const HIGH: u64 = 0xFFFF_8000_0000_0000;
 const CODE_AT: u64 = 0x20_0000;
 const SCRATCH_AT: u64 = 0x10_0000;
 /// Instructions that a case may take: REP counts its iterations.
@@ -82,9 +85,12 @@ fn write_tables(memory: &GuestMemory) {
     let all = PRESENT | WRITE | USER | TOUCHED;
     put(memory, TABLES, (TABLES + 0x1000) | all);
     put(memory, TABLES + 0x1000, (TABLES + 0x2000) | all);
-    for (directory, table) in [(0, 0x3000), (SCRATCH >> 21, 0x4000), (CODE >> 21, 0x5000)] {
+    for (directory, table) in [(SCRATCH >> 21, 0x4000), (CODE >> 21, 0x5000)] {
         put(memory, TABLES + 0x2000 + directory * 8, (TABLES + table) | all);
     }
+    put(memory, TABLES + 256 * 8, (TABLES + 0x6000) | all);
+    put(memory, TABLES + 0x6000, HIGH_DIRECTORY | all);
+    put(memory, HIGH_DIRECTORY, (TABLES + 0x3000) | all);
     for page in 0..16 {
         put(memory, TABLES + 0x3000 + page * 8, page << 12 | PRESENT | WRITE | TOUCHED);
     }
@@ -106,17 +112,19 @@ fn write_descriptors(memory: &GuestMemory) {
         (0x28, 0x00CF_F300_0000_FFFF),
         (0x30, 0x00AF_FB00_0000_FFFF),
         (0x40, 0x0000_8B00_0000_0067 | (TSS & 0xFFFF) << 16),
-        (0x48, 0),
+        (0x48, HIGH >> 32),
     ] {
         put(memory, GDT + selector, descriptor);
     }
-    put(memory, TSS + 4, STACK);
+    put(memory, TSS + 4, HIGH + STACK);
+    // No I/O bitmap: its base lies beyond the limit.
+    put(memory, TSS + 0x60, 0x68 << 48);
     for vector in 0..256 {
-        let handler = HANDLERS + vector;
+        let handler = HIGH + HANDLERS + vector;
         let dpl = if vector == 3 || vector == 4 { 3 } else { 0 };
         put(memory, IDT + 16 * vector, handler & 0xFFFF | 0x08 << 16 | (0x8E00 | dpl << 13) << 32);
-        put(memory, IDT + 16 * vector + 8, 0);
-        memory.write(PhysAddr(handler), &[0xF4]);
+        put(memory, IDT + 16 * vector + 8, HIGH >> 32);
+        memory.write(PhysAddr(HANDLERS + vector), &[0xF4]);
     }
 }
 
@@ -141,9 +149,9 @@ impl Guest {
         base.segments = [segment(0, 0); 6];
         base.segments[1] = segment(0x33, 0xA0FB);
         base.segments[2] = segment(0x2B, 0xC0F3);
-        base.gdtr = TableRegister { base: GDT, limit: 0x4F };
-        base.idtr = TableRegister { base: IDT, limit: 0xFFF };
-        base.tr = Segment { base: TSS, limit: 0x67, attributes: 0x8B, selector: 0x40 };
+        base.gdtr = TableRegister { base: HIGH + GDT, limit: 0x4F };
+        base.idtr = TableRegister { base: HIGH + IDT, limit: 0xFFF };
+        base.tr = Segment { base: HIGH + TSS, limit: 0x67, attributes: 0x8B, selector: 0x40 };
         base.ldtr = Segment { base: 0, limit: 0, attributes: 0, selector: 0 };
         base.activity = Activity::Active;
         // Pages of 4 KiB that lie one after the other in the low RAM.
@@ -173,8 +181,8 @@ impl Guest {
         outcome.gpr = after.gpr;
         give_registers(&after, &mut outcome.xsave.0);
         outcome.cr2 = 0;
-        if exit == VcpuExit::Halted && (HANDLERS + 1..=HANDLERS + 256).contains(&after.rip) {
-            self.unwind(after.rip - HANDLERS - 1, &after, slot, case, outcome);
+        if exit == VcpuExit::Halted && (1..=256).contains(&after.rip.wrapping_sub(HIGH + HANDLERS)) {
+            self.unwind(after.rip - HIGH - HANDLERS - 1, &after, slot, case, outcome);
         } else {
             outcome.vector = 0x1000 + matches!(exit, VcpuExit::Budget) as u32;
             (outcome.rip, outcome.rflags, outcome.error) = (after.rip.wrapping_sub(slot), after.rflags, 0);

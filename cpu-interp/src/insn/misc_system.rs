@@ -54,6 +54,8 @@ pub(crate) const ROWS: &[Row] = &[
     row(Code::Prefetchw_m8, body(nothing)).unit(Unit::None),
     row(Code::Prefetchwt1_m8, body(nothing)).unit(Unit::None),
     row(Code::Prefetch_m8, body(nothing)).unit(Unit::None),
+    row(Code::Prefetchit0_m8, body(nothing)).unit(Unit::None),
+    row(Code::Prefetchit1_m8, body(nothing)).unit(Unit::None),
     row(Code::Lfence, body(nothing)).unit(Unit::None),
     row(Code::Mfence, body(fence)).unit(Unit::None),
     row(Code::Sfence, body(nothing)).unit(Unit::None),

@@ -13,7 +13,7 @@ use trimotor_cpu::x87::host::execute;
 use trimotor_cpu::x87::kernels as k;
 use trimotor_cpu::x87::kernels::Arithmetic;
 use trimotor_cpu::x87::operations::{I16, I32, M32, M64, Memory, Operand};
-use trimotor_cpu::x87::status;
+use trimotor_cpu::x87::{control, status};
 use trimotor_cpu::{Fault, SegReg};
 
 use crate::core::Core;
@@ -168,6 +168,27 @@ fn unary<K: k::Kernel, const OPCODE: u16, const TAKEN: u16>(core: &mut Core, op:
 fn binary<K: k::Kernel, const OPCODE: u16, const TAKEN: u16>(core: &mut Core, op: &Op) -> Done {
     core.waiting_x87()?;
     core.state.x87.binary::<K, OPCODE, TAKEN>();
+    core.note_x87(op);
+    Ok(())
+}
+
+/// FPREM and FPREM1. Invalid operands leave the quotient bits alone, which a kernel cannot tell
+/// while IE is set from before: then the whole instruction is carried out.
+fn remainder<K: k::Kernel, const OPCODE: u16>(core: &mut Core, op: &Op) -> Done {
+    core.waiting_x87()?;
+    let x = &mut core.state.x87;
+    let masked = x.control & control::MASKS == control::MASKS;
+    if !masked || x.is_empty(0) || x.is_empty(1) {
+        x.whole::<OPCODE>(1);
+    } else {
+        let before = (x.status, *x.st(0));
+        x.binary::<K, OPCODE, { status::CC }>();
+        if x.status & status::IE != 0 {
+            let r = x.physical(0);
+            (x.status, x.regs[r]) = before;
+            x.whole::<OPCODE>(1);
+        }
+    }
     core.note_x87(op);
     Ok(())
 }
@@ -355,8 +376,8 @@ pub(crate) const ROWS: &[Row] = &[
     x87(Fcos, body(unary::<k::Fcos, 0x1FF, C1_C2>)),
     x87(F2xm1, body(unary::<k::F2xm1, 0x1F0, C1>)),
     x87(Fscale, body(binary::<k::Fscale, 0x1FD, C1>)),
-    x87(Fprem, body(binary::<k::Fprem, 0x1F8, { status::CC }>)),
-    x87(Fprem1, body(binary::<k::Fprem1, 0x1F5, { status::CC }>)),
+    x87(Fprem, body(remainder::<k::Fprem, 0x1F8>)),
+    x87(Fprem1, body(remainder::<k::Fprem1, 0x1F5>)),
     x87(Fyl2x, body(binary_pop::<k::Fyl2x, 0x1F1>)),
     x87(Fyl2xp1, body(binary_pop::<k::Fyl2xp1, 0x1F9>)),
     x87(Fpatan, body(binary_pop::<k::Fpatan, 0x1F3>)),

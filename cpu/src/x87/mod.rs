@@ -158,6 +158,7 @@ impl X87State {
     /// Marks ST(`i`) empty (FFREE).
     #[inline]
     pub fn free(&mut self, i: u8) {
+        self.status &= !status::C1;
         self.empty |= 1 << self.physical(i);
     }
     /// Lowers TOP and puts `value` there, without any check; clears C1.
