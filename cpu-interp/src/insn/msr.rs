@@ -70,7 +70,7 @@ fn with(core: &Core, feature: Feature) -> Answer<()> {
 /// # Faults
 /// #GP(0): there is none of that number.
 fn read(core: &mut Core, n: u32) -> Answer<u64> {
-    let ratio = core.model.tsc_hz / BUS_HZ & 0xFF;
+    let ratio = (core.model.tsc_hz / BUS_HZ) & 0xFF;
     let m = &core.state.msrs;
     Ok(match n {
         IA32_TSC => time_stamp(core),
@@ -195,7 +195,7 @@ fn write_machine_check(core: &mut Core, n: u32, value: u64) -> Answer<()> {
         n if (IA32_MC0_CTL..IA32_MC0_CTL + MC_BANKS * 4).contains(&n) => {
             let n = (n - IA32_MC0_CTL) as usize;
             // STATUS, ADDR and MISC can be cleared, no more.
-            if n % 4 != 0 && value != 0 {
+            if !n.is_multiple_of(4) && value != 0 {
                 return Err(BAD);
             }
             core.state.msrs.mc_banks[n / 4][n % 4] = value;

@@ -1,5 +1,5 @@
 //! Tests of the system part: what no host process can run natively.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::type_complexity, clippy::precedence, reason = "tests in tables")]
 
 mod debug;
 mod flags;

@@ -149,22 +149,16 @@ fn reserved_bits() {
         (TABLES + 0x2008, 1 << 63, 0x501),
     ] {
         let mut r = rig(false);
-        // The rig's own memory hangs off the first entry; the faulting one must not. So everything but
-        // the last megabytes goes through entry 0, and what is tested through a second path.
-        let linear: u64;
-        if table == TABLES + 0x2008 {
-            let entry = r.u64(table);
-            r.write(table, &(entry | bits).to_le_bytes());
-            linear = 0x20_0000;
-        } else {
-            let entry = r.u64(table);
-            r.write(table + 16, &(entry | bits).to_le_bytes());
-            linear = 2 * match table - TABLES {
-                0 => 1u64 << 39,
-                0x1000 => 1 << 30,
-                _ => 1 << 21,
-            };
-        }
+        // The rig's own memory hangs off the first entry of each table, which must stay sound: what is
+        // tested is a copy of it at entry 2, or the second page directory entry.
+        let entry = r.u64(table);
+        let (place, linear) = match table - TABLES {
+            0 => (16, 2u64 << 39),
+            0x1000 => (16, 2 << 30),
+            0x2000 => (16, 2 << 21),
+            _ => (0, 1 << 21),
+        };
+        r.write(table + place, &(entry | bits).to_le_bytes());
         r.change(|s| {
             s.efer = efer;
             s.gpr[3] = linear;
