@@ -2,7 +2,7 @@
 //!
 //! Where an MMX register takes part, the x87 unit is switched to MMX use, as by any MMX
 //! instruction: TOP becomes 0 and all registers count as full, after a pending x87
-//! exception was reported.
+//! exception was reported and memory was read. A SIMD exception comes after the switch.
 
 use iced_x86::Code::*;
 use trimotor_cpu::Fault;
@@ -45,7 +45,7 @@ fn set_mmx(core: &mut Core, number: u8, value: u64) {
     register[8..10].fill(0xFF);
 }
 
-/// The source `mm/m64`.
+/// The source `mm/m64`; a register switches the x87 unit to MMX use.
 ///
 /// # Faults
 /// #MF for a register, those of the load for memory.
@@ -54,6 +54,7 @@ fn mmx_source(core: &mut Core, op: &Op) -> Result<Xmm, Fault> {
         return Ok(core.load::<u64>(op)?.to_xmm());
     }
     check_x87(core)?;
+    enter_mmx(core);
     Ok(mmx(core, op.r2).to_xmm())
 }
 
@@ -63,9 +64,6 @@ fn cvtpi2ps(core: &mut Core, op: &Op) -> Done {
     let result = checked::other(core, op, || CvtDq2Ps::apply(source))?;
     let [_, high] = to_doubles(core.vec(op.r1));
     core.set_vec(op.r1, doubles([u64::from_xmm(result), high]));
-    if !op.has_mem() {
-        enter_mmx(core);
-    }
     Ok(())
 }
 
@@ -73,9 +71,6 @@ fn cvtpi2ps(core: &mut Core, op: &Op) -> Done {
 fn cvtpi2pd(core: &mut Core, op: &Op) -> Done {
     let source = mmx_source(core, op)?;
     core.set_vec(op.r1, CvtDq2Pd::apply(source));
-    if !op.has_mem() {
-        enter_mmx(core);
-    }
     Ok(())
 }
 
@@ -83,8 +78,8 @@ fn cvtpi2pd(core: &mut Core, op: &Op) -> Done {
 fn singles_to_mmx<T: Unary>(core: &mut Core, op: &Op) -> Done {
     check_x87(core)?;
     let source = core.vec_rm::<u64>(op, op.r2)?.to_xmm();
-    let result = checked::other(core, op, || T::apply(source))?;
     enter_mmx(core);
+    let result = checked::other(core, op, || T::apply(source))?;
     set_mmx(core, op.r1, u64::from_xmm(result));
     Ok(())
 }
@@ -93,8 +88,8 @@ fn singles_to_mmx<T: Unary>(core: &mut Core, op: &Op) -> Done {
 fn doubles_to_mmx<T: Unary>(core: &mut Core, op: &Op) -> Done {
     check_x87(core)?;
     let source = General::aligned(core, op, op.r2)?;
-    let result = checked::other(core, op, || T::apply(source))?;
     enter_mmx(core);
+    let result = checked::other(core, op, || T::apply(source))?;
     set_mmx(core, op.r1, u64::from_xmm(result));
     Ok(())
 }
