@@ -1,5 +1,6 @@
 //! Random instructions of every form, with operands that lead into the scratch pages.
 
+use crate::compare::{Blank, blanks, leaves_undefined};
 use crate::layout::*;
 use crate::values::{self, Random};
 use iced_x86::{
@@ -31,8 +32,8 @@ pub struct Generated {
     pub case: Case,
     pub code: Vec<Code>,
     pub bytes: Vec<u8>,
-    /// Addresses of images that FXSAVE and XSAVE write.
-    pub areas: Vec<u64>,
+    /// What is not compared of memory.
+    pub blanks: Vec<Blank>,
 }
 
 /// Makes cases.
@@ -94,7 +95,7 @@ impl Generator {
         let mut draft = Draft { case, pinned: 1 << 4, absolute: false, ip: slot };
         let mut bytes = Vec::new();
         let mut codes = Vec::new();
-        let mut areas = Vec::new();
+        let mut not_compared = Vec::new();
         let more = if self.random.percent(25) { self.random.below(4) } else { 0 };
         for n in 0..=more {
             let code = if n == 0 { code } else { self.random.pick(others) };
@@ -106,22 +107,22 @@ impl Generator {
                 }
                 break;
             };
-            if n > 0 && self.reaches_memory_by_register(&instruction) {
+            // XSAVE's bits in EAX may have changed, too.
+            let again = self.reaches_memory_by_register(&instruction) || code.op_code().is_save_restore();
+            if n > 0 && again {
                 continue;
             }
             bytes.extend_from_slice(&encoded);
-            if code.op_code().is_save_restore() {
-                areas.extend(self.operand_address(&instruction, &draft));
+            if let Some(address) = self.operand_address(&instruction, &draft) {
+                not_compared.extend(blanks(code, address));
             }
             codes.push(code);
-            if instruction.flow_control() != iced_x86::FlowControl::Next
-                || crate::compare::leaves_undefined(code)
-            {
+            if instruction.flow_control() != iced_x86::FlowControl::Next || leaves_undefined(code) {
                 break;
             }
         }
         draft.case.code_len = bytes.len() as u32;
-        Some(Generated { case: draft.case, code: codes, bytes, areas })
+        Some(Generated { case: draft.case, code: codes, bytes, blanks: not_compared })
     }
 
     /// Whether an instruction accesses memory through a register: its value may have changed.
@@ -261,7 +262,9 @@ impl Generator {
         }
         let r = &mut self.random;
         if i.has_rep_prefix() || i.has_repne_prefix() {
-            draft.pin(1, if r.percent(80) { r.below(70) } else { r.below(600) });
+            // Whether I/O without an iteration asks for permission differs.
+            let least = i.code().op_code().is_input_output() as u64;
+            draft.pin(1, least + if r.percent(80) { r.below(70) } else { r.below(600) });
         } else if !implicit.is_empty() && r.percent(90) {
             draft_set(draft, 1, r.below(10));
         }

@@ -82,6 +82,7 @@ fn write_tables(memory: &GuestMemory) {
     const WRITE: u64 = 2;
     const USER: u64 = 4;
     const TOUCHED: u64 = 0x60;
+    const NO_EXECUTE: u64 = 1 << 63;
     let all = PRESENT | WRITE | USER | TOUCHED;
     put(memory, TABLES, (TABLES + 0x1000) | all);
     put(memory, TABLES + 0x1000, (TABLES + 0x2000) | all);
@@ -95,9 +96,9 @@ fn write_tables(memory: &GuestMemory) {
         put(memory, TABLES + 0x3000 + page * 8, page << 12 | PRESENT | WRITE | TOUCHED);
     }
     for page in 0..3 {
-        put(memory, TABLES + 0x4000 + page * 8, (SCRATCH_AT + (page << 12)) | all);
+        put(memory, TABLES + 0x4000 + page * 8, (SCRATCH_AT + (page << 12)) | all | NO_EXECUTE);
     }
-    put(memory, TABLES + 0x4000 + 24, (SCRATCH_AT + 0x3000) | PRESENT | USER | TOUCHED);
+    put(memory, TABLES + 0x4000 + 24, (SCRATCH_AT + 0x3000) | PRESENT | USER | TOUCHED | NO_EXECUTE);
     for page in 0..(CODE_BYTES >> 12) as u64 {
         put(memory, TABLES + 0x5000 + page * 8, (CODE_AT + (page << 12)) | all);
     }

@@ -172,7 +172,7 @@ impl Report {
             *self.exercised.entry(code).or_default() += 1;
         }
         *self.faulted.entry(g.code[0]).or_default() += (host.vector != NO_VECTOR) as u64;
-        if let Some(text) = compare::difference(&g.code, &g.areas, &g.case, host, ours) {
+        if let Some(text) = compare::difference(&g.code, &g.blanks, &g.case, host, ours) {
             let culprit = *g.code.last().unwrap_or(&g.code[0]);
             let entry = self.different.entry(culprit).or_default();
             entry.0 += 1;

@@ -9,11 +9,12 @@
 
 use iced_x86::Code::{self, *};
 use trimotor_cpu::registers::Cr0;
+use trimotor_cpu::state::Fpr;
 use trimotor_cpu::x87::host::execute;
 use trimotor_cpu::x87::kernels as k;
 use trimotor_cpu::x87::kernels::Arithmetic;
 use trimotor_cpu::x87::operations::{I16, I32, M32, M64, Memory, Operand};
-use trimotor_cpu::x87::{control, status};
+use trimotor_cpu::x87::status;
 use trimotor_cpu::{Fault, SegReg};
 
 use crate::core::Core;
@@ -172,25 +173,24 @@ fn binary<K: k::Kernel, const OPCODE: u16, const TAKEN: u16>(core: &mut Core, op
     Ok(())
 }
 
-/// FPREM and FPREM1. Invalid operands leave the quotient bits alone, which a kernel cannot tell
-/// while IE is set from before: then the whole instruction is carried out.
+/// FPREM and FPREM1. Where no quotient is computed (zeros, infinities, NaNs, what is unsupported)
+/// its bits in the condition codes stay, which only the whole instruction knows.
 fn remainder<K: k::Kernel, const OPCODE: u16>(core: &mut Core, op: &Op) -> Done {
     core.waiting_x87()?;
     let x = &mut core.state.x87;
-    let masked = x.control & control::MASKS == control::MASKS;
-    if !masked || x.is_empty(0) || x.is_empty(1) {
-        x.whole::<OPCODE>(1);
-    } else {
-        let before = (x.status, *x.st(0));
+    if is_normal(x.st(0)) && is_normal(x.st(1)) {
         x.binary::<K, OPCODE, { status::CC }>();
-        if x.status & status::IE != 0 {
-            let r = x.physical(0);
-            (x.status, x.regs[r]) = before;
-            x.whole::<OPCODE>(1);
-        }
+    } else {
+        x.whole::<OPCODE>(1);
     }
     core.note_x87(op);
     Ok(())
+}
+
+/// Whether a register holds a normal number.
+fn is_normal(r: &Fpr) -> bool {
+    let exponent = u16::from_le_bytes([r.0[8], r.0[9]]) & 0x7FFF;
+    r.0[7] & 0x80 != 0 && exponent != 0 && exponent != 0x7FFF
 }
 
 /// An operation on ST0 and ST1, result in ST1, and a pop.

@@ -47,6 +47,8 @@ fn store<K: Kernel, const N: usize, const OPCODE: u16, const POP: bool>(core: &m
         Stored::Whole(after, stored) => {
             if stored {
                 core.store(op, value)?;
+            } else {
+                core.check_store(op, 0, N as u64)?;
             }
             core.state.x87 = *after;
         }
@@ -65,6 +67,8 @@ fn store_m80(core: &mut Core, op: &Op) -> Done {
             if stored {
                 let value: [u8; 10] = std::array::from_fn(|i| memory[i]);
                 core.store(op, value)?;
+            } else {
+                core.check_store(op, 0, 10)?;
             }
             core.state.x87 = *after;
         }
