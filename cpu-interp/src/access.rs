@@ -311,6 +311,16 @@ impl Core {
     /// #PF (without the user bit).
     pub fn write_system<T: Guest>(&mut self, linear: u64, value: T) -> Done {
         let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
+        let table = self.mmu.supervisor_table();
+        // SAFETY: the table has TLB_ENTRIES entries; hits lead to mapped, writable guest memory.
+        unsafe {
+            let e = &*table.add(tlb_index(linear));
+            let offset = linear.wrapping_sub(e.write_tag);
+            if offset <= PAGE - size_of::<T>() as u64 {
+                e.host.wrapping_add(offset as usize).cast::<T>().write_unaligned(value);
+                return Ok(());
+            }
+        }
         // SAFETY: T is plain data.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const value).cast::<u8>(), size_of::<T>()) };
         self.write_pieces(linear, bytes, false)

@@ -6,6 +6,7 @@ use crate::insn::control::require_cpl0;
 use crate::insn::msr::set_base;
 use crate::op::{Done, Op, Row, Unit, body, row};
 use iced_x86::Code;
+use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::model::CpuidState;
 use trimotor_cpu::registers::Cr4;
 use trimotor_cpu::state::Activity;
@@ -85,7 +86,10 @@ fn fence(_core: &mut Core, _op: &Op) -> Done {
 
 fn hlt(core: &mut Core, op: &Op) -> Done {
     require_cpl0(core)?;
-    core.state.activity = Activity::Halted;
+    // With TF set, the single-step trap wakes the CPU at once.
+    if !core.state.rflags.contains(Rflags::TF) {
+        core.state.activity = Activity::Halted;
+    }
     let next = core.next_rip(op);
     core.leave(next)
 }

@@ -123,7 +123,7 @@ fn busy_byte(core: &Core, selector: u16) -> Option<u64> {
 fn load_task(core: &mut Core, image: &TaskImage, layout: Layout) -> Result<(), Fault> {
     let s = &mut core.state;
     s.cr0.insert(Cr0::TS);
-    let cr3_changes = layout == Layout::Bits32 && s.cr0.contains(Cr0::PG) && image.cr3 != s.cr3;
+    let loads_cr3 = layout == Layout::Bits32 && s.cr0.contains(Cr0::PG);
     s.rip = image.eip;
     let kept = if layout == Layout::Bits16 {
         s.rflags() & 0xFFFF_0000 & !Rflags::VM.bits() & !Rflags::RF.bits()
@@ -145,7 +145,7 @@ fn load_task(core: &mut Core, image: &TaskImage, layout: Layout) -> Result<(), F
     s.dr[7] &= !0x155;
     s.shadow_at = u64::MAX;
     s.cpl = if v86 { 3 } else { (image.selectors[SegReg::Cs as usize] & 3) as u8 };
-    let loaded = if cr3_changes { crate::insn::control_paging::load_cr3(core, image.cr3) } else { Ok(()) };
+    let loaded = if loads_cr3 { crate::insn::control_paging::load_cr3(core, image.cr3) } else { Ok(()) };
     core.mode_changed();
     let result = loaded.and_then(|()| load_segments(core, image)).and_then(|()| {
         if image.eip > core.state.seg(SegReg::Cs).limit as u64 { Err(Fault::gp(0)) } else { Ok(()) }

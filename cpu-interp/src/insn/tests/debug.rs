@@ -141,3 +141,11 @@ fn int1_is_a_trap_without_a_privilege_check() {
     assert_eq!(r.run_bytes(&[0xF1]), End::Vector(1));
     assert_eq!((r.stack(0), r.stack(2)), (CODE + 1, 2));
 }
+
+#[test]
+fn a_single_step_over_hlt_wakes_at_once() {
+    let mut r = Rig::protected();
+    r.change(|s| s.rflags |= 0x100);
+    assert_eq!(r.run_bytes(&[0xF4, 0x43]), End::Vector(1));
+    assert_eq!((r.stack(0), r.state().gpr[3]), (CODE + 1, 0));
+}

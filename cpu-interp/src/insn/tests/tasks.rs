@@ -202,3 +202,25 @@ fn iret_checks_the_link() {
         assert_eq!((r.stack(0), r.stack(1)), (code, CODE));
     }
 }
+
+#[test]
+fn a_task_brings_its_page_tables() {
+    // Two page directories of 4 MiB pages: in the second one, 4 MiB maps to 0.
+    let mut r = rig();
+    let (first, second) = (TABLES, TABLES + 0x1000);
+    for directory in [first, second] {
+        r.write(directory, &0x83u32.to_le_bytes());
+    }
+    r.write(second + 4, &0x83u32.to_le_bytes());
+    r.write(TSS2 + 28, &(second as u32).to_le_bytes());
+    r.write(DATA, &[0x99]);
+    // The task reads 400000h + DATA.
+    r.write(START, &[0xA0, 0, 0, 0x43, 0, 0xF4]);
+    r.change(|s| {
+        s.cr3 = first;
+        s.cr4 = 0x10;
+        s.cr0 |= 0x8000_0000;
+    });
+    assert_eq!(r.run_bytes(&far(0xEA, TSS2_SELECTOR)), End::Halt(START + 6));
+    assert_eq!((r.state().cr3, r.state().gpr[0] & 0xFF), (second, 0x99));
+}
