@@ -137,7 +137,7 @@ impl Machine {
     pub fn reset(&mut self) -> Result<(), ApplyError> {
         self.board.reset();
         for slot in &mut self.vcpus {
-            slot.signals.lower(u32::MAX & !VcpuSignals::INTR);
+            slot.signals.lower(!VcpuSignals::INTR);
             slot.vcpu.reset();
             slot.halted = None;
             slot.looked_again = false;

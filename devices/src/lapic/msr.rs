@@ -85,7 +85,8 @@ impl LocalApic {
         let new = ApicBase::from_bits(value).ok_or(NoSuchMsr)?;
         let (was_x2, is_x2) = (old.contains(ApicBase::X2APIC), new.contains(ApicBase::X2APIC));
         let (was_on, is_on) = (old.contains(ApicBase::ENABLE), new.contains(ApicBase::ENABLE));
-        let illegal = is_x2 && !is_on || is_x2 && !was_on || was_x2 && is_on && !is_x2;
+        // x2APIC mode is entered from xAPIC mode, and left for the disabled state only.
+        let illegal = if is_x2 { !is_on || !was_on } else { was_x2 && is_on };
         if illegal {
             return Err(NoSuchMsr);
         }

@@ -197,25 +197,16 @@ impl Counter {
                     s.phase = Phase::Running { origin: (tick + 1).saturating_sub(elapsed) };
                 }
             }
-            (2 | 3, false) => {
-                if !matches!(s.phase, Phase::Idle) {
-                    s.phase = Phase::Held { elapsed: 0 };
-                }
-            }
-            (1 | 5, true) if s.next.is_none() && matches!(s.phase, Phase::Idle) => {}
-            (1 | 5, true) => {
-                // A trigger takes a new count, or counts the old one again.
+            (2 | 3, false) if s.phase != Phase::Idle => s.phase = Phase::Held { elapsed: 0 },
+            (2 | 3, false) => {}
+            // Without a count there is nothing to trigger.
+            (_, true) if s.next.is_none() && s.phase == Phase::Idle => {}
+            (_, true) => {
+                // A trigger (in modes 2 and 3, the gate's return) takes a new count, or counts the
+                // old one again.
                 s.loaded = s.next.take().unwrap_or(s.loaded);
                 s.next_at = None;
                 s.phase = Phase::Running { origin: tick + 1 };
-            }
-            (_, true) => {
-                // Idle with a count: it was written while the gate was low.
-                if s.next.is_some() || !matches!(s.phase, Phase::Idle) {
-                    s.loaded = s.next.take().unwrap_or(s.loaded);
-                    s.next_at = None;
-                    s.phase = Phase::Running { origin: tick + 1 };
-                }
             }
             _ => {}
         }
@@ -406,7 +397,7 @@ mod tests {
                 counter.set_gate(true, 2);
                 for tick in 3..40 {
                     let mut at = tick + 1;
-                    while at < 100 && !(counter.output(at) && !counter.output(at - 1)) {
+                    while at < 100 && (!counter.output(at) || counter.output(at - 1)) {
                         at += 1;
                     }
                     let expected = (at < 100).then_some(at);

@@ -167,7 +167,7 @@ impl Rtc {
     }
 
     fn encode(&self, value: u8) -> u8 {
-        if self.b() & BINARY != 0 { value } else { value / 10 % 10 << 4 | value % 10 }
+        if self.b() & BINARY != 0 { value } else { (value / 10 % 10) << 4 | (value % 10) }
     }
     fn decode(&self, value: u8) -> u8 {
         if self.b() & BINARY != 0 { value } else { (value >> 4) * 10 + (value & 0xF) }
@@ -176,7 +176,7 @@ impl Rtc {
         if self.b() & HOURS_24 != 0 {
             return self.encode(hour);
         }
-        let twelve = if hour % 12 == 0 { 12 } else { hour % 12 };
+        let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
         self.encode(twelve) | if hour >= 12 { PM } else { 0 }
     }
     fn decode_hours(&self, raw: u8) -> u8 {
@@ -199,7 +199,7 @@ impl Rtc {
             (MONTH, self.encode(date.month)),
             (YEAR, self.encode(date.year.rem_euclid(100) as u8)),
             // The century is memory that firmware keeps in BCD in either mode.
-            (CENTURY, century / 10 << 4 | century % 10),
+            (CENTURY, (century / 10) << 4 | (century % 10)),
         ] {
             self.state.cmos[usize::from(register)] = value;
         }
