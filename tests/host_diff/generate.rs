@@ -56,10 +56,12 @@ impl Draft {
     /// Has the case find `bytes` at `address`, if that is in the writable pages.
     fn patch(&mut self, address: u64, bytes: &[u8]) {
         let at = address.wrapping_sub(SCRATCH);
-        if at < (WRITABLE - LINE) as u64 {
-            self.case.patch_at = at as u32;
-            self.case.patch_len = bytes.len() as u32;
-            self.case.patch[..bytes.len()].copy_from_slice(bytes);
+        let patches = &mut self.case.patches;
+        if at < (WRITABLE - LINE) as u64
+            && let Some(patch) = patches.iter_mut().find(|p| p.len == 0)
+        {
+            (patch.at, patch.len) = (at as u32, bytes.len() as u32);
+            patch.bytes[..bytes.len()].copy_from_slice(bytes);
         }
     }
     fn pin(&mut self, register: usize, value: u64) {
@@ -83,9 +85,7 @@ impl Generator {
             rflags: 0x202 | r.next() & 0x8D5,
             template: r.below(TEMPLATES as u64) as u32,
             code_len: 0,
-            patch_at: 0,
-            patch_len: 0,
-            patch: [0; LINE],
+            patches: [Patch::NONE; 2],
         };
         if r.percent(20) {
             case.rflags |= 0x400;
@@ -141,7 +141,9 @@ impl Generator {
             i.set_code(code);
             if self.operands(&mut i, code, draft, slot).is_some() {
                 self.prefixes(&mut i, code);
-                self.special(&mut i, draft);
+                if !draft.absolute {
+                    self.special(&mut i, draft);
+                }
                 let mut encoder = Encoder::new(64);
                 if encoder.encode(&i, draft.ip).is_ok() {
                     let bytes = encoder.take_buffer();
@@ -162,7 +164,7 @@ impl Generator {
         let op = code.op_code();
         let r = &mut self.random;
         if op.can_use_lock_prefix() && i.op0_kind() == OpKind::Memory && r.percent(30)
-            || r.percent(1) && op.encoding() == iced_x86::EncodingKind::Legacy
+            || r.percent(1) && op.encoding() == iced_x86::EncodingKind::Legacy && !op.amd_lock_reg_bit()
         {
             i.set_has_lock_prefix(true);
         } else if op.can_use_rep_prefix() && r.percent(50) {
@@ -196,13 +198,13 @@ impl Generator {
             }
             Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => {
                 // MXCSR without reserved bits.
-                let mxcsr = if r.percent(80) { r.next() as u32 & 0xFFFF } else { r.next() as u32 };
+                let mxcsr = sane_mxcsr(r);
                 if let Some(area) = self.operand_address(i, draft) {
                     draft.patch(area.wrapping_add(24), &mxcsr.to_le_bytes());
                 }
             }
             Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr => {
-                let mxcsr = r.next() as u32 & 0xFFFF;
+                let mxcsr = sane_mxcsr(r);
                 if let Some(area) = self.operand_address(i, draft) {
                     draft.patch(area, &mxcsr.to_le_bytes());
                 }
@@ -226,7 +228,9 @@ impl Generator {
                     && r.percent(85)
                 {
                     let mut header = [0; LINE];
-                    header[0] = if r.percent(90) { r.below(8) as u8 } else { r.next() as u8 };
+                    // Not the bits of AVX-512, which the host may have.
+                    let most = if r.percent(90) { 8 } else { 32 };
+                    header[0] = r.below(most) as u8;
                     if r.percent(40) {
                         header[8] =
                             if r.percent(80) { header[0] | r.below(8) as u8 } else { r.below(16) as u8 };
@@ -235,14 +239,21 @@ impl Generator {
                         header[8 + r.below(56) as usize] = 1;
                     }
                     draft.patch(area.wrapping_add(512), &header);
+                    let mxcsr = sane_mxcsr(r);
+                    draft.patch(area.wrapping_add(24), &mxcsr.to_le_bytes());
                 }
                 // Only what both sides have; further bits are other components of the host.
-                draft.case.gpr[0] &= 7;
-                draft.case.gpr[2] &= !0xFFFF_FFFF;
+                if draft.pinned & 0b101 != 0 {
+                    i.set_code(Code::INVALID);
+                }
+                let components = draft.case.gpr[0] & 7;
+                draft.pin(0, components);
+                draft.pin(2, 0);
             }
             _ => {}
         }
         let implicit: &[usize] = match i.mnemonic() {
+            _ if is_vector(i) => &[],
             Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsd | Mnemonic::Movsq => &[6, 7],
             Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsd | Mnemonic::Cmpsq => &[6, 7],
             Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq => &[7],
@@ -545,6 +556,18 @@ impl Generator {
         set_memory(i, &operand, 0);
         Some(())
     }
+}
+
+/// MXCSR, seldom with reserved bits; never with AMD's misaligned mode.
+fn sane_mxcsr(r: &mut Random) -> u32 {
+    let value = r.next() as u32;
+    if r.percent(90) { value & 0xFFFF } else { value & !(1 << 17) }
+}
+
+/// Whether a vector register is an operand: MOVSD and CMPSD are also SSE instructions.
+fn is_vector(i: &Instruction) -> bool {
+    matches!(i.mnemonic(), Mnemonic::Movsd | Mnemonic::Cmpsd)
+        && (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register)
 }
 
 /// Sets a register unless an address needs it.

@@ -1,7 +1,9 @@
 //! What both sides share: addresses, a case, an outcome.
 
 /// The memory that instructions work on: three writable pages, a read-only one, nothing around.
-pub const SCRATCH: u64 = 0x1000_0000;
+///
+/// These addresses are no powers of two, so that special values do not lead there.
+pub const SCRATCH: u64 = 0x1220_0000;
 /// Bytes of the writable pages.
 pub const WRITABLE: usize = 3 * 4096;
 /// Bytes with the read-only page.
@@ -9,7 +11,7 @@ pub const SCRATCH_BYTES: usize = WRITABLE + 4096;
 /// Reserved and inaccessible before and after the scratch pages.
 pub const GUARD: u64 = 0x10_0000;
 /// Where code is put, a slot a case.
-pub const CODE: u64 = 0x2000_0000;
+pub const CODE: u64 = 0x2340_0000;
 /// Bytes of a code slot.
 pub const SLOT: usize = 128;
 /// Where in its slot a taken branch lands.
@@ -45,11 +47,21 @@ pub struct Case {
     pub template: u32,
     /// Bytes of code, before the stub.
     pub code_len: u32,
-    /// Where in the scratch pages `patch` goes, and how much of it.
-    pub patch_at: u32,
-    pub patch_len: u32,
-    /// What the instruction must find there to do more than fault.
-    pub patch: [u8; LINE],
+    /// What the instruction must find in the scratch pages to do more than fault.
+    pub patches: [Patch; 2],
+}
+
+/// Bytes laid over the filling of the scratch pages.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Patch {
+    pub at: u32,
+    pub len: u32,
+    pub bytes: [u8; LINE],
+}
+
+impl Patch {
+    pub const NONE: Patch = Patch { at: 0, len: 0, bytes: [0; LINE] };
 }
 
 impl Case {
@@ -58,12 +70,14 @@ impl Case {
     /// # Safety
     /// `scratch` has [`WRITABLE`] bytes.
     pub unsafe fn fill_scratch(&self, template: &[u8], scratch: *mut u8) {
-        // SAFETY: the template has as many bytes, and the patch lies within them.
+        // SAFETY: the template has as many bytes, and the patches lie within them.
         unsafe {
             std::ptr::copy_nonoverlapping(template.as_ptr(), scratch, WRITABLE);
-            let (at, len) = (self.patch_at as usize, self.patch_len as usize);
-            assert!(at + len <= WRITABLE && len <= LINE);
-            std::ptr::copy_nonoverlapping(self.patch.as_ptr(), scratch.add(at), len);
+            for patch in &self.patches {
+                let (at, len) = (patch.at as usize, patch.len as usize);
+                assert!(at + len <= WRITABLE && len <= LINE);
+                std::ptr::copy_nonoverlapping(patch.bytes.as_ptr(), scratch.add(at), len);
+            }
         }
     }
 }

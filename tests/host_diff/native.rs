@@ -20,7 +20,7 @@ struct Context {
     mark: u64,
     mxcsr_default: u64,
 }
-const CONTEXT: u64 = 0x3000_0000;
+const CONTEXT: u64 = 0x3456_0000;
 const fn at(offset: usize) -> u64 {
     CONTEXT + offset as u64
 }
