@@ -6,6 +6,9 @@
 //! register operand comes from, and what is to be done with the value. From these come the
 //! handlers of [`Quick`], for registers and for memory operands that need no segment check and
 //! that the translation table has, and the one for everything else, to which they hand over.
+//!
+//! The parts are inlined into handlers that end by a tail call: they must not hand out addresses
+//! of their locals (also not by passing vectors to functions that are not inlined).
 
 #![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
 
@@ -63,7 +66,7 @@ where
 fn the<F: Copy + 'static>() -> F {
     const { assert!(size_of::<F>() == 0, "a part of an instruction body is a plain function") };
     // SAFETY: a type without size has one value, and it has no bytes to initialise.
-    unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() }
+    unsafe { std::mem::zeroed() }
 }
 
 unsafe fn plain<F>(core: &mut Core, op: *const Op) -> Exit
@@ -122,7 +125,13 @@ where
     S: Fn(&Core, &Op) -> T + Copy + 'static,
     F: Fn(&mut Core, &Op, T) + Copy + 'static,
 {
-    let load = |core: &mut Core, op: &Op| -> Done {
+    #[inline(never)]
+    fn load<const ALIGNED: bool, T, S, F>(core: &mut Core, op: &Op) -> Done
+    where
+        T: Guest,
+        S: Fn(&Core, &Op) -> T + Copy + 'static,
+        F: Fn(&mut Core, &Op, T) + Copy + 'static,
+    {
         let value = if !op.has_mem() {
             the::<S>()(core, op)
         } else if ALIGNED {
@@ -132,9 +141,9 @@ where
         };
         the::<F>()(core, op, value);
         Ok(())
-    };
+    }
     // SAFETY: handlers get ops of the running block.
-    unsafe { whole(core, op, load) }
+    unsafe { whole(core, op, load::<ALIGNED, T, S, F>) }
 }
 
 unsafe fn store_memory<const K: u8, const ALIGNED: bool, T, V, R>(core: &mut Core, op: *const Op) -> Exit
@@ -165,21 +174,27 @@ where
     V: Fn(&Core, &Op) -> T + Copy + 'static,
     R: Fn(&mut Core, &Op) + Copy + 'static,
 {
-    let store = |core: &mut Core, op: &Op| -> Done {
+    #[inline(never)]
+    fn store<const ALIGNED: bool, T, V, R>(core: &mut Core, op: &Op) -> Done
+    where
+        T: Guest,
+        V: Fn(&Core, &Op) -> T + Copy + 'static,
+        R: Fn(&mut Core, &Op) + Copy + 'static,
+    {
         if !op.has_mem() {
             the::<R>()(core, op);
             return Ok(());
         }
         let value = the::<V>()(core, op);
         if ALIGNED { core.store_aligned(op, value) } else { core.store(op, value) }
-    };
+    }
     // SAFETY: handlers get ops of the running block.
-    unsafe { whole(core, op, store) }
+    unsafe { whole(core, op, store::<ALIGNED, T, V, R>) }
 }
 
 /// Runs a whole body that may fault, then the next op.
 #[inline(always)]
-unsafe fn whole(core: &mut Core, op: *const Op, work: impl Fn(&mut Core, &Op) -> Done) -> Exit {
+unsafe fn whole(core: &mut Core, op: *const Op, work: fn(&mut Core, &Op) -> Done) -> Exit {
     // SAFETY: the callers' ops are of the running block.
     unsafe {
         core.current = op;

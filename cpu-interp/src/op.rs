@@ -215,21 +215,33 @@ where
 }
 
 /// Runs body `F`, then the next op.
+///
+/// The body is a call of its own: were it part of this function, a local whose address it hands
+/// out would forbid the tail call of the next op, and the stack would grow with each op.
 unsafe fn step<F>(core: &mut Core, op: *const Op) -> Exit
 where
     F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
 {
-    // SAFETY: F has no size (checked in `body`), so that any value of it is the value; `op` points
-    // into a block that lives while it runs.
+    // SAFETY: `op` points into a block that lives while it runs.
     unsafe {
-        let f: F = std::mem::MaybeUninit::uninit().assume_init();
         core.current = op;
-        match f(core, &*op) {
+        match call::<F>(core, &*op) {
             Ok(()) if !core.attention => next(core, op),
             Ok(()) => leave_after(core, op),
             Err(fault) => stop(core, op, fault),
         }
     }
+}
+
+/// Calls body `F`.
+#[inline(never)]
+fn call<F>(core: &mut Core, op: &Op) -> Done
+where
+    F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
+{
+    // SAFETY: F has no size (checked in `body`), so that any value of it is the value.
+    let f: F = unsafe { std::mem::MaybeUninit::uninit().assume_init() };
+    f(core, op)
 }
 
 /// The handler that runs `fast`, and where that fails, `general` as [`body`] would. `fast` has no

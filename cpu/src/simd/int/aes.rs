@@ -20,7 +20,7 @@ detected! {
 }
 
 /// AESIMC: inverse MixColumns.
-#[inline]
+#[inline(always)]
 pub fn aesimc(a: V128) -> V128 {
     // InvMixColumns alone: the last encryption round undoes the decryption round's InvShiftRows
     // and InvSubBytes.
@@ -29,7 +29,7 @@ pub fn aesimc(a: V128) -> V128 {
 
 /// AESKEYGENASSIST: SubWord of doublewords 1 and 3, each also rotated and with the round
 /// constant.
-#[inline]
+#[inline(always)]
 pub fn aeskeygenassist(a: V128, round_constant: u8) -> V128 {
     let words: [u32; 4] = a.lanes();
     let substitute = |word: u32| u32::from_le_bytes(word.to_le_bytes().map(|b| S_BOX[b as usize]));
@@ -40,7 +40,7 @@ pub fn aeskeygenassist(a: V128, round_constant: u8) -> V128 {
 
 /// PCLMULQDQ: the carry-less product of a quadword of `a` (bit 0 of `choice`) and one of `b`
 /// (bit 4).
-#[inline]
+#[inline(always)]
 pub fn pclmulqdq(a: V128, b: V128, choice: u8) -> V128 {
     let x = V128::from_low(if choice & 1 != 0 { a.high() } else { a.low() });
     let y = V128::from_low(if choice & 0x10 != 0 { b.high() } else { b.low() });
@@ -54,7 +54,7 @@ pub fn pclmulqdq(a: V128, b: V128, choice: u8) -> V128 {
         }
         return V128(result);
     }
-    portable::multiply(x.low(), y.low())
+    V128::from(portable::multiply(x.low(), y.low()))
 }
 
 /// Multiplication by x in GF(2^8).
@@ -141,9 +141,10 @@ mod portable {
         })
     }
 
-    pub(super) fn multiply(x: u64, y: u64) -> V128 {
-        let product = (0..64).filter(|i| y >> i & 1 != 0).fold(0u128, |sum, i| sum ^ (x as u128) << i);
-        V128::from(product)
+    #[cold]
+    #[inline(never)]
+    pub(super) fn multiply(x: u64, y: u64) -> u128 {
+        (0..64).filter(|i| y >> i & 1 != 0).fold(0, |sum, i| sum ^ (x as u128) << i)
     }
 }
 
@@ -185,7 +186,7 @@ mod tests {
             // SAFETY: reads and writes vector registers only.
             unsafe { std::arch::asm!("pclmulqdq {0}, {1}, 0x01", inout(xmm_reg) product, in(xmm_reg) b.0) };
             assert_eq!(pclmulqdq(a, b, 0x01), V128(product));
-            assert_eq!(portable::multiply(a.high(), b.low()), V128(product));
+            assert_eq!(V128::from(portable::multiply(a.high(), b.low())), V128(product));
             assert_eq!(pclmulqdq(b, a, 0x10), V128(product));
         }
     }

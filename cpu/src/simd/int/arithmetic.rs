@@ -155,7 +155,7 @@ fn horizontal_doublewords(a: V128, b: V128, f: fn(i32, i32) -> i32) -> V128 {
 
 /// MPSADBW: eight sums of four absolute differences; `control` bit 2 chooses where in `a`
 /// the eight windows begin, bits 1:0 the four bytes of `b`.
-#[inline]
+#[inline(always)]
 pub fn mpsadbw(a: V128, b: V128, control: u8) -> V128 {
     let (x, y): ([u8; 16], [u8; 16]) = (a.lanes(), b.lanes());
     let window = (control as usize >> 2 & 1) * 4;

@@ -99,7 +99,7 @@ macro_rules! detected {
     ($feature:tt: $($(#[doc = $doc:literal])+ $name:ident($($operand:ident),+) = $instruction:expr;)+) => {
         $(
             $(#[doc = $doc])+
-            #[inline]
+            #[inline(always)]
             pub fn $name(a: V128, $($operand: V128),+) -> V128 {
                 #[cfg(target_arch = "x86_64")]
                 if std::arch::is_x86_feature_detected!($feature) {
@@ -110,7 +110,13 @@ macro_rules! detected {
                     }
                     return V128(result);
                 }
-                portable::$name(a, $($operand),+)
+                // By value: a caller that tail-calls must not have its vectors' addresses taken.
+                #[cold]
+                #[inline(never)]
+                fn fallback(a: u128, $($operand: u128),+) -> u128 {
+                    portable::$name(V128::from(a), $(V128::from($operand)),+).bits()
+                }
+                V128::from(fallback(a.bits(), $($operand.bits()),+))
             }
         )+
         #[cfg(all(test, target_arch = "x86_64"))]
@@ -154,12 +160,18 @@ use super::v128::{Lane, V128};
 
 /// Applies `f` lane by lane.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "two arrays by one index")]
 pub(super) fn zip<T: Copy, const N: usize>(a: V128, b: V128, f: impl Fn(T, T) -> T) -> V128
 where
     [T; N]: Lane,
 {
     let (x, y): ([T; N], [T; N]) = (a.lanes(), b.lanes());
-    V128::from_lanes::<[T; N]>(std::array::from_fn(|i| f(x[i], y[i])))
+    // A plain loop: closures in `array::from_fn` are not always inlined into handlers.
+    let mut result = x;
+    for i in 0..N {
+        result[i] = f(x[i], y[i]);
+    }
+    V128::from_lanes(result)
 }
 
 /// Applies `f` to each lane.

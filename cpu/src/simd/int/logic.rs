@@ -52,7 +52,7 @@ binary! {
 ///
 /// The counts are hidden from the optimiser: for a host with nothing but SSE2 it makes
 /// powers of two by floating-point conversions, whose exceptions would show in the guest's MXCSR.
-#[inline]
+#[inline(always)]
 pub fn psllvd(a: V128, b: V128) -> V128 {
     zip(a, b, |x: u32, n: u32| {
         let n = std::hint::black_box(n);
@@ -60,22 +60,22 @@ pub fn psllvd(a: V128, b: V128) -> V128 {
     })
 }
 /// VPSLLVQ: shifts each quadword left by that of `b`.
-#[inline]
+#[inline(always)]
 pub fn psllvq(a: V128, b: V128) -> V128 {
     zip(a, b, |x: u64, n: u64| if n < 64 { x << n } else { 0 })
 }
 /// VPSRLVD: shifts each doubleword right by that of `b`, filling with zeros.
-#[inline]
+#[inline(always)]
 pub fn psrlvd(a: V128, b: V128) -> V128 {
     zip(a, b, |x: u32, n: u32| if n < 32 { x >> n } else { 0 })
 }
 /// VPSRLVQ: shifts each quadword right by that of `b`, filling with zeros.
-#[inline]
+#[inline(always)]
 pub fn psrlvq(a: V128, b: V128) -> V128 {
     zip(a, b, |x: u64, n: u64| if n < 64 { x >> n } else { 0 })
 }
 /// VPSRAVD: shifts each doubleword right by that of `b`, filling with the sign.
-#[inline]
+#[inline(always)]
 pub fn psravd(a: V128, b: V128) -> V128 {
     zip(a, b, |x: u32, n: u32| (x as i32 >> n.min(31)) as u32)
 }

@@ -24,7 +24,7 @@ detected! {
 
 /// SHA1RNDS4: four rounds on the state `a` (ABCD) with the words of `b`, by the function and
 /// constant that the low two bits of `function` name.
-#[inline]
+#[inline(always)]
 pub fn sha1rnds4(a: V128, b: V128, function: u8) -> V128 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("sha") {
@@ -47,7 +47,12 @@ pub fn sha1rnds4(a: V128, b: V128, function: u8) -> V128 {
             _ => rounds!(3),
         };
     }
-    portable::sha1rnds4(a, b, function)
+    #[cold]
+    #[inline(never)]
+    fn fallback(a: u128, b: u128, function: u8) -> u128 {
+        portable::sha1rnds4(V128::from(a), V128::from(b), function).bits()
+    }
+    V128::from(fallback(a.bits(), b.bits(), function))
 }
 
 mod portable {

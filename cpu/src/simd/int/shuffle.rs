@@ -380,6 +380,7 @@ pub fn permilpd_immediate(a: V128, order: u8) -> V128 {
 pub type V256 = [V128; 2];
 
 /// VPERMD, VPERMPS: doublewords of `a` chosen by the low three bits of those of `order`.
+#[inline(always)]
 pub fn vpermd(order: V256, a: V256) -> V256 {
     let [low, high] = a.map(V128::lanes::<[u32; 4]>);
     order.map(|half| {
@@ -388,12 +389,14 @@ pub fn vpermd(order: V256, a: V256) -> V256 {
     })
 }
 /// VPERMQ, VPERMPD: each two bits of `order` choose a quadword.
+#[inline(always)]
 pub fn vpermq(a: V256, order: u8) -> V256 {
     let x = [a[0].low(), a[0].high(), a[1].low(), a[1].high()];
     let pick = |place: u8| x[(order >> (2 * place) & 3) as usize];
     [V128::from_lanes([pick(0), pick(1)]), V128::from_lanes([pick(2), pick(3)])]
 }
 /// VPERM2F128, VPERM2I128: each four bits of `order` choose a half of `a` or `b`, or zero.
+#[inline(always)]
 pub fn vperm2f128(a: V256, b: V256, order: u8) -> V256 {
     let halves = [a[0], a[1], b[0], b[1]];
     let pick = |control: u8| {
