@@ -146,11 +146,11 @@ macro_rules! compare {
                     };
                     result
                 }
-                // By value: vectors are passed by address, which would forbid the callers' tail calls.
+                // As integers: vectors are passed by address, which would forbid the callers' tail calls.
                 #[inline(never)]
-                fn beyond_sse(first: [u64; 2], second: [u64; 2], imm: u8) -> [u64; 2] {
-                    let (first, second) = (doubles(first), doubles(second));
-                    to_doubles(choose_beyond_sse(first, second, imm))
+                fn beyond_sse(first: u128, second: u128, imm: u8) -> u128 {
+                    let (first, second) = (u128::to_xmm(first), u128::to_xmm(second));
+                    u128::from_xmm(choose_beyond_sse(first, second, imm))
                 }
                 fn choose_beyond_sse(first: Xmm, second: Xmm, imm: u8) -> Xmm {
                     if !is_x86_feature_detected!("avx") {
@@ -164,7 +164,7 @@ macro_rules! compare {
                     )
                 }
                 if imm & 31 > 7 {
-                    return doubles(beyond_sse(to_doubles(first), to_doubles(second), imm));
+                    return u128::to_xmm(beyond_sse(u128::from_xmm(first), u128::from_xmm(second), imm));
                 }
                 with_immediate!(imm & 7, [0 1 2 3 4 5 6 7], legacy(first, second))
             }
