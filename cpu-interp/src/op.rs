@@ -240,7 +240,7 @@ where
     F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
 {
     // SAFETY: F has no size (checked in `body`), so that any value of it is the value.
-    let f: F = unsafe { std::mem::MaybeUninit::uninit().assume_init() };
+    let f: F = unsafe { std::mem::zeroed() };
     f(core, op)
 }
 
@@ -265,7 +265,7 @@ where
 {
     // SAFETY: as in `step`.
     unsafe {
-        let f: F = std::mem::MaybeUninit::uninit().assume_init();
+        let f: F = std::mem::zeroed();
         match f(core, &*op) {
             Ok(()) => next(core, op),
             Err(_) => step::<G>(core, op),
