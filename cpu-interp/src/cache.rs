@@ -92,6 +92,8 @@ pub struct CodeCache {
     blocks: AddressMap<(usize, u32), *const Op>,
     /// By host address of the page.
     pages: AddressMap<usize, CodePage>,
+    /// Instructions that cross pages: first op, bytes, and what the bytes were. Checked at each use.
+    crossing: AddressMap<(usize, u32), (*const Op, usize, [u8; 15])>,
     /// Host addresses of pages that came to hold code, oldest first: each vCPU takes its writable
     /// translations of them back before it runs.
     new_pages: Vec<usize>,
@@ -116,6 +118,7 @@ impl CodeCache {
             used: SCRATCH,
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
+            crossing: AddressMap::default(),
             new_pages: Vec::new(),
             new_pages_base: 0,
             flushes: 0,
@@ -142,6 +145,7 @@ impl CodeCache {
         }
         self.pages.clear();
         self.blocks.clear();
+        self.crossing.clear();
         self.used = SCRATCH;
         self.flushes += 1;
     }
@@ -158,15 +162,7 @@ impl CodeCache {
         tracked: bool,
     ) -> *const Op {
         assert!(ops.len() <= MAX_BLOCK_OPS && self.has_room());
-        self.decoded += 1;
-        let start = if tracked { self.used } else { 0 };
-        let base = self.arena.as_mut_ptr().wrapping_add(start).cast::<Op>();
-        // SAFETY: there is room for the header and the ops (asserted).
-        let first = unsafe {
-            base.cast::<BlockHeader>().write(head);
-            std::ptr::copy_nonoverlapping(ops.as_ptr(), base.add(1), ops.len());
-            base.add(1) as *const Op
-        };
+        let first = self.place(if tracked { self.used } else { 0 }, head, ops);
         if !tracked {
             return first;
         }
@@ -185,6 +181,38 @@ impl CodeCache {
             self.new_pages.push(head.host & !4095);
         }
         first
+    }
+
+    /// Writes a block into the arena at `start`.
+    fn place(&mut self, start: usize, head: BlockHeader, ops: &[Op]) -> *const Op {
+        assert!(start + ops.len() < ARENA_OPS);
+        self.decoded += 1;
+        let base = self.arena.as_mut_ptr().wrapping_add(start).cast::<Op>();
+        // SAFETY: there is room for the header and the ops (asserted).
+        unsafe {
+            base.cast::<BlockHeader>().write(head);
+            std::ptr::copy_nonoverlapping(ops.as_ptr(), base.add(1), ops.len());
+            base.add(1) as *const Op
+        }
+    }
+
+    /// Keeps the decoding of an instruction that crosses pages, by host address and mode of its
+    /// first byte.
+    pub fn insert_crossing(
+        &mut self,
+        key: (usize, u32),
+        head: BlockHeader,
+        ops: &[Op],
+        bytes: [u8; 15],
+    ) -> *const Op {
+        let first = self.place(self.used, head, ops);
+        self.used += ops.len() + 1;
+        self.crossing.insert(key, (first, head.bytes as usize, bytes));
+        first
+    }
+    /// The kept decoding of an instruction that crosses pages: first op, length and bytes.
+    pub fn find_crossing(&self, key: (usize, u32)) -> Option<(*const Op, usize, [u8; 15])> {
+        self.crossing.get(&key).copied()
     }
 
     /// How many pages came to hold code since the cache was made.

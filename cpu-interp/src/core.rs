@@ -259,7 +259,7 @@ impl Core {
     /// Instructions retired before the current op.
     pub fn retired_before_current(&self) -> u64 {
         // SAFETY: `current` is null or points to an op of the running block.
-        let unspent = unsafe { self.current.as_ref() }.map_or(0, |op| op.left as i64 + op.width() as i64);
+        let unspent = unsafe { self.current.as_ref() }.map_or(0, |op| op.left as i64 + 1);
         self.state.retired.wrapping_add((self.budget_mark - self.state.budget - unspent) as u64)
     }
     /// Brings `state.retired` up to date; between blocks only.

@@ -5,9 +5,10 @@
 
 use crate::cache::{BlockHeader, MAX_BLOCK_OPS};
 use crate::core::{Core, mode};
+use crate::insn::integer::fused;
 use crate::jump;
 use crate::lower::{Lowering, plain_op};
-use crate::op::{Op, info};
+use crate::op::Op;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
 use trimotor_bus::Width;
 use trimotor_cpu::Fault;
@@ -64,6 +65,10 @@ impl Core {
                 return Ok(first);
             }
         }
+        let crossing = limit >= MAX_LENGTH;
+        if crossing && let Some(first) = self.find_crossing(linear)? {
+            return Ok(first);
+        }
         let (bytes, len, fault) = self.fetch_bytes(linear, limit);
         let mut builder = Builder::new(self, rip, (linear & 4095) as usize);
         let size = builder.decode(&bytes[..len], 1);
@@ -79,7 +84,36 @@ impl Core {
             bytes: size as u16,
             ops: ops.len() as u16,
         };
+        if crossing
+            && size > 4096 - (linear & 4095) as usize
+            && let Some(host) = self.fetch_host(linear)?
+        {
+            let mode = self.state.mode;
+            return Ok(self.code_cache().insert_crossing((host, mode), head, &ops, bytes));
+        }
         Ok(self.insert_block(head, &ops, false))
+    }
+
+    /// The kept decoding of an instruction at `linear` that crosses pages, if its bytes are still the
+    /// same on both.
+    ///
+    /// # Faults
+    /// Those of the fetch from the second page.
+    fn find_crossing(&mut self, linear: u64) -> Result<Option<*const Op>, Fault> {
+        let Some(host) = self.fetch_host(linear)? else { return Ok(None) };
+        let mode = self.state.mode;
+        let Some((first, size, kept)) = self.code_cache().find_crossing((host, mode)) else {
+            return Ok(None);
+        };
+        let Some(second) = self.fetch_host((linear | 4095).wrapping_add(1))? else { return Ok(None) };
+        let here = 4096 - (host & 4095);
+        // SAFETY: both host addresses lie in mapped pages, the first `here` bytes before its page's
+        // end, and the rest of an instruction is shorter than a page.
+        let same = unsafe {
+            std::slice::from_raw_parts(host as *const u8, here) == &kept[..here]
+                && std::slice::from_raw_parts(second as *const u8, size - here) == &kept[here..size]
+        };
+        Ok(same.then_some(first))
     }
 
     /// Bytes from `rip` to CS's limit, at most 15.
@@ -141,14 +175,12 @@ struct Builder<'a> {
     lowering: Lowering<'a>,
     ops: Vec<Op>,
     instructions: usize,
-    /// The last instruction never goes on to the next one.
-    ended: bool,
 }
 
 impl<'a> Builder<'a> {
     fn new(core: &'a Core, rip: u64, page_offset: usize) -> Builder<'a> {
         let lowering = Lowering { mode: core.state.mode, model: &core.model, rip, page_offset };
-        Builder { lowering, ops: Vec::with_capacity(16), instructions: 0, ended: false }
+        Builder { lowering, ops: Vec::with_capacity(16), instructions: 0 }
     }
 
     /// Decodes up to `limit` instructions; returns how many bytes they have.
@@ -161,6 +193,7 @@ impl<'a> Builder<'a> {
         let mut decoder = Decoder::with_ip(bits, bytes, self.lowering.rip, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         let mut size = 0;
+        let mut previous = None;
         while self.instructions < limit && size < bytes.len() && self.ops.len() + 4 < MAX_BLOCK_OPS {
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes {
@@ -171,13 +204,21 @@ impl<'a> Builder<'a> {
             }
             let before = self.ops.len();
             self.lowering.lower(&instruction, size as u16, &mut self.ops);
+            if let (Some(first), Some(cc)) = (&previous, self.lowering.linked_condition(&instruction))
+                && let Some(handler) = fused::select(first, &self.ops[before - 1], cc)
+            {
+                self.ops[before - 1].handler = handler;
+            }
+            let fusable =
+                self.ops.len() > before && !instruction.is_invalid() && !instruction.has_lock_prefix();
+            previous = fusable.then_some(instruction);
             size += instruction.len();
             self.instructions += 1;
             for op in &mut self.ops[before..] {
                 op.left = self.instructions as u8; // turned round in `finish`
             }
             let flow = instruction.flow_control();
-            self.ended = matches!(
+            let ended = matches!(
                 flow,
                 FlowControl::UnconditionalBranch
                     | FlowControl::IndirectBranch
@@ -187,7 +228,7 @@ impl<'a> Builder<'a> {
                     | FlowControl::Exception
                     | FlowControl::Interrupt
             ) || instruction.is_invalid();
-            if self.ended {
+            if ended {
                 break;
             }
         }
@@ -196,12 +237,8 @@ impl<'a> Builder<'a> {
 
     /// Adds the ending and fills in what is known only now.
     fn finish(&mut self, size: usize) {
-        crate::lower::fuse(&mut self.ops);
         for op in &mut self.ops {
             op.left = self.instructions as u8 - op.left;
-        }
-        if self.ended && !self.ops.last().is_some_and(|op| op.info & info::FUSED != 0) {
-            // Its last op leaves; but a body may also return (INT with nothing to do, HLT).
         }
         let open = self.lowering.mode & mode::OPEN_CS != 0;
         let within = self.lowering.page_offset + size < 4096;

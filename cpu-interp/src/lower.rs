@@ -102,6 +102,18 @@ fn is_near_transfer(code: Code) -> bool {
 }
 
 impl Lowering<'_> {
+    /// Where `i` is a conditional jump that is linked within its page: its condition.
+    pub fn linked_condition(&self, i: &Instruction) -> Option<u8> {
+        if !i.code().is_jcc_short_or_near() || self.mode & mode::OPEN_CS == 0 {
+            return None;
+        }
+        let bits = near_operand_bits(i, self.mode);
+        let natural = if self.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
+        let relative = i.near_branch_target().wrapping_sub(self.rip) as i64;
+        let within = (0..4096).contains(&(self.page_offset as i64 + relative));
+        (bits == natural && within).then(|| condition_number(i.code().condition_code() as u8))
+    }
+
     /// Appends the ops of `i`, which starts `offset` bytes into the block.
     pub fn lower(&self, i: &Instruction, offset: u16, ops: &mut Vec<Op>) {
         let mut op = plain_op(body(undefined), offset);
@@ -545,6 +557,3 @@ macro_rules! by_condition {
 }
 static JCC_LINK: [Handler; 16] = by_condition!(jump::jcc_link);
 static JCC_PAGE: [Handler; 16] = by_condition!(jump::jcc_page);
-
-/// Puts pairs of ops that often follow each other into one.
-pub(crate) fn fuse(_ops: &mut [Op]) {}

@@ -56,7 +56,7 @@ pub struct Op {
     pub r2: u8,
     /// Third register operand.
     pub r3: u8,
-    /// Length in bytes (of both instructions where two were fused).
+    /// Length in bytes.
     pub len: u8,
     /// Offset from the block's first byte.
     pub offset: u16,
@@ -82,8 +82,6 @@ pub mod info {
     pub const REPNE: u8 = 1 << 5;
     /// Some SSE exception is unmasked: floating-point bodies must check.
     pub const FP_CHECKED: u8 = 1 << 6;
-    /// Two instructions in one op.
-    pub const FUSED: u8 = 1 << 7;
 }
 
 const _: () = assert!(size_of::<Op>() == 32);
@@ -129,11 +127,6 @@ impl Op {
     #[inline(always)]
     pub fn segment(&self) -> u8 {
         (self.seg - trimotor_cpu::state::slot::SEG_BASE) / 8
-    }
-    /// How many instructions the op stands for.
-    #[inline(always)]
-    pub fn width(&self) -> u8 {
-        1 + (self.info >> 7)
     }
 }
 
@@ -322,7 +315,7 @@ pub(crate) unsafe fn stop(core: &mut Core, op: *const Op, fault: Fault) -> Exit 
         return Exit::Lookup;
     }
     core.state.rip = core.this_rip(op);
-    core.state.budget += op.left as i64 + op.width() as i64;
+    core.state.budget += op.left as i64 + 1;
     if fault == Fault::RESUME {
         return Exit::Lookup;
     }

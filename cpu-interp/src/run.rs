@@ -394,6 +394,7 @@ impl Core {
         }
         let first = match self.find_tracked(host) {
             Some(first) => first,
+            None if host & 4095 > 4096 - 15 && self.has_crossing(host) => return None,
             None => self.decode_tracked(rip, host, crate::decode::MAX_INSTRUCTIONS)?,
         };
         let key = self.state.jump_key;
@@ -401,6 +402,10 @@ impl Core {
         Some(first)
     }
 
+    fn has_crossing(&mut self, host: usize) -> bool {
+        let mode = self.state.mode;
+        self.code().find_crossing((host, mode)).is_some()
+    }
     fn find_tracked(&mut self, host: usize) -> Option<*const Op> {
         let mode = self.state.mode;
         self.code().find(host, mode)
@@ -425,6 +430,7 @@ impl Core {
         {
             let first = match self.find_tracked(host) {
                 Some(first) => Some(first),
+                None if host & 4095 > 4096 - 15 && self.has_crossing(host) => None,
                 None => self.decode_tracked(rip, host, limit),
             };
             if let Some(first) = first

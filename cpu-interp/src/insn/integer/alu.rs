@@ -22,6 +22,20 @@ pub(crate) trait Binary: 'static {
     /// False for CMP and TEST, which only set flags.
     const WRITES: bool = true;
     fn of<T: Operand>(a: T, b: T, f: ArithFlags) -> (T, ArithFlags);
+    /// The handler with all checks for a register and memory.
+    fn slow_rm<T: Operand>() -> Handler
+    where
+        Self: Sized,
+    {
+        rm::<Self, T, 2>
+    }
+    /// The handler with all checks for memory and an immediate.
+    fn slow_mi<T: Operand>() -> Handler
+    where
+        Self: Sized,
+    {
+        mi::<Self, T, 2>
+    }
 }
 macro_rules! binaries {
     ($($name:ident, $writes:literal, |$a:ident, $b:ident, $f:ident| $e:expr;)*) => {$(
