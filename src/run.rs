@@ -94,6 +94,7 @@ fn log_end(machine: &Machine) {
                 state.rip,
                 state.rflags
             );
+            log::info!("vCPU {cpu}: local APIC: {}", machine.describe_lapic(cpu));
             log::debug!("vCPU {cpu}: {state:x?}");
         }
     }

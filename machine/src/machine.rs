@@ -219,6 +219,10 @@ impl Machine {
     pub fn statistics(&self) -> Vec<Vec<(String, u64)>> {
         self.vcpus.iter().map(|slot| slot.vcpu.statistics()).collect()
     }
+    /// What a vCPU's local APIC has in hand, in one line.
+    pub fn describe_lapic(&self, cpu: usize) -> String {
+        self.board.fabric.describe_lapic(cpu)
+    }
     /// Instructions that all vCPUs have retired.
     pub fn instructions(&self) -> u64 {
         self.vcpus.iter().map(|slot| slot.vcpu.retired()).sum()

@@ -33,7 +33,11 @@ impl InterruptFabric {
     /// # Errors
     /// The guest sees #GP(0).
     pub fn msr_read(&self, cpu: usize, index: u32, now: GuestTime) -> Result<u64, NoSuchMsr> {
-        self.chips().lapics[cpu].msr_read(index, now)
+        let mut chips = self.chips();
+        let value = chips.lapics[cpu].msr_read(index, now);
+        // The timer may have expired while the chip caught up with time.
+        chips.update(cpu);
+        value
     }
     /// Writes an MSR of a vCPU's local APIC. A write to IA32_APIC_BASE may move its page.
     ///
