@@ -17,6 +17,12 @@ fn undefined_flags(code: Code) -> u64 {
         Mnemonic::Mul | Mnemonic::Imul => 0xD4,
         // DIV and IDIV: "CF, OF, SF, ZF, AF, and PF are undefined".
         Mnemonic::Div | Mnemonic::Idiv => 0x8D5,
+        // DAA and DAS: "the OF flag is undefined".
+        Mnemonic::Daa | Mnemonic::Das => 0x800,
+        // AAA and AAS: "the OF, SF, ZF, and PF flags are undefined".
+        Mnemonic::Aaa | Mnemonic::Aas => 0x8C4,
+        // AAD and AAM: "the OF, AF, and CF flags are undefined".
+        Mnemonic::Aad | Mnemonic::Aam => 0x811,
         // BEXTR: "the state of AF, SF, and PF is undefined".
         Mnemonic::Bextr => 0x94,
         _ => 0,
@@ -44,7 +50,7 @@ fn undefined_status(code: Code) -> u16 {
 
 /// Whether what the instruction leaves must not be used by another one.
 pub fn leaves_undefined(code: Code) -> bool {
-    undefined_flags(code) != 0 || undefined_status(code) != 0
+    undefined_flags(code) != 0 || undefined_status(code) != 0 || !blanks(code, 0).is_empty()
 }
 
 /// Whether the form accesses so many bytes that it takes processors several accesses, whose order
@@ -151,6 +157,8 @@ fn may_differ(codes: &[Code], host: &Outcome, ours: &Outcome) -> bool {
         M::Maskmovq | M::Maskmovdqu | M::Vmaskmovdqu => any(&[14]),
         // Intel checks the target before the push, AMD pushes first.
         M::Call => any(&[13]) && any(&[12, 14]),
+        // Whether it asks for permission to write where it does not.
+        M::Arpl => any(&[14]),
         // Which parts of the area that it does not need it touches.
         M::Xrstor | M::Xrstor64 => any(&[14]),
         // AMD's reads four bytes.
@@ -187,8 +195,9 @@ pub fn difference(
     if host.rip != ours.rip {
         let _ = write!(text, "RIP: host +{:#x} ours +{:#x}; ", host.rip, ours.rip);
     }
-    for n in 0..16 {
-        if host.gpr[n] != ours.gpr[n] {
+    let (registers_compared, mask) = if case.bits == 32 { (8, 0xFFFF_FFFF) } else { (16, u64::MAX) };
+    for n in 0..registers_compared {
+        if (host.gpr[n] ^ ours.gpr[n]) & mask != 0 {
             let _ = write!(
                 text,
                 "r{n}: was {:#x} host {:#x} ours {:#x}; ",
@@ -283,6 +292,9 @@ pub fn skip_reason(code: Code) -> Option<&'static str> {
         M::Rdpid => "tells the processor's number",
         M::Rdpkru | M::Wrpkru => "needs a host with protection keys",
         M::Rdfsbase | M::Rdgsbase | M::Wrfsbase | M::Wrgsbase => "the host's FS belongs to its C library",
+        M::Push if format!("{code:?}").starts_with("Pushd_") && format!("{code:?}").ends_with('S') => {
+            "Intel stores two bytes of a segment register, AMD four"
+        }
         M::Int1 => "a hypervisor that intercepts it reports another RIP",
         M::Reservednop
             if matches!(
@@ -297,15 +309,14 @@ pub fn skip_reason(code: Code) -> Option<&'static str> {
         M::Syscall | M::Sysenter | M::Sysret | M::Sysexit | M::Int => "is a system call",
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => "the host's kernel emulates it (UMIP)",
         M::Lar | M::Lsl | M::Verr | M::Verw => "depends on the host's descriptors",
-        M::Lss | M::Lfs | M::Lgs => "loads a segment register",
-        M::Pop if matches!(code, Code::Popw_FS | Code::Popw_GS | Code::Popq_FS | Code::Popq_GS) => {
-            "loads a segment register"
-        }
+        M::Lss | M::Lfs | M::Lgs | M::Les | M::Lds => "loads a segment register",
+        M::Pop if format!("{code:?}").ends_with('S') => "loads a segment register",
         M::Mov if matches!(code, Code::Mov_Sreg_r32m16 | Code::Mov_Sreg_r64m16 | Code::Mov_Sreg_rm16) => {
             "loads a segment register"
         }
         M::Iret | M::Iretd | M::Iretq | M::Retf => "leaves the segment",
         _ if code.is_jmp_far_indirect() || code.is_call_far_indirect() => "leaves the segment",
+        _ if code.is_jmp_far() || code.is_call_far() => "leaves the segment",
         _ => return None,
     })
 }

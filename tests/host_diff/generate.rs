@@ -39,6 +39,8 @@ pub struct Generated {
 /// Makes cases.
 pub struct Generator {
     pub random: Random,
+    /// 64 or 32: which code is generated.
+    pub bits: u32,
     info: iced_x86::InstructionInfoFactory,
 }
 
@@ -72,7 +74,7 @@ impl Draft {
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
-        Generator { random: Random::new(seed), info: iced_x86::InstructionInfoFactory::new() }
+        Generator { random: Random::new(seed), bits: 64, info: iced_x86::InstructionInfoFactory::new() }
     }
 
     /// A case for slot `i` that starts with an instruction of `code`; `others` are what may follow.
@@ -85,12 +87,16 @@ impl Generator {
             rflags: 0x202 | r.next() & 0x8D5,
             template: r.below(TEMPLATES as u64) as u32,
             code_len: 0,
+            bits: self.bits,
             patches: [Patch::NONE; 2],
         };
         if r.percent(20) {
             case.rflags |= 0x400;
         }
         case.gpr[4] = SCRATCH + 0x800 + (r.below(0x1000) & !7);
+        if self.bits == 32 {
+            case.gpr.iter_mut().for_each(|g| *g &= 0xFFFF_FFFF);
+        }
         let slot = CODE + (i * SLOT) as u64;
         let mut draft = Draft { case, pinned: 1 << 4, absolute: false, ip: slot };
         let mut bytes = Vec::new();
@@ -144,10 +150,10 @@ impl Generator {
                 if !draft.absolute {
                     self.special(&mut i, draft);
                 }
-                let mut encoder = Encoder::new(64);
+                let mut encoder = Encoder::new(self.bits);
                 if encoder.encode(&i, draft.ip).is_ok() {
                     let bytes = encoder.take_buffer();
-                    let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, draft.ip, 0);
+                    let mut decoder = iced_x86::Decoder::with_ip(self.bits, &bytes, draft.ip, 0);
                     // What the bytes mean; as NOP and XCHG or PAUSE, it may be another form.
                     let decoded = decoder.decode();
                     if bytes.len() <= 15 && (decoded.code() == code || i.has_lock_prefix()) {
@@ -190,7 +196,7 @@ impl Generator {
                     i.set_code(Code::INVALID);
                 }
             }
-            Mnemonic::Popf | Mnemonic::Popfq => {
+            Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => {
                 // TF would trap in the stubs, AC make them fault.
                 let flags = r.next() & !(1 << 8 | 1 << 18);
                 let at = draft.case.gpr[4];
@@ -297,15 +303,15 @@ impl Generator {
         let r = &mut self.random;
         let at = match r.below(40) {
             0..10 => 0x400 + r.below(0x2000),
-            10..22 => 0x400 + r.below(0x2000) & !63,
-            22..28 => 0x400 + r.below(0x2000) & !15,
+            10..22 => (0x400 + r.below(0x2000)) & !63,
+            22..28 => (0x400 + r.below(0x2000)) & !15,
             28..34 => (1 + r.below(2)) * 0x1000 - r.below(66),
             34 => 0x3000 - r.below(40),
             35 => 0x3000 + r.below(0x1000 - 600),
             36 => 0x4000 - r.below(40),
             37 => 0u64.wrapping_sub(r.below(40)),
             38 => 0x4000 + r.below(0x1000),
-            _ => 0x400 + r.below(0x2000) & !7,
+            _ => (0x400 + r.below(0x2000)) & !7,
         };
         SCRATCH.wrapping_add(if aligned { at & !63 } else { at })
     }
@@ -347,15 +353,24 @@ impl Generator {
                     }
                 }
                 K::br16_1 | K::br32_1 | K::br64_1 | K::br16_2 | K::br32_4 | K::br64_4 => {
-                    i.set_op_kind(n, OpKind::NearBranch64);
-                    i.set_near_branch64(slot + TAKEN as u64);
+                    let target = slot + TAKEN as u64;
+                    if self.bits == 64 {
+                        i.set_op_kind(n, OpKind::NearBranch64);
+                        i.set_near_branch64(target);
+                    } else {
+                        i.set_op_kind(n, OpKind::NearBranch32);
+                        i.set_near_branch32(target as u32);
+                    }
                 }
+                K::seg_rSI if self.bits == 32 => i.set_op_kind(n, OpKind::MemorySegESI),
+                K::seg_rDI if self.bits == 32 => i.set_op_kind(n, OpKind::MemorySegEDI),
+                K::es_rDI if self.bits == 32 => i.set_op_kind(n, OpKind::MemoryESEDI),
                 K::seg_rSI => i.set_op_kind(n, OpKind::MemorySegRSI),
                 K::seg_rDI => i.set_op_kind(n, OpKind::MemorySegRDI),
                 K::es_rDI => i.set_op_kind(n, OpKind::MemoryESRDI),
                 K::seg_rBX_al => {
                     i.set_op_kind(n, OpKind::Memory);
-                    i.set_memory_base(Register::RBX);
+                    i.set_memory_base(if self.bits == 64 { Register::RBX } else { Register::EBX });
                     i.set_memory_index(Register::AL);
                 }
                 _ => {
@@ -452,9 +467,10 @@ impl Generator {
     }
 
     fn register_of(&mut self, kind: K) -> Option<Register> {
-        let n = self.random.below(16) as u32;
+        let (registers, bytes) = if self.bits == 64 { (16, 20) } else { (8, 8) };
+        let n = self.random.below(registers) as u32;
         Some(match kind {
-            K::r8_or_mem => Register::AL + self.random.below(20) as u32,
+            K::r8_or_mem => Register::AL + self.random.below(bytes) as u32,
             K::r16_or_mem => Register::AX + n,
             K::r32_or_mem => Register::EAX + n,
             K::r64_or_mem => Register::RAX + n,
@@ -486,12 +502,12 @@ impl Generator {
         };
         let r = &mut self.random;
         if kind == K::mem_offs {
-            let operand = MemoryOperand::with_displ(target, 8);
+            let operand = MemoryOperand::with_displ(target, self.bits / 8);
             set_memory(i, &operand, 0);
             return Some(());
         }
         if vsib.is_none() && (draft.absolute || r.percent(15)) {
-            let rip = r.percent(50);
+            let rip = self.bits == 64 && r.percent(50);
             let operand = if rip {
                 MemoryOperand::with_base_displ(Register::RIP, target as i64)
             } else {
@@ -503,7 +519,9 @@ impl Generator {
         if draft.absolute {
             return None;
         }
-        let narrow = r.percent(5);
+        let long = self.bits == 64;
+        let registers = if long { 16 } else { 8 };
+        let narrow = !long || r.percent(5);
         let displacement = match r.below(4) {
             0 => 0,
             1 => r.below(256) as i64 - 128,
@@ -514,21 +532,21 @@ impl Generator {
         let mut index = Register::None;
         let mut offset = displacement as u64;
         if let Some(first) = vsib {
-            let number = r.below(16) as usize;
+            let number = r.below(registers) as usize;
             index = first + number as u32;
             let wide = matches!(kind, K::mem_vsib64x | K::mem_vsib64y);
             small_indices(r, &mut draft.case.xsave.0, number, wide);
         } else if r.percent(50) {
-            let number = r.below(16) as usize;
+            let number = r.below(registers) as usize;
             if number != 4 && draft.pinned >> number & 1 == 0 {
                 let value = if r.percent(80) { r.below(200) } else { (r.below(200) as i64 - 100) as u64 };
-                let junk = if narrow { r.next() << 32 } else { 0 };
+                let junk = if narrow && long { r.next() << 32 } else { 0 };
                 draft.pin(number, if narrow { value & 0xFFFF_FFFF | junk } else { value });
                 index = if narrow { Register::EAX } else { Register::RAX } + number as u32;
                 offset = offset.wrapping_add(value.wrapping_mul(scale as u64));
             }
         }
-        let number = r.below(16) as usize;
+        let number = r.below(registers) as usize;
         let mut value = target.wrapping_sub(offset);
         if draft.pinned >> number & 1 != 0 && number != 4 {
             return None;
@@ -540,7 +558,7 @@ impl Generator {
             value ^= 1 << 62;
         }
         if narrow {
-            value = value & 0xFFFF_FFFF | r.next() << 32;
+            value = value & 0xFFFF_FFFF | if long { r.next() << 32 } else { 0 };
         }
         draft.pin(number, value);
         let base = if narrow { Register::EAX } else { Register::RAX } + number as u32;

@@ -148,8 +148,9 @@ impl Guest {
         base.xcr0 = 7;
         base.cpl = 3;
         base.segments = [segment(0, 0); 6];
-        base.segments[1] = segment(0x33, 0xA0FB);
+        base.segments[0] = segment(0x2B, 0xC0F3);
         base.segments[2] = segment(0x2B, 0xC0F3);
+        base.segments[3] = segment(0x2B, 0xC0F3);
         base.gdtr = TableRegister { base: HIGH + GDT, limit: 0x4F };
         base.idtr = TableRegister { base: HIGH + IDT, limit: 0xFFF };
         base.tr = Segment { base: HIGH + TSS, limit: 0x67, attributes: 0x8B, selector: 0x40 };
@@ -174,6 +175,7 @@ impl Guest {
         self.base.gpr = case.gpr;
         self.base.rip = slot;
         self.base.rflags = case.rflags;
+        self.base.segments[1] = if case.bits == 32 { segment(0x23, 0xC0FB) } else { segment(0x33, 0xA0FB) };
         take_registers(&case.xsave.0, &mut self.base);
         self.base.retired = self.vcpu.retired();
         self.vcpu.set_state(&self.base);

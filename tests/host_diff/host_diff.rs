@@ -1,5 +1,5 @@
 //! The interpreter against the host's CPU: random instructions of every form that the decoder
-//! accepts in 64-bit user mode, on random operands, executed by both; registers, flags, memory
+//! accepts in user mode, 64-bit and 32-bit, on random operands, executed by both; registers, flags, memory
 //! and exceptions are compared.
 //!
 //! Environment variables: `TRIMOTOR_DIFF_CASES` (how many, default 100,000),
@@ -10,6 +10,7 @@
 #![allow(
     unsafe_code,
     missing_docs,
+    clippy::unwrap_used,
     reason = "a test that executes generated code in a child process; see the modules"
 )]
 
@@ -21,7 +22,7 @@ mod native;
 mod values;
 
 use generate::{Generated, Generator};
-use iced_x86::{Code, CpuidFeature, EncodingKind, Formatter};
+use iced_x86::{Code, CpuidFeature, EncodingKind, Formatter, OpCodeOperandKind};
 use layout::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -71,14 +72,15 @@ fn host_has(feature: CpuidFeature) -> Option<bool> {
 }
 
 /// The forms to exercise, and why others are not.
-fn select(model: &CpuModel) -> (Vec<Code>, Vec<(Code, &'static str)>) {
+fn select(model: &CpuModel, bits: u32) -> (Vec<Code>, Vec<(Code, &'static str)>) {
     let only: Option<Vec<String>> =
         variable("TRIMOTOR_DIFF_ONLY").map(|v| v.split(',').map(|m| m.trim().to_ascii_lowercase()).collect());
     let (mut chosen, mut skipped) = (Vec::new(), Vec::new());
     for code in Code::values() {
         let op = code.op_code();
         let encoding = matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
-        if !op.is_instruction() || !op.mode64() || !encoding || op.fwait() || op.decoder_option() != 0 {
+        let mode = if bits == 64 { op.mode64() } else { op.mode32() };
+        if !op.is_instruction() || !mode || !encoding || op.fwait() || op.decoder_option() != 0 {
             continue;
         }
         let features = code.cpuid_features();
@@ -97,13 +99,22 @@ fn select(model: &CpuModel) -> (Vec<Code>, Vec<(Code, &'static str)>) {
             None if !features.iter().all(|&f| host_has(f) == Some(true)) => {
                 skipped.push((code, "the host may not have it"));
             }
-            None if op.can_use_bnd_prefix() && op.operand_size() == 16 => {
+            None if bits == 64 && op.can_use_bnd_prefix() && op.operand_size() == 16 => {
                 skipped.push((code, "AMD honours the prefix, Intel does not"));
+            }
+            None if is_short_branch(code) => {
+                skipped.push((code, "cuts the target to 16 bits"));
             }
             None => chosen.push(code),
         }
     }
     (chosen, skipped)
+}
+
+/// A branch whose target is cut to 16 bits, where no code is. In 64-bit mode Intel has none.
+fn is_short_branch(code: Code) -> bool {
+    let op = code.op_code();
+    (0..op.op_count()).any(|n| matches!(op.op_kind(n), OpCodeOperandKind::br16_1 | OpCodeOperandKind::br16_2))
 }
 
 /// Fills a batch; returns what was generated, and the code for the guest.
@@ -130,9 +141,13 @@ fn fill(
         let slot = &mut native.code()[at..at + SLOT];
         slot.fill(0xCC);
         slot[..g.bytes.len()].copy_from_slice(&g.bytes);
-        for (place, target) in [(g.bytes.len(), native::EXIT_FALLTHROUGH), (TAKEN, native::EXIT_TAKEN)] {
-            slot[place..place + 3].copy_from_slice(&[0xFF, 0x24, 0x25]);
-            slot[place + 3..place + 7].copy_from_slice(&(target as u32).to_le_bytes());
+        let stubs = if generator.bits == 64 {
+            [native::EXIT_FALLTHROUGH, native::EXIT_TAKEN].map(native::jump_through)
+        } else {
+            [LEAVES, LEAVES + 16].map(native::far_jump)
+        };
+        for (place, stub) in [g.bytes.len(), TAKEN].into_iter().zip(stubs) {
+            slot[place..place + stub.len()].copy_from_slice(&stub);
         }
         guest_code[at..at + g.bytes.len()].copy_from_slice(&g.bytes);
         native.shared().cases[batch.len()] = g.case;
@@ -143,7 +158,7 @@ fn fill(
 
 /// The instructions of a case, for people.
 fn listing(g: &Generated, slot: u64) -> String {
-    let mut decoder = iced_x86::Decoder::with_ip(64, &g.bytes, slot, 0);
+    let mut decoder = iced_x86::Decoder::with_ip(g.case.bits, &g.bytes, slot, 0);
     let mut formatter = iced_x86::IntelFormatter::new();
     let mut text = String::new();
     while decoder.can_decode() {
@@ -152,7 +167,7 @@ fn listing(g: &Generated, slot: u64) -> String {
         text.push_str("; ");
     }
     let bytes: String = g.bytes.iter().map(|b| format!("{b:02x}")).collect();
-    format!("{text}[{bytes}]")
+    format!("{text}[{bytes}] {} bits", g.case.bits)
 }
 
 /// What came of a whole run.
@@ -218,8 +233,12 @@ fn the_interpreter_does_as_the_hosts_cpu() {
     let cases = number("TRIMOTOR_DIFF_CASES", 100_000);
     let seed = number("TRIMOTOR_DIFF_SEED", 1);
     let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-    let (chosen, skipped) = select(&model);
-    assert!(!chosen.is_empty(), "no form of that name");
+    let (long, mut skipped) = select(&model, 64);
+    let (compat, skipped32) = select(&model, 32);
+    skipped.extend(skipped32.into_iter().filter(|s| !long.contains(&s.0)));
+    let mut sides = [(64, long, 0), (32, compat, 0)];
+    sides.iter_mut().for_each(|side| side.2 = seed as usize * 7919);
+    assert!(sides.iter().any(|side| !side.1.is_empty()), "no form of that name");
     let mut generator = Generator::new(seed);
     let mut templates: Vec<Vec<u8>> =
         (0..TEMPLATES).map(|_| values::template(&mut generator.random)).collect();
@@ -228,13 +247,19 @@ fn the_interpreter_does_as_the_hosts_cpu() {
     let mut native = native::Native::new(templates.clone());
     let mut guest = guest::Guest::new(&model, templates);
     let mut report = Report::default();
-    let mut next = 0;
+    let mut batches = 0;
     // SAFETY: zeroes are a valid outcome.
     let mut ours: Box<Outcome> = Box::new(unsafe { std::mem::zeroed() });
     while report.cases < cases {
         let count = BATCH.min((cases - report.cases) as usize);
-        let (batch, code) =
-            fill(&mut generator, &mut native, &chosen, &mut next, count, &mut report.ungenerated);
+        // Every fourth batch is 32-bit code in compatibility mode.
+        batches += 1;
+        let (bits, chosen, next) = &mut sides[(batches % 4 == 0) as usize];
+        if chosen.is_empty() {
+            continue;
+        }
+        generator.bits = *bits;
+        let (batch, code) = fill(&mut generator, &mut native, chosen, next, count, &mut report.ungenerated);
         if let Err((i, how)) = native.run(count) {
             panic!("case {i} of a batch: {how}: {}", listing(&batch[i], CODE + (i * SLOT) as u64));
         }
@@ -244,6 +269,9 @@ fn the_interpreter_does_as_the_hosts_cpu() {
             report.add(g, i, &native.shared().outcomes[i], &ours);
         }
     }
+    let mut chosen = sides.map(|side| side.1).concat();
+    chosen.sort();
+    chosen.dedup();
     if let Some(path) = variable("TRIMOTOR_DIFF_COVERAGE") {
         std::fs::write(&path, report.coverage(&chosen, &skipped)).unwrap();
     }

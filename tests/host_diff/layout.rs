@@ -22,6 +22,8 @@ pub const BATCH: usize = 4096;
 pub const CODE_BYTES: usize = BATCH * SLOT;
 /// Bytes of the XSAVE area with x87, SSE and AVX.
 pub const XSAVE_BYTES: usize = 832;
+/// Where 32-bit code leaves to, after the slots: jumps to the exits in 64-bit code.
+pub const LEAVES: u64 = CODE + CODE_BYTES as u64;
 /// How many different fillings of the scratch pages there are.
 pub const TEMPLATES: usize = 32;
 /// Bytes compared at a time.
@@ -47,6 +49,8 @@ pub struct Case {
     pub template: u32,
     /// Bytes of code, before the stub.
     pub code_len: u32,
+    /// 64, or 32 for compatibility mode.
+    pub bits: u32,
     /// What the instruction must find in the scratch pages to do more than fault.
     pub patches: [Patch; 2],
 }

@@ -1,7 +1,7 @@
 //! The host's side: a child process executes the cases of a batch on the CPU itself.
 
 use crate::layout::*;
-use std::arch::global_asm;
+use std::arch::{asm, global_asm};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// What the assembly below works with, at a fixed address below 2 GiB.
@@ -14,6 +14,8 @@ struct Context {
     rflags: u64,
     out_rflags: u64,
     entry: u64,
+    /// Not zero for a far jump, whose selector is in the upper half of `entry`.
+    far: u64,
     host_rsp: u64,
     exit_fallthrough: u64,
     exit_taken: u64,
@@ -34,16 +36,23 @@ global_asm!(
     "push rbx", "push rbp", "push r12", "push r13", "push r14", "push r15",
     "mov qword ptr [{host_rsp}], rsp",
     "mov eax, 7", "xor edx, edx", "xrstor64 [{xsave}]",
-    "push qword ptr [{rflags}]", "popfq",
     "mov rax, qword ptr [{gpr}]", "mov rcx, qword ptr [{gpr} + 8]",
     "mov rdx, qword ptr [{gpr} + 16]", "mov rbx, qword ptr [{gpr} + 24]",
-    "mov rsp, qword ptr [{gpr} + 32]", "mov rbp, qword ptr [{gpr} + 40]",
+    "mov rbp, qword ptr [{gpr} + 40]",
     "mov rsi, qword ptr [{gpr} + 48]", "mov rdi, qword ptr [{gpr} + 56]",
     "mov r8, qword ptr [{gpr} + 64]", "mov r9, qword ptr [{gpr} + 72]",
     "mov r10, qword ptr [{gpr} + 80]", "mov r11, qword ptr [{gpr} + 88]",
     "mov r12, qword ptr [{gpr} + 96]", "mov r13, qword ptr [{gpr} + 104]",
     "mov r14, qword ptr [{gpr} + 112]", "mov r15, qword ptr [{gpr} + 120]",
+    "cmp qword ptr [{entry} + 8], 0",
+    "jne 3f",
+    "push qword ptr [{rflags}]", "popfq",
+    "mov rsp, qword ptr [{gpr} + 32]",
     "jmp qword ptr [{entry}]",
+    "3:",
+    "push qword ptr [{rflags}]", "popfq",
+    "mov rsp, qword ptr [{gpr} + 32]",
+    "jmp fword ptr [{entry}]",
     ".globl host_diff_fallthrough",
     "host_diff_fallthrough:",
     "mov qword ptr [{mark}], 0",
@@ -124,6 +133,18 @@ fn map(address: u64, bytes: usize, protection: i32) -> *mut u8 {
 
 const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
+/// JMP qword ptr [target].
+pub fn jump_through(target: u64) -> [u8; 7] {
+    let t = (target as u32).to_le_bytes();
+    [0xFF, 0x24, 0x25, t[0], t[1], t[2], t[3]]
+}
+
+/// JMP 33h:target, from compatibility mode to 64-bit mode.
+pub fn far_jump(target: u64) -> [u8; 7] {
+    let t = (target as u32).to_le_bytes();
+    [0xEA, t[0], t[1], t[2], t[3], 0x33, 0]
+}
+
 impl Native {
     pub fn new(templates: Vec<Vec<u8>>) -> Native {
         map(SCRATCH - GUARD, (2 * GUARD) as usize + SCRATCH_BYTES, libc::PROT_NONE);
@@ -134,7 +155,11 @@ impl Native {
             std::ptr::copy_nonoverlapping(templates[0].as_ptr(), scratch, SCRATCH_BYTES);
             libc::mprotect(scratch.add(WRITABLE).cast(), 4096, libc::PROT_READ);
         }
-        map(CODE, CODE_BYTES, READ_WRITE | libc::PROT_EXEC);
+        let leaves = map(CODE, CODE_BYTES + 4096, READ_WRITE | libc::PROT_EXEC).wrapping_add(CODE_BYTES);
+        for (n, target) in [EXIT_FALLTHROUGH, EXIT_TAKEN].into_iter().enumerate() {
+            // SAFETY: within the page after the slots.
+            unsafe { leaves.add(16 * n).cast::<[u8; 7]>().write(jump_through(target)) };
+        }
         map(CONTEXT, size_of::<Context>().next_multiple_of(4096), READ_WRITE);
         let shared = map(0, size_of::<Shared>(), READ_WRITE).cast();
         Native { shared, templates }
@@ -191,6 +216,8 @@ impl Native {
             (*context).exit_fallthrough = host_diff_fallthrough as *const () as u64;
             (*context).exit_taken = host_diff_taken as *const () as u64;
             (*context).mxcsr_default = 0x1F80;
+            // 32-bit code needs data segments, which 64-bit programs have none of.
+            asm!("mov ds, {0:x}", "mov es, {0:x}", in(reg) 0x2B_u32);
             for i in 0..count {
                 (*self.shared).progress.store(i as u64, SeqCst);
                 let case = &(*self.shared).cases[i];
@@ -199,7 +226,9 @@ impl Native {
                 (*context).xsave = case.xsave;
                 (*context).gpr = case.gpr;
                 (*context).rflags = case.rflags;
-                (*context).entry = CODE + (i * SLOT) as u64;
+                let compat = case.bits == 32;
+                (*context).far = compat as u64;
+                (*context).entry = CODE + (i * SLOT) as u64 | if compat { 0x23 << 32 } else { 0 };
                 (*self.shared).fault = 0;
                 host_diff_enter();
                 let outcome = &mut (*self.shared).outcomes[i];
@@ -282,6 +311,8 @@ extern "C" fn handler(_signal: i32, _info: *mut libc::siginfo_t, context: *mut l
         take_xsave(machine.fpregs.cast(), &mut out.out_xsave.0);
         registers[libc::REG_RIP as usize] = host_diff_recover as *const () as i64;
         registers[libc::REG_EFL as usize] = 0x202;
+        let selectors = &mut registers[libc::REG_CSGSFS as usize];
+        *selectors = *selectors & !0xFFFF | 0x33;
     }
 }
 

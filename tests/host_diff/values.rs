@@ -115,7 +115,7 @@ fn extended(r: &mut Random) -> [u8; 10] {
         0 => (0, 0),
         1 => (0x7FFF, integer_bit),
         2 => (0x7FFF, integer_bit | 1 << 62 | r.next() >> 2),
-        3 => (0x7FFF, integer_bit | 1 + (r.next() >> 2)),
+        3 => (0x7FFF, integer_bit | (1 + (r.next() >> 2))),
         4 => (0, r.next() >> 1),
         5 => (0, integer_bit | r.next()),
         6 => (r.below(0x7FFF) as u16, r.next() >> 1),
