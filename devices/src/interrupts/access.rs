@@ -136,6 +136,21 @@ impl InterruptFabric {
     }
 }
 
+impl InterruptFabric {
+    /// A local APIC's requests and timer in one line, for people.
+    pub fn describe_lapic(&self, cpu: usize) -> String {
+        let chips = self.chips();
+        let apic = &chips.lapics[cpu];
+        format!(
+            "deliverable {:?}, PPR {:#04x}, timer {:?}, pins {:#x}",
+            apic.deliverable(),
+            apic.ppr(),
+            apic.next_event(),
+            chips.signals[cpu].pending()
+        )
+    }
+}
+
 impl Chips {
     /// Does what a local APIC's register write asked for, and drives its vCPU's pin.
     fn act(&mut self, cpu: usize, effect: Effect) {
