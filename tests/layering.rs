@@ -95,6 +95,7 @@ fn sources(member: &str) -> Vec<(PathBuf, String)> {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if name == "tests"
                 || name.ends_with("_tests")
+                || name.ends_with("_test")
                 || name.starts_with("tests_")
                 || name.starts_with("test_")
             {
