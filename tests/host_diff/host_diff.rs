@@ -2,6 +2,11 @@
 //! accepts in user mode, 64-bit and 32-bit, on random operands, executed by both; registers, flags, memory
 //! and exceptions are compared.
 //!
+//! Where processors of different makers differ from each other, [`compare`] says so by name, with
+//! the manual's words or a reason.
+//!
+//! As many cases as wanted:
+//! `TRIMOTOR_DIFF_CASES=10_000_000 cargo test --release -p trimotor-cpu-interp --test host_diff`.
 //! Environment variables: `TRIMOTOR_DIFF_CASES` (how many, default 100,000),
 //! `TRIMOTOR_DIFF_SEED`, `TRIMOTOR_DIFF_ONLY` (mnemonics, separated by commas),
 //! `TRIMOTOR_DIFF_COVERAGE` (a file for the table of forms).

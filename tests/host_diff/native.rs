@@ -228,7 +228,7 @@ impl Native {
                 (*context).rflags = case.rflags;
                 let compat = case.bits == 32;
                 (*context).far = compat as u64;
-                (*context).entry = CODE + (i * SLOT) as u64 | if compat { 0x23 << 32 } else { 0 };
+                (*context).entry = (CODE + (i * SLOT) as u64) | if compat { 0x23 << 32 } else { 0 };
                 (*self.shared).fault = 0;
                 host_diff_enter();
                 let outcome = &mut (*self.shared).outcomes[i];

@@ -307,7 +307,9 @@ impl X87State {
         let mut copy = Box::new(*self);
         execute::<OPCODE>(&mut copy, 1, ArithFlags(0), into);
         let suppressing = status::EXCEPTIONS & !status::PE;
-        let stored = copy.status & !copy.control & suppressing == 0;
+        // What waited before (and was ignored) suppresses nothing.
+        let waited = self.status & !self.control;
+        let stored = copy.status & !copy.control & !waited & suppressing == 0;
         Stored::Whole(copy, stored)
     }
 }

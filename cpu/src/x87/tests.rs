@@ -26,7 +26,7 @@ fn stored(x: &mut X87State) -> u64 {
         Stored::Fast(status) => x.status = status,
         Stored::Whole(after, _) => *x = *after,
     }
-    u64::from_le_bytes(m[..8].try_into().unwrap())
+    u64::from_le_bytes(std::array::from_fn(|i| m[i]))
 }
 
 #[test]
