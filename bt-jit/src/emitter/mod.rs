@@ -1,0 +1,340 @@
+//! The emitter: host instructions as bytes, for the forms that a translator emits most.
+//!
+//! A method is an instruction form, named by the manual's mnemonic and its operands: `rr` register and
+//! register, `ri` register and immediate, `rm` register and memory, `mr` memory and register, `mi`
+//! memory and immediate; the destination comes first, as in the manual (SDM Vol. 2, Instruction Set Reference). The
+//! shortest encoding is taken. No form changes flags that its instruction does not: `mov` of zero
+//! stays a MOV, for guest flags live in the host's.
+//!
+//! Jumps go to [`Label`]s. A label is bound once, before or after its uses; [`Emitter::finish`] checks
+//! that all are. A jump out of the code, to a block that may not exist yet, is a
+//! [`Emitter::jmp_to_patch`], which [`CodeMemory::link`](crate::CodeMemory::link) directs.
+//!
+//! The emitter knows nothing of guests and runs on any host. What is not here (shifts,
+//! SSE, atomics, and the like) comes with the translator, rare forms by way of iced-x86.
+
+mod encoding;
+#[cfg(test)]
+mod tests;
+
+pub use encoding::{Mem, Reg, Scale, Width};
+
+use encoding::{Operand, RegField};
+
+/// A place in the code that is being emitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label(u32);
+
+/// An operation of the first eight of the instruction set, by its number in opcodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+#[repr(u8)]
+pub enum AluOp {
+    Add = 0,
+    Or = 1,
+    Adc = 2,
+    Sbb = 3,
+    And = 4,
+    Sub = 5,
+    Xor = 6,
+    Cmp = 7,
+}
+
+/// A condition of Jcc and SETcc, by its number in opcodes. SDM Vol. 1, EFLAGS Condition Codes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+#[repr(u8)]
+pub enum Condition {
+    Overflow = 0,
+    NotOverflow = 1,
+    Below = 2,
+    AboveOrEqual = 3,
+    Equal = 4,
+    NotEqual = 5,
+    BelowOrEqual = 6,
+    Above = 7,
+    Sign = 8,
+    NotSign = 9,
+    Parity = 10,
+    NotParity = 11,
+    Less = 12,
+    GreaterOrEqual = 13,
+    LessOrEqual = 14,
+    Greater = 15,
+}
+
+/// Code that cannot be finished: a bug of the caller, or a block beyond all bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EmitterError {
+    /// A jump leads to a label that was never bound.
+    #[error("the jump at {at:#x} leads to a label that is not bound")]
+    Unbound {
+        /// Where its displacement stands, in bytes from the start.
+        at: usize,
+    },
+    /// The code is longer than a displacement reaches.
+    #[error("the code is longer than 2 GiB")]
+    TooLong,
+}
+
+/// Emits host code into a buffer of its own.
+#[derive(Default, Debug)]
+pub struct Emitter {
+    code: Vec<u8>,
+    /// Where each label is bound, in bytes from the start.
+    labels: Vec<Option<usize>>,
+    /// 32-bit displacements whose labels were not bound when they were emitted.
+    open: Vec<(usize, Label)>,
+}
+
+impl Emitter {
+    /// An emitter without code.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Bytes emitted so far: the offset of the next instruction.
+    pub fn offset(&self) -> usize {
+        self.code.len()
+    }
+    /// Forgets code and labels, and keeps the buffers for the next block.
+    pub fn clear(&mut self) {
+        self.code.clear();
+        self.labels.clear();
+        self.open.clear();
+    }
+
+    /// A new label, not bound yet.
+    pub fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() as u32 - 1)
+    }
+    /// Binds a label to the next instruction.
+    ///
+    /// # Panics
+    /// It is bound already: a bug of the caller.
+    pub fn bind(&mut self, label: Label) {
+        let place = &mut self.labels[label.0 as usize];
+        assert!(place.is_none(), "{label:?} is bound twice");
+        *place = Some(self.code.len());
+    }
+    /// Directs all jumps and gives the code.
+    ///
+    /// # Errors
+    /// See [`EmitterError`].
+    pub fn finish(&mut self) -> Result<&[u8], EmitterError> {
+        if i32::try_from(self.code.len()).is_err() {
+            return Err(EmitterError::TooLong);
+        }
+        for (at, label) in self.open.drain(..) {
+            let target = self.labels[label.0 as usize].ok_or(EmitterError::Unbound { at })?;
+            // Both are below 2 GiB, so that the difference is exact.
+            let displacement = target as i32 - (at as i32 + 4);
+            self.code[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
+        }
+        Ok(&self.code)
+    }
+
+    /// MOV register, register. The 32-bit form clears the upper half.
+    pub fn mov_rr(&mut self, width: Width, to: Reg, from: Reg) {
+        self.general(width, 0x88, RegField::Register(from), to.into());
+    }
+    /// MOV register, immediate: all 64 bits become `value`.
+    pub fn mov_ri(&mut self, to: Reg, value: u64) {
+        if let Ok(value) = u32::try_from(value) {
+            self.plus_register(Width::Dword, &[0xB8], to);
+            self.code.extend(value.to_le_bytes());
+        } else if let Ok(value) = i32::try_from(value as i64) {
+            self.general(Width::Qword, 0xC6, RegField::Digit(0), to.into());
+            self.code.extend(value.to_le_bytes());
+        } else {
+            self.plus_register(Width::Qword, &[0xB8], to);
+            self.code.extend(value.to_le_bytes());
+        }
+    }
+    /// MOV register, memory. The 32-bit form clears the upper half; narrower ones keep the rest.
+    pub fn mov_rm(&mut self, width: Width, to: Reg, from: Mem) {
+        self.general(width, 0x8A, RegField::Register(to), from.into());
+    }
+    /// MOV memory, register.
+    pub fn mov_mr(&mut self, width: Width, to: Mem, from: Reg) {
+        self.general(width, 0x88, RegField::Register(from), to.into());
+    }
+    /// MOV memory, immediate; the 64-bit form extends its sign.
+    ///
+    /// # Panics
+    /// The immediate does not fit the width: a bug of the caller.
+    pub fn mov_mi(&mut self, width: Width, to: Mem, value: i32) {
+        self.general(width, 0xC6, RegField::Digit(0), to.into());
+        self.immediate(width, value);
+    }
+    /// MOVZX register, memory: reads `width`, clears the rest of the 64 bits.
+    pub fn movzx_rm(&mut self, width: Width, to: Reg, from: Mem) {
+        let field = RegField::Register(to);
+        match width {
+            Width::Byte => self.form(Width::Dword, &[0x0F, 0xB6], field, from.into()),
+            Width::Word => self.form(Width::Dword, &[0x0F, 0xB7], field, from.into()),
+            Width::Dword | Width::Qword => self.mov_rm(width, to, from),
+        }
+    }
+    /// MOVSX register, memory: reads `width`, extends its sign to 64 bits.
+    pub fn movsx_rm(&mut self, width: Width, to: Reg, from: Mem) {
+        let field = RegField::Register(to);
+        match width {
+            Width::Byte => self.form(Width::Qword, &[0x0F, 0xBE], field, from.into()),
+            Width::Word => self.form(Width::Qword, &[0x0F, 0xBF], field, from.into()),
+            Width::Dword => self.form(Width::Qword, &[0x63], field, from.into()),
+            Width::Qword => self.mov_rm(width, to, from),
+        }
+    }
+    /// LEA register, address.
+    ///
+    /// # Panics
+    /// The width is a byte, for which there is no LEA: a bug of the caller.
+    pub fn lea(&mut self, width: Width, to: Reg, address: Mem) {
+        assert!(width != Width::Byte, "there is no LEA of a byte");
+        self.form(width, &[0x8D], RegField::Register(to), address.into());
+    }
+
+    /// An ALU operation: register, register.
+    pub fn alu_rr(&mut self, op: AluOp, width: Width, to: Reg, from: Reg) {
+        self.general(width, (op as u8) << 3, RegField::Register(from), to.into());
+    }
+    /// An ALU operation: register, memory.
+    pub fn alu_rm(&mut self, op: AluOp, width: Width, to: Reg, from: Mem) {
+        self.general(width, (op as u8) << 3 | 2, RegField::Register(to), from.into());
+    }
+    /// An ALU operation: memory, register.
+    pub fn alu_mr(&mut self, op: AluOp, width: Width, to: Mem, from: Reg) {
+        self.general(width, (op as u8) << 3, RegField::Register(from), to.into());
+    }
+    /// An ALU operation: register, immediate; the 64-bit form extends its sign.
+    ///
+    /// # Panics
+    /// The immediate does not fit the width: a bug of the caller.
+    pub fn alu_ri(&mut self, op: AluOp, width: Width, to: Reg, value: i32) {
+        self.alu_immediate(op, width, to.into(), value);
+    }
+    /// An ALU operation: memory, immediate; the 64-bit form extends its sign.
+    ///
+    /// # Panics
+    /// The immediate does not fit the width: a bug of the caller.
+    pub fn alu_mi(&mut self, op: AluOp, width: Width, to: Mem, value: i32) {
+        self.alu_immediate(op, width, to.into(), value);
+    }
+    /// TEST register, register.
+    pub fn test_rr(&mut self, width: Width, a: Reg, b: Reg) {
+        self.general(width, 0x84, RegField::Register(b), a.into());
+    }
+    /// TEST register, immediate; the 64-bit form extends its sign.
+    ///
+    /// # Panics
+    /// The immediate does not fit the width: a bug of the caller.
+    pub fn test_ri(&mut self, width: Width, a: Reg, value: i32) {
+        self.general(width, 0xF6, RegField::Digit(0), a.into());
+        self.immediate(width, value);
+    }
+
+    /// PUSH of 64 bits.
+    pub fn push(&mut self, from: Reg) {
+        // 64 bits are what PUSH and POP have without a prefix.
+        self.plus_register(Width::Dword, &[0x50], from);
+    }
+    /// POP of 64 bits.
+    pub fn pop(&mut self, to: Reg) {
+        self.plus_register(Width::Dword, &[0x58], to);
+    }
+    /// LAHF: SF, ZF, AF, PF and CF to AH.
+    pub fn lahf(&mut self) {
+        self.code.push(0x9F);
+    }
+    /// SAHF: AH to SF, ZF, AF, PF and CF.
+    pub fn sahf(&mut self) {
+        self.code.push(0x9E);
+    }
+    /// SETcc: the low byte becomes 1 or 0, the rest stays.
+    pub fn setcc(&mut self, condition: Condition, to: Reg) {
+        self.form(Width::Byte, &[0x0F, 0x90 | condition as u8], RegField::Digit(0), to.into());
+    }
+    /// SETO, which keeps what LAHF does not.
+    pub fn seto(&mut self, to: Reg) {
+        self.setcc(Condition::Overflow, to);
+    }
+
+    /// Jcc to a label: short where it is bound and near.
+    pub fn jcc(&mut self, condition: Condition, to: Label) {
+        let condition = condition as u8;
+        self.jump(Some(0x70 | condition), &[0x0F, 0x80 | condition], to);
+    }
+    /// JMP to a label: short where it is bound and near.
+    pub fn jmp(&mut self, to: Label) {
+        self.jump(Some(0xEB), &[0xE9], to);
+    }
+    /// CALL of a label.
+    pub fn call(&mut self, to: Label) {
+        self.jump(None, &[0xE8], to);
+    }
+    /// JMP to the address in a register.
+    pub fn jmp_r(&mut self, to: Reg) {
+        self.form(Width::Dword, &[0xFF], RegField::Digit(4), to.into());
+    }
+    /// CALL of the address in a register.
+    pub fn call_r(&mut self, to: Reg) {
+        self.form(Width::Dword, &[0xFF], RegField::Digit(2), to.into());
+    }
+    /// RET.
+    pub fn ret(&mut self) {
+        self.code.push(0xC3);
+    }
+    /// JMP to code that does not exist yet; until it is linked it leads to the next instruction. Returns
+    /// where its displacement stands, in bytes from the start, a multiple of 4: the site for
+    /// [`CodeMemory::link`](crate::CodeMemory::link) if the code is placed at a multiple of 4.
+    pub fn jmp_to_patch(&mut self) -> usize {
+        while !(self.code.len() + 1).is_multiple_of(4) {
+            self.code.push(0x90);
+        }
+        self.code.push(0xE9);
+        self.code.extend([0; 4]);
+        self.code.len() - 4
+    }
+
+    fn alu_immediate(&mut self, op: AluOp, width: Width, to: Operand, value: i32) {
+        let digit = RegField::Digit(op as u8);
+        if width != Width::Byte
+            && let Ok(short) = i8::try_from(value)
+        {
+            self.form(width, &[0x83], digit, to);
+            self.code.push(short as u8);
+        } else {
+            self.general(width, 0x80, digit, to);
+            self.immediate(width, value);
+        }
+    }
+
+    /// An immediate as wide as the operation, 32 bits at most. Narrow ones may be meant with or
+    /// without a sign.
+    fn immediate(&mut self, width: Width, value: i32) {
+        let (bytes, range) = match width {
+            Width::Byte => (1, i8::MIN.into()..=u8::MAX.into()),
+            Width::Word => (2, i16::MIN.into()..=u16::MAX.into()),
+            Width::Dword | Width::Qword => (4, i32::MIN..=i32::MAX),
+        };
+        assert!(range.contains(&value), "{value} does not fit {width:?}");
+        self.code.extend(&value.to_le_bytes()[..bytes]);
+    }
+
+    /// A jump by its short opcode where there is one and the label is bound in reach, else by its
+    /// near opcode.
+    fn jump(&mut self, short: Option<u8>, near: &[u8], to: Label) {
+        if let (Some(opcode), Some(target)) = (short, self.labels[to.0 as usize]) {
+            // The label is bound, hence behind or here; the instruction has two bytes.
+            let back = self.code.len() + 2 - target;
+            if back <= 128 {
+                self.code.extend([opcode, (back as u8).wrapping_neg()]);
+                return;
+            }
+        }
+        self.code.extend(near);
+        self.open.push((self.code.len(), to));
+        self.code.extend([0; 4]);
+    }
+}
