@@ -40,23 +40,29 @@ impl Engine {
             Engine::Kvm => "kvm",
         }
     }
-    /// What it is and whether it can be used.
+    /// Whether this build has it at all, wherever it runs.
+    fn is_built(self) -> bool {
+        match self {
+            Engine::Interp => true,
+            Engine::Jit | Engine::Kvm => false,
+        }
+    }
+    /// What it is and whether it can be used. For KVM this runs tiny guests on the host's KVM, which
+    /// takes some milliseconds, and seconds at most.
     pub fn status(self) -> EngineStatus {
-        let not_built = |what: &str| Err(format!("{what} is not part of this build yet; use --accel interp"));
         let (description, available) = match self {
             Engine::Interp => {
                 ("interpreter: runs on any host, the reference for what an instruction means", Ok(()))
             }
-            Engine::Jit => ("binary translation: guest code becomes host code", not_built("the translator")),
-            Engine::Kvm => {
-                ("the host's hardware virtualisation through /dev/kvm", not_built("the KVM engine"))
-            }
+            Engine::Jit => ("binary translation: guest code becomes host code", jit_availability()),
+            Engine::Kvm => ("the host's hardware virtualisation through /dev/kvm", kvm_availability()),
         };
         EngineStatus { engine: self, description, available }
     }
     /// The fastest engine that can be used here.
     pub fn fastest() -> Engine {
-        Engine::ALL.into_iter().find(|engine| engine.status().available.is_ok()).unwrap_or(Engine::Interp)
+        let usable = |engine: &Engine| engine.is_built() && engine.status().available.is_ok();
+        Engine::ALL.into_iter().find(usable).unwrap_or(Engine::Interp)
     }
     /// Starts the engine.
     ///
@@ -69,6 +75,20 @@ impl Engine {
             Engine::Jit | Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
     }
+}
+
+fn kvm_availability() -> Result<(), String> {
+    let host = match trimotor_accel_kvm::probe() {
+        Ok(host) => host.to_string(),
+        Err(why) => format!("{why}; to change that, {}", why.help()),
+    };
+    Err(format!(
+        "the KVM engine is not part of this build yet, use --accel interp; this host's /dev/kvm {host}"
+    ))
+}
+
+fn jit_availability() -> Result<(), String> {
+    trimotor_bt_jit::availability().map_err(|reason| format!("{reason}; use --accel interp"))
 }
 
 impl fmt::Display for Engine {
