@@ -44,18 +44,62 @@ fn counted(ext: Option<u8>, count: Option<u8>) -> u16 {
     }
 }
 
-/// Files in which some cases differ, and why.
-const LISTED: &[(&str, &str)] = &[];
-
-/// The reason why a case of this file may differ.
-pub fn excuse(file: &str, bytes: &[u8]) -> Option<&'static str> {
-    if bytes.first() == Some(&0xF0) || bytes.iter().take(4).any(|&b| b == 0xF0) {
-        return Some("LOCK on an instruction that does not allow it is #UD since the 80386");
-    }
-    LISTED.iter().find(|(name, _)| *name == file).map(|(_, reason)| *reason)
+/// Why a case may differ from what a later processor does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// LOCK on an instruction that does not allow it is #UD since the 80386.
+    Lock,
+    /// Limit violations in the stack segment raise #SS (12) since the 80386; the 80286 raises
+    /// #GP (13) for all segments in real mode.
+    StackSegment,
+    /// The 80286 allows instructions of 10 bytes, later processors 15.
+    Length,
+    /// A string instruction that faults leaves its registers as they were since the 80386; the 80286
+    /// has already changed them.
+    StringFault,
+    /// Opcodes that got a meaning: FS and GS.
+    NewSegments,
+    /// A far pointer at offset FFFEh: the 80286 reads its second word at offset 0, later processors
+    /// check the whole pointer against the limit.
+    PointerWrap,
 }
 
-/// Whether the file is listed.
-pub fn is_listed(file: &str) -> bool {
-    LISTED.iter().any(|(name, _)| *name == file)
+impl Reason {
+    /// All of them: each must be met by some recording.
+    pub const ALL: [Reason; 6] = [
+        Reason::Lock,
+        Reason::StackSegment,
+        Reason::Length,
+        Reason::StringFault,
+        Reason::NewSegments,
+        Reason::PointerWrap,
+    ];
+}
+
+/// The reason why a case of this file may differ; `exception` is the recorded vector.
+pub fn excuse(file: &str, bytes: &[u8], exception: Option<u8>) -> Option<Reason> {
+    let prefixes = bytes.iter().take_while(|b| matches!(b, 0x26 | 0x2E | 0x36 | 0x3E | 0xF0 | 0xF2 | 0xF3));
+    if prefixes.clone().any(|&b| b == 0xF0) {
+        return Some(Reason::Lock);
+    }
+    let overrun = exception == Some(13);
+    // The recorded bytes end with the HLT behind the instruction.
+    if overrun && bytes.len() > 11 {
+        return Some(Reason::Length);
+    }
+    let (op, ext) = opcode(file);
+    match op {
+        0x6C..=0x6F | 0xA4..=0xA7 | 0xAA..=0xAF if overrun => Some(Reason::StringFault),
+        0x8C | 0x8E if matches!(modrm_reg(bytes), Some(4..=7)) => Some(Reason::NewSegments),
+        0xFF if matches!(ext, Some(3 | 5)) && exception.is_none() => Some(Reason::PointerWrap),
+        _ if overrun => Some(Reason::StackSegment),
+        _ => None,
+    }
+}
+
+/// The reg field of the ModRM byte.
+fn modrm_reg(bytes: &[u8]) -> Option<u8> {
+    let prefixes =
+        bytes.iter().take_while(|b| matches!(b, 0x26 | 0x2E | 0x36 | 0x3E | 0xF0 | 0xF2 | 0xF3)).count();
+    bytes.get(prefixes + 1).map(|m| m >> 3 & 7)
 }
