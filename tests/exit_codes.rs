@@ -1,0 +1,96 @@
+//! How small guests end the program: exit codes, the triple-fault report, the debug ports.
+
+mod support;
+
+use std::path::PathBuf;
+use support::program::run_to_end;
+
+/// Where the guests are loaded: 1 MiB.
+const LOAD: u32 = 0x10_0000;
+
+/// A Multiboot 1 image (Multiboot Specification, "The address fields of Multiboot header") around
+/// 32-bit `code`, in a file that goes with the test.
+struct Image(PathBuf);
+
+impl Image {
+    fn new(name: &str, code: &[u8]) -> Self {
+        const MAGIC: u32 = 0x1bad_b002;
+        const HAS_ADDRESSES: u32 = 1 << 16;
+        const HEADER_BYTES: u32 = 32;
+        let end = LOAD + HEADER_BYTES + code.len() as u32;
+        let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
+        let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, LOAD + HEADER_BYTES];
+        let mut image: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
+        image.extend_from_slice(code);
+        let path = std::env::temp_dir().join(format!("trimotor-{name}-{}.bin", std::process::id()));
+        std::fs::write(&path, image).expect("a temporary file");
+        Image(path)
+    }
+    /// Runs the image; returns exit code, output and messages.
+    fn run(&self, more: &[&str]) -> (Option<i32>, String, String) {
+        let kernel = self.0.to_string_lossy().into_owned();
+        let fixed = ["run", "--accel", "interp", "--memory", "16M", "--nographic", "--kernel", &kernel];
+        let ended = run_to_end(&[&fixed[..], more].concat());
+        (ended.code, ended.output, ended.errors)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn isa_debug_exit_chooses_the_exit_code() {
+    // mov al, 5; out 0f4h, al; hlt
+    let image = Image::new("exit", &[0xb0, 5, 0xe6, 0xf4, 0xf4]);
+    assert_eq!(image.run(&["--debug-exit"]).0, Some(5 << 1 | 1));
+    // mov al, 3; mov dx, 501h; out dx, al; hlt
+    let image = Image::new("exit-port", &[0xb0, 3, 0x66, 0xba, 0x01, 0x05, 0xee, 0xf4]);
+    assert_eq!(image.run(&["--debug-exit=0x501"]).0, Some(3 << 1 | 1));
+}
+
+#[test]
+fn the_debug_port_comes_out_where_it_is_told() {
+    // mov al, 'O'; out 0e9h, al; mov al, 'K'; out 0e9h, al; xor al, al; out 0f4h, al; hlt
+    let code = [0xb0, b'O', 0xe6, 0xe9, 0xb0, b'K', 0xe6, 0xe9, 0x30, 0xc0, 0xe6, 0xf4, 0xf4];
+    let image = Image::new("debugcon", &code);
+    let (code, output, _) = image.run(&["--debug-exit", "--debugcon", "stdio"]);
+    assert_eq!((code, output.as_str()), (Some(1), "OK"));
+}
+
+#[test]
+fn serial_output_goes_to_a_file() {
+    // mov dx, 3fbh; mov al, 3; out dx, al: eight data bits
+    // mov dx, 3f8h; mov al, '!'; out dx, al; xor al, al; out 0f4h, al; hlt
+    let mut code = vec![0x66, 0xba, 0xfb, 0x03, 0xb0, 3, 0xee];
+    code.extend([0x66, 0xba, 0xf8, 0x03, 0xb0, b'!', 0xee, 0x30, 0xc0, 0xe6, 0xf4, 0xf4]);
+    let image = Image::new("serial", &code);
+    let log = std::env::temp_dir().join(format!("trimotor-serial-{}.log", std::process::id()));
+    let (code, output, _) = image.run(&["--debug-exit", "--serial", &format!("file:{}", log.display())]);
+    let written = std::fs::read_to_string(&log).expect("the log");
+    let _ = std::fs::remove_file(&log);
+    assert_eq!((code, output.as_str(), written.as_str()), (Some(1), "", "!"));
+}
+
+#[test]
+fn a_triple_fault_is_told_and_ends_with_code_3() {
+    // lidt [eip of the zeros]; ud2; then six zeros: an IDT with room for nothing
+    let mut code = vec![0x0f, 0x01, 0x1d];
+    code.extend((LOAD + 32 + 9).to_le_bytes());
+    code.extend([0x0f, 0x0b, 0, 0, 0, 0, 0, 0]);
+    let image = Image::new("triple", &code);
+    let (code, _, report) = image.run(&[]);
+    assert_eq!(code, Some(3), "{report}");
+    for word in ["triple fault", "#UD", "#GP", "#DF", "RIP=0000000000100027", "0f 0b"] {
+        assert!(report.contains(word), "no {word:?} in {report}");
+    }
+}
+
+#[test]
+fn the_reset_register_ends_the_program_where_it_is_told_so() {
+    // mov dx, 0cf9h; mov al, 6; out dx, al; hlt
+    let image = Image::new("reset", &[0x66, 0xba, 0xf9, 0x0c, 0xb0, 6, 0xee, 0xf4]);
+    assert_eq!(image.run(&["--on-reset", "exit"]).0, Some(0));
+}
