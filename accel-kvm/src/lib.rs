@@ -18,6 +18,9 @@
 //! makes KVM_RUN return at once, on which the engine's own kicks will rest, is one of
 //! the probe's steps.
 //!
+//! The probe is the one part of this crate that looks at the host beyond KVM (the deadline's clock,
+//! the name of the module that KVM rests on), and nothing of that reaches a guest.
+//!
 //! # What is not here
 //! The engine itself: there is no `CpuBackend` in this crate yet. It will add the run loop
 //! (exits to calls on `CpuBus`), the exchange of `ArchState`, CPUID and MSRs from the CPU model, interrupt
@@ -68,5 +71,5 @@ impl fmt::Display for KvmHost {
 /// [`KvmUnusable::OtherHost`].
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub fn probe() -> Result<KvmHost, KvmUnusable> {
-    Err(KvmUnusable::OtherHost { os: std::env::consts::OS, arch: std::env::consts::ARCH })
+    Err(KvmUnusable::OtherHost)
 }

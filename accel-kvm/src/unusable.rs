@@ -38,13 +38,8 @@ impl Backing {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KvmUnusable {
     /// The host is of another kind.
-    #[error("cannot be: KVM needs Linux on x86-64, and this is {os} on {arch}")]
-    OtherHost {
-        /// The operating system.
-        os: &'static str,
-        /// The architecture.
-        arch: &'static str,
-    },
+    #[error("cannot be: KVM needs Linux on x86-64, and this build is for another kind of host")]
+    OtherHost,
     /// There is no device file, or no driver behind it.
     #[error("is not there")]
     NoDevice {
@@ -121,7 +116,7 @@ impl KvmUnusable {
         const ON_HARDWARE: &str = "run on a host whose processor offers VT-x or AMD-V \
              (in a virtual machine: turn on nested virtualisation in its hypervisor)";
         match self {
-            Self::OtherHost { .. } => "use another engine",
+            Self::OtherHost => "use another engine",
             Self::NoDevice { processor_ready: true } => {
                 "load the module: `modprobe kvm_intel` or `modprobe kvm_amd`; in a container, pass \
                  /dev/kvm in"
@@ -159,8 +154,8 @@ mod tests {
     fn table() -> Vec<(KvmUnusable, &'static str, &'static str)> {
         vec![
             (
-                KvmUnusable::OtherHost { os: "macos", arch: "aarch64" },
-                "cannot be: KVM needs Linux on x86-64, and this is macos on aarch64",
+                KvmUnusable::OtherHost,
+                "cannot be: KVM needs Linux on x86-64, and this build is for another kind of host",
                 "another engine",
             ),
             (KvmUnusable::NoDevice { processor_ready: true }, "is not there", "modprobe"),

@@ -35,8 +35,19 @@ pub enum Unavailable {
 /// # Errors
 /// Always, for now: see [`Unavailable`].
 pub fn availability() -> Result<(), Unavailable> {
-    available_on(std::env::consts::ARCH)
+    available_on(HOST)
 }
+
+/// The architecture that this build is for.
+const HOST: &str = if cfg!(target_arch = "x86_64") {
+    "x86_64"
+} else if cfg!(target_arch = "aarch64") {
+    "aarch64"
+} else if cfg!(target_arch = "riscv64") {
+    "riscv64"
+} else {
+    "another"
+};
 
 fn available_on(arch: &'static str) -> Result<(), Unavailable> {
     if arch != "x86_64" {
