@@ -17,8 +17,7 @@ pub fn draw(screen: &TextScreen) -> String {
     let height = screen.rows * CELL_HEIGHT + 2 * MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         font-family=\"'DejaVu Sans Mono','Liberation Mono',Consolas,monospace\" font-size=\"14\" \
-         xml:space=\"preserve\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"#000\"/>\n"
+         font-family=\"'DejaVu Sans Mono','Liberation Mono',Consolas,monospace\" font-size=\"14\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"#000\"/>\n"
     );
     for row in 0..screen.rows {
         let cells = screen.row(row);
@@ -52,7 +51,10 @@ fn draw_run(svg: &mut String, screen: &TextScreen, (column, row): (usize, usize)
         return;
     }
     let colour = hex(usize::from(attribute & 0x0f));
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    // Blanks that renderers do not fold together; those at the end are nothing to see.
+    let text = text.trim_end();
+    let width = text.chars().count() * CELL_WIDTH;
+    let escaped = text.replace(' ', "\u{a0}").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let _ = writeln!(
         svg,
         "<text x=\"{x}\" y=\"{}\" fill=\"{colour}\" textLength=\"{width}\" lengthAdjust=\"spacingAndGlyphs\">{escaped}</text>",
