@@ -9,7 +9,7 @@ use crate::insn::integer::fused;
 use crate::jump;
 use crate::lower::{Lowering, plain_op};
 use crate::op::Op;
-use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Decoder, DecoderError, FlowControl, Instruction};
 use trimotor_bus::Width;
 use trimotor_cpu::Fault;
 use trimotor_cpu::mmu::Access;
@@ -190,7 +190,7 @@ impl<'a> Builder<'a> {
             mode::CODE32 => 32,
             _ => 64,
         };
-        let mut decoder = Decoder::with_ip(bits, bytes, self.lowering.rip, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(bits, bytes, self.lowering.rip, self.lowering.decoder_options());
         let mut instruction = Instruction::default();
         let mut size = 0;
         let mut previous = None;

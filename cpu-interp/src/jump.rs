@@ -343,12 +343,18 @@ pub(crate) mod near {
     pub const CALL_INDIRECT: u8 = 1;
     pub const JMP_INDIRECT: u8 = 2;
     pub const RET: u8 = 3;
+    /// The displacement from the block's start does not fit `disp`: it is in `imm`.
+    pub const CALL_WIDE: u8 = 4;
+    /// The same for JMP and Jcc; `r1` is the condition, 16 for none.
+    pub const JMP_WIDE: u8 = 5;
 }
 
 fn near_target(core: &mut Core, op: &Op) -> Result<u64, Fault> {
     let bits = op.r2 as u32;
     let target = match op.r3 {
         near::CALL_DIRECT => core.slot(slot::BLOCK_RIP).wrapping_add(op.disp as i64 as u64),
+        near::JMP_WIDE if op.r1 < 16 && !core.state.arith.condition(op.r1) => core.next_rip(op),
+        near::CALL_WIDE | near::JMP_WIDE => core.slot(slot::BLOCK_RIP).wrapping_add(op.imm),
         near::RET => match bits {
             16 => core.peek::<u16>(0)? as u64,
             32 => core.peek::<u32>(0)? as u64,
@@ -364,7 +370,7 @@ fn near_target(core: &mut Core, op: &Op) -> Result<u64, Fault> {
     let target = Core::cut_target(target, bits);
     core.check_target(target)?;
     match op.r3 {
-        near::CALL_DIRECT | near::CALL_INDIRECT => {
+        near::CALL_DIRECT | near::CALL_INDIRECT | near::CALL_WIDE => {
             let ret = core.next_rip(op);
             match bits {
                 16 => core.push(ret as u16)?,

@@ -10,7 +10,7 @@ use crate::core::mode;
 use crate::insn;
 use crate::jump::{self, near};
 use crate::op::{Handler, Op, Row, Unit, body, info};
-use iced_x86::{Code, EncodingKind, Instruction, MemorySize, Mnemonic, OpKind, Register};
+use iced_x86::{Code, CpuidFeature, DecoderOptions, EncodingKind, Instruction, MemorySize, Mnemonic, OpKind, Register};
 use std::sync::OnceLock;
 use trimotor_cpu::Fault;
 use trimotor_cpu::model::CpuModel;
@@ -102,6 +102,19 @@ fn is_near_transfer(code: Code) -> bool {
 }
 
 impl Lowering<'_> {
+    /// How iced must decode for this CPU: without TZCNT and LZCNT, their encodings are BSF and BSR with a
+    /// prefix that means nothing.
+    pub fn decoder_options(&self) -> u32 {
+        let mut options = DecoderOptions::NONE;
+        if !self.model.allows_iced(CpuidFeature::BMI1) {
+            options |= DecoderOptions::NO_MPFX_0FBC;
+        }
+        if !self.model.allows_iced(CpuidFeature::LZCNT) {
+            options |= DecoderOptions::NO_MPFX_0FBD;
+        }
+        options
+    }
+
     /// Where `i` is a conditional jump that is linked within its page: its condition.
     pub fn linked_condition(&self, i: &Instruction) -> Option<u8> {
         if !i.code().is_jcc_short_or_near() || self.mode & mode::OPEN_CS == 0 {
@@ -310,10 +323,18 @@ impl Lowering<'_> {
         let mut link = false;
         if direct {
             let relative = i.near_branch_target().wrapping_sub(self.rip) as i64;
-            // In 16 and 32-bit code, cutting the sum makes up for what is lost here; in 64-bit code a
-            // displacement of 32 bits plus the offset within a block can exceed an i32 only for
-            // targets 2 GiB away, which no address space with this block in it reaches by a wrap.
+            // In 16 and 32-bit code, cutting the sum makes up for what is lost here.
             op.disp = relative as i32;
+            if is64 && i32::try_from(relative).is_err() {
+                // A displacement of nearly 2 GiB plus the offset within the block.
+                let condition = if code.is_jcc_short_or_near() { code.condition_code() as u8 - 1 } else { 16 };
+                op.r1 = condition;
+                op.r2 = 64;
+                op.r3 = if code.is_call_near() { near::CALL_WIDE } else { near::JMP_WIDE };
+                op.imm = relative as u64;
+                op.handler = jump::near_general;
+                return;
+            }
             let target = self.page_offset as i64 + relative;
             link = open && bits >= 32 && (0..4096).contains(&target);
         }
