@@ -21,6 +21,9 @@ const ARENA_OPS: usize = 16 << 20 >> 5;
 pub const MAX_BLOCK_OPS: usize = 80;
 /// Ops at the start of the arena for the one untracked block.
 const SCRATCH: usize = MAX_BLOCK_OPS + 1;
+/// Writes that a page without blocks stays watched for: code that is written and run in turn pays for
+/// the watch once, and a page that turned into data soon is data again.
+const IDLE_WRITES: u32 = 64;
 /// How many new code pages are remembered for vCPUs that do not run.
 const NEW_PAGES: usize = 4096;
 /// The charge of a dead block.
@@ -83,6 +86,8 @@ struct CodePage {
     blocks: Vec<*const Op>,
     /// A bit for each 64 bytes that a block covers.
     granules: u64,
+    /// Writes since its last block was killed: see [`IDLE_WRITES`].
+    idle_writes: u32,
 }
 
 /// All decoded code of a backend.
@@ -168,8 +173,10 @@ impl CodeCache {
         }
         self.used += ops.len() + 1;
         self.blocks.insert((head.host, head.mode), first);
+        let known = self.pages.contains_key(&(head.host & !4095));
         let page = self.pages.entry(head.host & !4095).or_default();
-        let new_page = page.blocks.is_empty();
+        let new_page = !known;
+        page.idle_writes = 0;
         page.blocks.push(first);
         page.granules |= granules(head.host & 4095, head.bytes as usize);
         if new_page {
@@ -231,6 +238,14 @@ impl CodeCache {
     pub fn written(&mut self, memory: &GuestMemory, host: *mut u8, bytes: u64) -> bool {
         let at = host as usize;
         let Some(page) = self.pages.get_mut(&(at & !4095)) else { return false };
+        if page.blocks.is_empty() {
+            page.idle_writes += 1;
+            if page.idle_writes >= IDLE_WRITES {
+                self.pages.remove(&(at & !4095));
+                set_code_state(memory, at & !4095, false);
+            }
+            return false;
+        }
         if page.granules & granules(at & 4095, bytes as usize) == 0 {
             return false;
         }
@@ -251,10 +266,6 @@ impl CodeCache {
             }
             !hit
         });
-        if page.blocks.is_empty() {
-            self.pages.remove(&(at & !4095));
-            set_code_state(memory, at & !4095, false);
-        }
         any
     }
 

@@ -10,7 +10,9 @@ use crate::core::mode;
 use crate::insn;
 use crate::jump::{self, near};
 use crate::op::{Handler, Op, Row, Unit, body, info};
-use iced_x86::{Code, CpuidFeature, DecoderOptions, EncodingKind, Instruction, MemorySize, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, CpuidFeature, DecoderOptions, EncodingKind, Instruction, MemorySize, Mnemonic, OpKind, Register,
+};
 use std::sync::OnceLock;
 use trimotor_cpu::Fault;
 use trimotor_cpu::model::CpuModel;
@@ -327,7 +329,8 @@ impl Lowering<'_> {
             op.disp = relative as i32;
             if is64 && i32::try_from(relative).is_err() {
                 // A displacement of nearly 2 GiB plus the offset within the block.
-                let condition = if code.is_jcc_short_or_near() { code.condition_code() as u8 - 1 } else { 16 };
+                let condition =
+                    if code.is_jcc_short_or_near() { code.condition_code() as u8 - 1 } else { 16 };
                 op.r1 = condition;
                 op.r2 = 64;
                 op.r3 = if code.is_call_near() { near::CALL_WIDE } else { near::JMP_WIDE };
