@@ -1,5 +1,7 @@
 //! How fast the interpreter is on loops that stress one thing each, in instructions per second.
 
+#![allow(clippy::unwrap_used, reason = "a loop that does not assemble ends the bench")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use iced_x86::code_asm::*;
 

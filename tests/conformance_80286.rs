@@ -3,6 +3,8 @@
 //! The recordings are not part of the project. They are looked for in `../shared/conformance` or where
 //! `TRIMOTOR_CONFORMANCE` says; without them the test says so and counts as skipped.
 
+#![allow(clippy::unwrap_used, reason = "an unreadable recording ends the test")]
+
 mod bare;
 
 use bare::BareMachine;

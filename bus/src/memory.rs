@@ -133,10 +133,10 @@ impl GuestMemory {
     /// # Errors
     /// See [`MemoryError`].
     pub fn new(bytes: u64, rom: &[u8]) -> Result<Arc<Self>, MemoryError> {
-        if !(MIN_RAM..=MAX_RAM).contains(&bytes) || bytes % PAGE_SIZE != 0 {
+        if !(MIN_RAM..=MAX_RAM).contains(&bytes) || !bytes.is_multiple_of(PAGE_SIZE) {
             return Err(MemoryError::Size { bytes });
         }
-        if rom.len() as u64 % PAGE_SIZE != 0 || rom.len() > 16 << 20 {
+        if !(rom.len() as u64).is_multiple_of(PAGE_SIZE) || rom.len() > 16 << 20 {
             return Err(MemoryError::Rom { bytes: rom.len() });
         }
         let host = |reason: String| MemoryError::Host { bytes, reason };
@@ -219,7 +219,11 @@ impl GuestMemory {
     /// Decides what the windows of the first megabyte that `range` covers do. Both ends are
     /// multiples of 16 KiB, below 1 MiB. Changes [`map_generation`](Self::map_generation).
     pub fn set_window(&self, range: std::ops::Range<u64>, read: WindowRead, write: WindowWrite) {
-        assert!(range.end <= 1 << 20 && range.start % WINDOW_SIZE == 0 && range.end % WINDOW_SIZE == 0);
+        assert!(
+            range.end <= 1 << 20
+                && range.start.is_multiple_of(WINDOW_SIZE)
+                && range.end.is_multiple_of(WINDOW_SIZE)
+        );
         for at in range.step_by(WINDOW_SIZE as usize) {
             self.windows[(at / WINDOW_SIZE) as usize]
                 .store(read as u8 | (write as u8) << 4, Ordering::Release);

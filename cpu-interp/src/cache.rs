@@ -115,6 +115,12 @@ pub struct CodeCache {
 // SAFETY: the pointers lead into the arena, which moves with the cache.
 unsafe impl Send for CodeCache {}
 
+impl Default for CodeCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl CodeCache {
     /// An empty cache.
     pub fn new() -> CodeCache {
@@ -140,7 +146,7 @@ impl CodeCache {
 
     /// Whether a block of the largest size still fits.
     pub fn has_room(&self) -> bool {
-        self.used + MAX_BLOCK_OPS + 1 <= ARENA_OPS
+        self.used + MAX_BLOCK_OPS < ARENA_OPS
     }
 
     /// Drops everything. No block may be running, and all links and jump caches must go too.
@@ -314,6 +320,12 @@ pub struct JumpCache {
     entries: Box<[JumpEntry; JUMP_ENTRIES]>,
 }
 const JUMP_ENTRIES: usize = 4096;
+
+impl Default for JumpCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl JumpCache {
     /// An empty cache.

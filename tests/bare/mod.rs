@@ -1,6 +1,7 @@
 //! One vCPU with RAM and nothing else: for tests of instructions.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a failure to set a test up ends the test")]
 
 use std::sync::Arc;
 use trimotor_bus::cpu_bus::NoSuchMsr;

@@ -338,6 +338,6 @@ impl<T: PageWalk> Walker<'_, T> {
         let access_disabled = config.pkru >> (2 * key) & 1 != 0;
         let write_disabled = config.pkru >> (2 * key + 1) & 1 != 0;
         let write_checked = self.user || config.cr0.contains(Cr0::WP);
-        (!access_disabled, !access_disabled && !(write_disabled && write_checked))
+        (!access_disabled, !(access_disabled || write_disabled && write_checked))
     }
 }

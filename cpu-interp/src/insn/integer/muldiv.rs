@@ -42,7 +42,7 @@ fn product_flags<T: Int>(low: u64, overflow: bool) -> ArithFlags {
     if low >> (T::BITS - 1) & 1 != 0 {
         f |= ArithFlags::SF;
     }
-    if (low as u8).count_ones() % 2 == 0 {
+    if (low as u8).count_ones().is_multiple_of(2) {
         f |= ArithFlags::PF;
     }
     ArithFlags(f)

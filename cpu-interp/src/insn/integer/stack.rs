@@ -126,7 +126,7 @@ fn leave<T: Int + Guest>(core: &mut Core, _op: &Op) -> Done {
 
 /// ENTER: frame bytes in the low half of the immediate, nesting level above.
 fn enter<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
-    let (frame, level) = (op.imm as u16 as u64, (op.imm >> 32) as u64 & 31);
+    let (frame, level) = (op.imm as u16 as u64, (op.imm >> 32) & 31);
     let size = T::BYTES as u64;
     let mask = core.stack_mask();
     let old_sp = core.state.slots[4];
