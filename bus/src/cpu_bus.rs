@@ -29,6 +29,10 @@ pub trait CpuBus {
     /// compares with the sum.
     fn set_tsc_offset(&mut self, offset: u64);
 
+    /// FERR#, the pin that tells of an unmasked x87 error while CR0.NE is clear; returns IGNNE#: the
+    /// processor is to go on in spite of it.
+    fn set_ferr(&mut self, asserted: bool) -> bool;
+
     /// The interrupt acknowledge cycle: the vector to deliver, or `None` where the
     /// request went away.
     fn acknowledge_interrupt(&mut self) -> Option<u8>;

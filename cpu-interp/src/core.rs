@@ -234,6 +234,11 @@ impl Core {
     pub fn this_rip(&self, op: &Op) -> u64 {
         self.cut_rip(self.slot(slot::BLOCK_RIP).wrapping_add(op.offset as u64))
     }
+    /// RIP of the instruction whose body runs.
+    pub fn current_rip(&self) -> u64 {
+        // SAFETY: `current` is null or points to an op of the running block.
+        unsafe { self.current.as_ref() }.map_or(self.state.rip, |op| self.this_rip(op))
+    }
     /// RIP after the op.
     #[inline]
     pub fn next_rip(&self, op: &Op) -> u64 {

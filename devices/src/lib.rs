@@ -26,3 +26,4 @@ pub mod serial;
 pub mod shared_irq;
 pub mod test_device;
 pub mod vga_text;
+pub mod x87_error;

@@ -24,6 +24,7 @@ use trimotor_devices::rtc::{CmosSizes, Rtc};
 use trimotor_devices::serial::{LineSpeed, SerialBackend, SerialPort};
 use trimotor_devices::test_device::{PageFlush, TestDevice};
 use trimotor_devices::vga_text::VgaText;
+use trimotor_devices::x87_error::{COPROCESSOR_IRQ, X87Error};
 
 /// No local APIC page.
 pub(crate) const NO_PAGE: u64 = u64::MAX;
@@ -58,6 +59,8 @@ pub struct Board {
     pub vga: VgaText,
     /// Port 80h.
     pub post: PostPort,
+    /// The coprocessor error.
+    pub x87_error: X87Error,
     /// DMA controllers.
     pub dma: Dma8237,
     /// CF9h and port 92h.
@@ -131,6 +134,7 @@ impl Board {
             i8042: I8042::new(line(board::KEYBOARD_IRQ), line(board::MOUSE_IRQ), requests.clone()),
             vga: VgaText::new(),
             post: PostPort::new(),
+            x87_error: X87Error::new(fabric.line(COPROCESSOR_IRQ)),
             dma: Dma8237::new(),
             reset_control: ResetControl::new(requests.clone()),
             fw_cfg: fw_cfg(&memory, config.cpus),
@@ -168,6 +172,7 @@ impl Board {
         self.serials.iter_mut().for_each(SerialPort::reset);
         self.vga.reset();
         self.dma.reset();
+        self.x87_error.reset();
         self.reset_control.reset();
         self.fw_cfg.reset();
         _ = self.requests.take();

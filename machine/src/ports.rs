@@ -1,7 +1,7 @@
 //! Which port is whose: a table of 65536 bytes, so that an access finds its chip in one load.
 
 use trimotor_bus::{Port, board};
-use trimotor_devices::{post_port, test_device, vga_text};
+use trimotor_devices::{post_port, test_device, vga_text, x87_error};
 
 /// Who answers a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub enum PortOwner {
     Rtc,
     /// Port 80h.
     Post,
+    /// Port F0h.
+    X87Error,
     /// The DMA controllers.
     Dma,
     /// CF9h and 92h.
@@ -79,6 +81,7 @@ impl PortMap {
         map.place(board::I8042_COMMAND, 1, PortOwner::I8042);
         map.place(board::CMOS, 4, PortOwner::Rtc);
         map.place(post_port::POST_PORT, 1, PortOwner::Post);
+        map.place(x87_error::COPROCESSOR_ERROR, 1, PortOwner::X87Error);
         map.place(board::SYSTEM_CONTROL_A, 1, PortOwner::ResetControl);
         map.place(board::SMI_COMMAND, 2, PortOwner::AcpiPm);
         map.place(vga_text::FIRST_PORT, vga_text::LAST_PORT.0 - vga_text::FIRST_PORT.0 + 1, PortOwner::Vga);

@@ -219,3 +219,59 @@ fn numbers_that_no_board_has_are_refused() {
         assert!(Machine::new(bad, model.clone(), services(), plan.clone()).is_err());
     }
 }
+
+/// A division by zero on the x87 with CR0.NE clear: its handler comes by IRQ 13, takes the error back
+/// through port F0h, clears it, and the instruction that waited goes on.
+#[test]
+fn x87_errors_interrupt_by_irq_13() {
+    use iced_x86::code_asm::*;
+    const HANDLER_VECTOR: u32 = (0x70 + 5) * 4;
+    // Right behind the short jump over the handler.
+    const HANDLER: u32 = 0x7C02;
+    let mut a = CodeAssembler::new(16).unwrap();
+    let mut start = a.create_label();
+    let out = |a: &mut CodeAssembler, port: u32, value: u32| {
+        a.mov(al, value).unwrap();
+        a.out(port, al).unwrap();
+    };
+    a.jmp(start).unwrap();
+    a.out(0xF0, al).unwrap();
+    a.fnclex().unwrap();
+    out(&mut a, 0xA0, 0x20);
+    out(&mut a, 0x20, 0x20);
+    a.inc(cx).unwrap();
+    a.iret().unwrap();
+    a.set_label(&mut start).unwrap();
+    a.xor(ax, ax).unwrap();
+    a.mov(ds, ax).unwrap();
+    a.mov(cx, ax).unwrap();
+    a.mov(bx, HANDLER_VECTOR).unwrap();
+    a.mov(word_ptr(bx), HANDLER).unwrap();
+    a.mov(word_ptr(bx + 2), 0).unwrap();
+    for (port, value) in
+        [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0xA0, 0x11), (0xA1, 0x70), (0xA1, 2), (0xA1, 1)]
+    {
+        out(&mut a, port, value);
+    }
+    out(&mut a, 0x21, 0xFB);
+    out(&mut a, 0xA1, 0xDF);
+    a.mov(eax, cr0).unwrap();
+    a.and(al, !0x20 & 0xFF).unwrap();
+    a.mov(cr0, eax).unwrap();
+    a.fninit().unwrap();
+    a.mov(bx, 0x600).unwrap();
+    a.mov(word_ptr(bx), 0x37B).unwrap();
+    a.fldcw(word_ptr(bx)).unwrap();
+    for _ in 0..2 {
+        a.fld1().unwrap();
+        a.fldz().unwrap();
+        a.fdivp(st1, st0).unwrap();
+        a.sti().unwrap();
+        a.wait().unwrap();
+    }
+    a.mov(ax, cx).unwrap();
+    a.out(0xF4, al).unwrap();
+    a.hlt().unwrap();
+    let code = a.assemble(0x7C00).unwrap();
+    assert_eq!(run(&code).0, ExitReason::DebugExit(2));
+}

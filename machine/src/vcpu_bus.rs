@@ -75,6 +75,7 @@ impl CpuBus for VcpuBus<'_> {
                 let fabric = &b.fabric;
                 trimotor_devices::isa_cycles::read_bytes(port, width, |p| fabric.pic_read(p))
             }
+            PortOwner::X87Error => b.x87_error.port_read(port, width, b.clock.latest()),
             PortOwner::Post => b.post.port_read(port, width, b.clock.latest()),
             PortOwner::Dma => b.dma.port_read(port, width, b.clock.latest()),
             PortOwner::ResetControl => b.reset_control.port_read(port, width, b.clock.latest()),
@@ -145,6 +146,7 @@ impl CpuBus for VcpuBus<'_> {
                     }
                 });
             }
+            PortOwner::X87Error => b.x87_error.port_write(port, width, value, b.clock.latest()),
             PortOwner::Post => b.post.port_write(port, width, value, b.clock.latest()),
             PortOwner::Dma => b.dma.port_write(port, width, value, b.clock.latest()),
             PortOwner::FwCfg => b.fw_cfg.port_write(port, width, value, b.clock.latest()),
@@ -272,6 +274,10 @@ impl CpuBus for VcpuBus<'_> {
         let now = self.board.clock.now();
         self.board.fabric.set_tsc_offset(self.cpu, offset, now);
         self.refresh(Alarm::Apic);
+    }
+
+    fn set_ferr(&mut self, asserted: bool) -> bool {
+        self.board.x87_error.set_ferr(asserted)
     }
 
     fn acknowledge_interrupt(&mut self) -> Option<u8> {

@@ -55,6 +55,9 @@ impl CpuBus for EmptyBus {
         4
     }
     fn set_tsc_offset(&mut self, _offset: u64) {}
+    fn set_ferr(&mut self, _asserted: bool) -> bool {
+        true
+    }
     fn set_smm(&mut self, _active: bool) {}
 }
 

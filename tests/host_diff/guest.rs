@@ -54,6 +54,9 @@ impl CpuBus for Nothing {
         Err(NoSuchMsr)
     }
     fn set_tsc_offset(&mut self, _offset: u64) {}
+    fn set_ferr(&mut self, _asserted: bool) -> bool {
+        true
+    }
     fn task_priority(&mut self) -> u8 {
         0
     }

@@ -9,7 +9,7 @@
 
 use iced_x86::Code::{self, *};
 use trimotor_cpu::registers::Cr0;
-use trimotor_cpu::state::Fpr;
+use trimotor_cpu::state::{Activity, Fpr};
 use trimotor_cpu::x87::host::execute;
 use trimotor_cpu::x87::kernels as k;
 use trimotor_cpu::x87::kernels::Arithmetic;
@@ -30,12 +30,30 @@ impl Core {
         if self.state.x87.pending() { self.report_x87_error() } else { Ok(()) }
     }
 
-    /// With CR0.NE the exception is #MF. Without, the processor asserts FERR# and the board may
-    /// turn that into IRQ 13; no board here does, and the instruction goes on as with IGNNE#.
+    /// With CR0.NE the exception is #MF. Without, the processor asserts FERR#, which the board turns
+    /// into IRQ 13, and stops before the instruction until an interrupt comes, unless the board
+    /// asserts IGNNE#.
     #[cold]
     #[inline(never)]
     fn report_x87_error(&mut self) -> Done {
-        if self.state.cr0.contains(Cr0::NE) { Err(Fault::MF) } else { Ok(()) }
+        if self.state.cr0.contains(Cr0::NE) {
+            return Err(Fault::MF);
+        }
+        let ignored = self.bus().set_ferr(true);
+        self.after_bus();
+        if ignored {
+            return Ok(());
+        }
+        self.state.activity = Activity::Halted;
+        let rip = self.current_rip();
+        self.leave(rip)
+    }
+
+    /// After an instruction that may have cleared the errors: FERR# falls with them.
+    pub(super) fn x87_errors_changed(&mut self) {
+        if !self.state.cr0.contains(Cr0::NE) && !self.state.x87.pending() {
+            self.bus().set_ferr(false);
+        }
     }
 
     /// Notes the instruction (FIP, FCS) and its memory operand (FDP, FDS), and, as processors

@@ -52,11 +52,13 @@ fn fnstsw_ax(core: &mut Core, op: &Op) -> Done {
 
 fn fnclex(core: &mut Core, _op: &Op) -> Done {
     core.state.x87.clear_exceptions();
+    core.x87_errors_changed();
     Ok(())
 }
 
 fn fninit(core: &mut Core, _op: &Op) -> Done {
     core.state.x87.init();
+    core.x87_errors_changed();
     Ok(())
 }
 
@@ -95,6 +97,7 @@ fn fldenv<const WIDE: bool>(core: &mut Core, op: &Op) -> Done {
     let mut image = [0; ENVIRONMENT_BYTES];
     core.read_bytes(op, 0, &mut image[..layout.bytes()])?;
     core.state.x87.load_environment(&image, layout);
+    core.x87_errors_changed();
     Ok(())
 }
 
@@ -103,6 +106,7 @@ fn fnsave<const WIDE: bool>(core: &mut Core, op: &Op) -> Done {
     let (image, len) = core.state.x87.save_image(layout(core, WIDE));
     core.write_bytes(op, 0, &image[..len])?;
     core.state.x87.init();
+    core.x87_errors_changed();
     Ok(())
 }
 
@@ -112,6 +116,7 @@ fn frstor<const WIDE: bool>(core: &mut Core, op: &Op) -> Done {
     let mut image = [0; SAVE_BYTES];
     core.read_bytes(op, 0, &mut image[..layout.bytes() + 80])?;
     core.state.x87.restore_image(&image, layout);
+    core.x87_errors_changed();
     Ok(())
 }
 

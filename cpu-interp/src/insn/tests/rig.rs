@@ -69,6 +69,9 @@ impl CpuBus for RigBus {
         GuestTime(1000)
     }
     fn set_tsc_offset(&mut self, _offset: u64) {}
+    fn set_ferr(&mut self, _asserted: bool) -> bool {
+        true
+    }
     fn acknowledge_interrupt(&mut self) -> Option<u8> {
         self.vectors.pop()
     }
