@@ -248,9 +248,8 @@ impl Core {
     #[inline]
     pub fn cut_rip(&self, rip: u64) -> u64 {
         match self.state.mode & mode::CODE_SIZE {
-            mode::CODE16 => rip & 0xFFFF_FFFF,
-            mode::CODE32 => rip & 0xFFFF_FFFF,
-            _ => rip,
+            mode::CODE64 => rip,
+            _ => rip & 0xFFFF_FFFF,
         }
     }
     /// Ends the block after the current instruction, which goes on at `rip`: what a control transfer

@@ -82,8 +82,6 @@ pub fn implements(code: Code) -> bool {
 }
 
 fn is_near_transfer(code: Code) -> bool {
-    let info = code.op_code();
-    let _ = info;
     code.is_jmp_short_or_near()
         || code.is_jcc_short_or_near()
         || code.is_call_near()
@@ -160,7 +158,7 @@ impl Lowering<'_> {
 
     /// #UD or #NM where the model lacks the instruction or its unit is switched off.
     fn refusal(&self, i: &Instruction) -> Option<Handler> {
-        if i.cpuid_features().iter().any(|&f| !self.model.allows_iced(f)) && !is_always_there(i.code()) {
+        if i.cpuid_features().iter().any(|&f| !self.model.allows_iced(f)) {
             return Some(body(undefined));
         }
         let on = |bit: u32| self.mode & bit != 0;
@@ -400,11 +398,6 @@ impl Lowering<'_> {
             (true, _) => jump::ret_near64,
         };
     }
-}
-
-/// Instructions that iced attributes to an optional feature but every model has.
-fn is_always_there(_code: Code) -> bool {
-    false
 }
 
 /// Which unit an instruction needs, by its encoding and registers.
