@@ -66,7 +66,11 @@ impl Differences {
             // Line by line: each MSR is one.
             let (first, second) = (format!("{first:#x?}"), format!("{second:#x?}"));
             for (a, b) in first.lines().zip(second.lines()).filter(|(a, b)| a != b) {
-                self.0.push(Difference { name: "MSR".into(), first: a.trim().into(), second: b.trim().into() });
+                self.0.push(Difference {
+                    name: "MSR".into(),
+                    first: a.trim().into(),
+                    second: b.trim().into(),
+                });
             }
         }
     }
