@@ -86,6 +86,8 @@ pub mod mode {
 pub struct Core {
     /// Registers and all.
     pub state: CpuState,
+    /// What a translator keeps with the vCPU.
+    pub engine: crate::handover::EngineArea,
     /// Paging.
     pub mmu: Mmu,
     /// Guest memory.
@@ -143,10 +145,11 @@ impl Core {
         model: Arc<CpuModel>,
         memory: Arc<GuestMemory>,
         signals: Arc<VcpuSignals>,
-    ) -> Box<Core> {
+    ) -> Core {
         let mmu = Mmu::new(memory.clone(), model.phys_bits, model.gib_pages());
-        let mut core = Box::new(Core {
+        let mut core = Core {
             state: CpuState::at_reset(model.signature),
+            engine: crate::handover::EngineArea::default(),
             mmu,
             memory,
             model,
@@ -164,7 +167,7 @@ impl Core {
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),
-        });
+        };
         core.mode_changed();
         core
     }
