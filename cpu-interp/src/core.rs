@@ -273,6 +273,8 @@ impl Core {
     pub(crate) fn sync_retired(&mut self) {
         self.state.retired = self.state.retired.wrapping_add((self.budget_mark - self.state.budget) as u64);
         self.budget_mark = self.state.budget;
+        // No op runs now: accesses while an exception is delivered come after all that retired.
+        self.current = std::ptr::null();
     }
     pub(crate) fn set_budget(&mut self, budget: i64) {
         self.state.budget = budget;
