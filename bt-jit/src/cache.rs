@@ -246,8 +246,12 @@ impl TranslatedCode {
             let [a, b, c, d] = displacement;
             self.memory.write(block.entry, &[0xE9, a, b, c, d]);
             for n in std::mem::take(&mut block.incoming) {
-                let Link { site, stub, .. } = self.links[n as usize].link;
-                self.memory.link(site, stub);
+                let Link { site, stub, key, .. } = self.links[n as usize].link;
+                match key {
+                    // Without a key it goes to the stub before it has changed the page.
+                    Some(at) => self.memory.write(at, &[0; 8]),
+                    None => self.memory.link(site, stub),
+                }
             }
         }
     }
@@ -279,8 +283,7 @@ impl TranslatedCode {
         if placed.ops.is_null() {
             let site = placed.site;
             let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-            let options =
-                Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
+            let options = Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
             let bytes = &site.bytes[..site.len as usize];
             let i = Decoder::with_ip(bits, bytes, site.offset as u64, options).decode();
             let ops = lower_one(model, site.mode, 0, &i, site.offset, site.left);
