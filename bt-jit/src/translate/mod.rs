@@ -246,7 +246,9 @@ impl Tools {
             let kind = classify::classify(&i, &lowering, &self.features);
             self.instructions.push(i);
             kinds.push(kind);
-            if source.second_page.is_some() || kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
+            // A jump back is most likely taken: it is cheapest at the end.
+            let back = kind == Kind::Jcc && i.near_branch_target() <= i.ip();
+            if back || source.second_page.is_some() || kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
                 break;
             }
         }
