@@ -18,6 +18,9 @@ const CODE_BYTES: usize = 64 << 20;
 /// Room that a block of the largest size may need, in bytes.
 const LARGEST_BLOCK: usize = 64 << 10;
 
+/// Mark of a block's variant without groups, in the place of a mode bit.
+const PLAIN: u32 = 1 << 22;
+
 /// A hash for keys that are addresses.
 #[derive(Default)]
 pub struct AddressHasher(u64);
@@ -60,7 +63,6 @@ struct PlacedLink {
     link: Link,
     /// Host address of the page that is jumped from.
     page: usize,
-    mode: u32,
 }
 
 /// A site, and its ops once it was handed over.
@@ -180,9 +182,9 @@ impl TranslatedCode {
     }
 
     /// The block for code at host address `host`, where RIP leads, in the core's mode, translated now if it
-    /// must be; `None`: it is to be run alone. May drop all code: see [`epoch`](Self::epoch).
-    pub fn find(&mut self, core: &mut Core, host: usize) -> Option<u32> {
-        let key = (host, core.state.mode);
+    /// must be, or its variant without groups; `None`: it is to be run alone. May drop all code: see [`epoch`](Self::epoch).
+    pub fn find(&mut self, core: &mut Core, host: usize, plain: bool) -> Option<u32> {
+        let key = (host, core.state.mode | if plain { PLAIN } else { 0 });
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
@@ -211,13 +213,14 @@ impl TranslatedCode {
         bytes: &[u8],
         second: Option<usize>,
     ) -> Option<u32> {
-        let (host, mode) = key;
+        let (host, mode) = (key.0, key.1 & !PLAIN);
         let model = core.model.clone();
         let source = Source {
             mode,
             model: &model,
             bytes,
             offset: (host & 4095) as u16,
+            plain: key.1 & PLAIN != 0,
             second_page: second.map(|at| at as u64),
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
@@ -240,7 +243,7 @@ impl TranslatedCode {
         let dead = CodeOffset(entry.0 + t.dead as u32);
         self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });
         let page = host & !4095;
-        self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page, mode }));
+        self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page }));
         self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null() }));
         self.map.insert(key, id);
         self.counts.blocks += 1;
@@ -282,10 +285,10 @@ impl TranslatedCode {
     }
 
     /// What link `n` leads to: the target's offset from the first byte of the page, that page's host
-    /// address, whether the page is another one, and the mode.
-    pub fn link_target(&self, n: u32) -> (i32, usize, bool, u32) {
+    /// address, whether the target is in another page, and whether it is the variant without groups.
+    pub fn link_target(&self, n: u32) -> (i32, usize, bool, bool) {
         let l = &self.links[n as usize];
-        (l.link.target, l.page, l.link.key.is_some(), l.mode)
+        (l.link.target, l.page, l.link.key.is_some(), l.link.plain)
     }
     /// Makes link `n` lead to a block, where it has a key for `key` only.
     pub fn connect(&mut self, n: u32, block: u32, key: u64) {

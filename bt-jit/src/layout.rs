@@ -85,6 +85,8 @@ pub const EXIT_REASON: i32 = ENGINE + offset_of!(EngineArea, exit_reason) as i32
 pub const VECTOR_LIVE: i32 = ENGINE + offset_of!(EngineArea, vector_live) as i32;
 /// Displacement of a place for one register.
 pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
+/// Displacement of the host addresses of groups of accesses.
+pub const GROUPS: i32 = ENGINE + offset_of!(EngineArea, groups) as i32;
 /// Displacement of the jump table's address.
 pub const JUMPS: i32 = ENGINE + offset_of!(EngineArea, jumps) as i32;
 

@@ -200,7 +200,7 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
 fn block_at_rip(core: &mut Core, code: &mut TranslatedCode) -> Result<Option<u64>, Fault> {
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
-    let Some(id) = code.find(core, host) else { return Ok(None) };
+    let Some(id) = code.find(core, host, false) else { return Ok(None) };
     core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
     Ok(Some(code.entry(id)))
 }
@@ -270,7 +270,7 @@ fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
 extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     // SAFETY: called by a thunk.
     let (core, code) = unsafe { parts(core) };
-    let (target, page, elsewhere, _) = code.link_target(link);
+    let (target, page, elsewhere, plain) = code.link_target(link);
     let rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(target as i64 as u64));
     core.state.rip = rip;
     core.current = std::ptr::null();
@@ -288,7 +288,7 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
         Some(page + target as usize)
     };
     let Some(host) = found else { return leaves(core, Leave::Lookup) };
-    let Some(id) = code.find(core, host) else { return leaves(core, Leave::Lookup) };
+    let Some(id) = code.find(core, host, plain) else { return leaves(core, Leave::Lookup) };
     if code.epoch != epoch {
         // The link is gone, and the jump table with it.
         return leaves(core, Leave::Lookup);

@@ -34,6 +34,8 @@ pub struct EngineArea {
     pub x87_live: u64,
     /// A place for one register.
     pub spare: [u64; 3],
+    /// Host addresses of groups of accesses that share a check.
+    pub groups: [u64; 16],
     /// The table that indirect jumps look into.
     pub jumps: *mut u8,
     /// The translator.
@@ -49,6 +51,7 @@ impl Default for EngineArea {
             vector_live: 0,
             x87_live: 0,
             spare: [0; 3],
+            groups: [0; 16],
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }

@@ -4,16 +4,24 @@ use super::Translator;
 use crate::emitter::{AluOp, Label, Width};
 use crate::layout::{BUDGET, T0, state};
 
-/// A piece of cold code.
-pub(super) enum Cold {
-    /// Hands an instruction over and comes back.
-    Op {
+/// What comes after an instruction was handed over.
+pub(super) enum After {
+    /// Back to the block.
+    Resume {
         at: Label,
-        site: u32,
-        resume: Label,
         /// The guest's flags are in the host's from there on.
         load_flags: bool,
     },
+    /// The variant without groups, at the next instruction.
+    Plain { next: u16, refund: u8 },
+}
+
+/// A piece of cold code.
+pub(super) enum Cold {
+    /// Hands an instruction over.
+    Op { at: Label, site: u32, way: After },
+    /// Goes on with the instruction at `offset` in the variant of the block without groups.
+    Plain { at: Label, offset: u16, refund: u8 },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// A conditional jump that is taken.
@@ -46,15 +54,28 @@ impl Translator<'_> {
 
     fn emit_one(&mut self, cold: Cold) {
         match cold {
-            Cold::Op { at, site, resume, load_flags } => {
+            Cold::Op { at, site, way } => {
                 self.e.bind(at);
                 self.e.mov_ri(T0, site as u64);
                 let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
                 self.e.call_placed(thunk);
-                if load_flags {
-                    self.emit_load_flags();
+                match way {
+                    After::Resume { at, load_flags } => {
+                        if load_flags {
+                            self.emit_load_flags();
+                        }
+                        self.e.jmp(at);
+                    }
+                    After::Plain { next, refund } => {
+                        self.refund(refund);
+                        self.go_to_plain(next);
+                    }
                 }
-                self.e.jmp(resume);
+            }
+            Cold::Plain { at, offset, refund } => {
+                self.e.bind(at);
+                self.refund(refund);
+                self.go_to_plain(offset);
             }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);

@@ -17,6 +17,7 @@ mod flow;
 mod generic;
 mod muldiv;
 mod operands;
+mod plan;
 mod stack;
 
 use crate::code_memory::CodeOffset;
@@ -27,6 +28,7 @@ pub use classify::{HostFeatures, Kind};
 use cold::Cold;
 pub use flow::{JUMP_ENTRIES, JumpEntry, jump_index};
 use iced_x86::{Decoder, Encoder, FlowControl, Instruction, InstructionInfoFactory};
+use plan::Plan;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
 use trimotor_cpu_interp::lower::Lowering;
@@ -80,6 +82,8 @@ pub struct Link {
     pub target: i32,
     /// Where the key stands that a jump to another page is valid for.
     pub key: Option<CodeOffset>,
+    /// It leads to the variant without groups.
+    pub plain: bool,
 }
 
 /// A link under translation.
@@ -88,6 +92,7 @@ struct OpenLink {
     stub: Label,
     target: i32,
     key: Option<usize>,
+    plain: bool,
 }
 
 /// What a translation gives, besides the code in the emitter.
@@ -148,6 +153,8 @@ pub struct Source<'a> {
     pub offset: u16,
     /// For one instruction that crosses into the next page: host address of that page.
     pub second_page: Option<u64>,
+    /// Each access is to have a check of its own.
+    pub plain: bool,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
@@ -160,7 +167,7 @@ pub struct Source<'a> {
 pub(crate) struct Translator<'a> {
     e: &'a mut Emitter,
     encoder: &'a mut Encoder,
-    info: &'a mut InstructionInfoFactory,
+    plan: Plan,
     source: &'a Source<'a>,
     thunks: &'a Thunks,
     wide: bool,
@@ -169,7 +176,10 @@ pub(crate) struct Translator<'a> {
     cold: Vec<Cold>,
     open_links: Vec<OpenLink>,
     out: Translation,
-    /// The instruction that is being translated: offset in its page, length, instructions after it.
+    /// The instruction that is being translated: number, offset in its page, length, instructions after it.
+    number: usize,
+    /// Groups whose addresses are kept, a bit each.
+    established: u32,
     offset: u16,
     len: u8,
     left: u8,
@@ -189,21 +199,25 @@ impl Tools {
         if kinds.is_empty() {
             return Ok(None);
         }
+        let wide = source.mode & mode::CODE_SIZE == mode::CODE64;
         let Tools { emitter, encoder, info, instructions, .. } = self;
+        let plan = Plan::make(instructions, &kinds, info, source.mode, wide, !source.plain);
         emitter.clear();
         emitter.set_base(source.base);
         let mut t = Translator {
             e: emitter,
             encoder,
-            info,
+            plan,
             source,
             thunks,
-            wide: source.mode & mode::CODE_SIZE == mode::CODE64,
+            wide,
             flags: Flags::Memory,
             vector: kinds.iter().any(|k| k.uses_vector()),
             cold: Vec::new(),
             open_links: Vec::new(),
             out: Translation::default(),
+            number: 0,
+            established: 0,
             offset: source.offset,
             len: 0,
             left: 0,
@@ -219,6 +233,7 @@ impl Tools {
                 stub: CodeOffset(code_start + stub as u32),
                 target: link.target,
                 key: link.key.map(|at| CodeOffset(code_start + at as u32)),
+                plain: link.plain,
             });
             let displacement = stub as i32 - (link.site as i32 + 4);
             self.emitter.patch(link.site, &displacement.to_le_bytes());
@@ -248,7 +263,11 @@ impl Tools {
             kinds.push(kind);
             // A jump back is most likely taken: it is cheapest at the end.
             let back = kind == Kind::Jcc && i.near_branch_target() <= i.ip();
-            if back || source.second_page.is_some() || kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
+            if back
+                || source.second_page.is_some()
+                || kind.ends_block()
+                || i.flow_control() != FlowControl::Next && kind != Kind::Jcc
+            {
                 break;
             }
         }
@@ -276,6 +295,7 @@ impl Translator<'_> {
         }
         let mut ended = false;
         for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
+            self.number = n;
             self.offset = i.ip() as u16;
             self.len = i.len() as u8;
             self.left = (count - 1 - n) as u8;
