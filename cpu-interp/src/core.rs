@@ -112,7 +112,7 @@ pub struct Core {
     pub(crate) jumps: JumpCache,
     bus: Option<NonNull<dyn CpuBus>>,
     /// `budget` at which `retired` was last brought up to date.
-    budget_mark: i64,
+    pub budget_mark: i64,
     /// `state.retired` when the present run began.
     pub(crate) run_began: u64,
     /// What led to a shutdown.

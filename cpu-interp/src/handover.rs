@@ -36,6 +36,8 @@ pub struct EngineArea {
     pub spare: [u64; 3],
     /// Host addresses of groups of accesses that share a check.
     pub groups: [u64; 16],
+    /// The word of the vCPU's pins (`VcpuSignals::pending_word`).
+    pub pending: *const std::sync::atomic::AtomicU32,
     /// The table that indirect jumps look into.
     pub jumps: *mut u8,
     /// The translator.
@@ -52,6 +54,7 @@ impl Default for EngineArea {
             x87_live: 0,
             spare: [0; 3],
             groups: [0; 16],
+            pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }
