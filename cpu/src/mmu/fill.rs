@@ -1,0 +1,320 @@
+//! Misses of the shadow page tables, and writes to pages that somebody watches.
+
+// Host addresses of guest pages are kept in the tables; see the SAFETY notes.
+#![allow(unsafe_code)]
+
+use super::entry::{HELD, TlbEntry, tlb_index};
+use super::guest_tables::GuestTables;
+use super::space::{SUPERVISOR, SUPERVISOR_AC};
+use super::spaces::{MANY_STRANGERS, Mmu, SHARED};
+use super::walk::{Access, WalkConfig, WalkResult, walk};
+use super::writable::Place;
+use crate::fault::Fault;
+use crate::registers::{Cr0, Cr4};
+use crate::state::CpuState;
+use std::sync::atomic::Ordering;
+use trimotor_bus::memory::PageState;
+use trimotor_bus::table_watch::TableEvent;
+use trimotor_bus::{LinearAddr, PageBacking, PhysAddr};
+
+/// Where an access ends up.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped {
+    /// Guest-physical address of the byte.
+    pub phys: PhysAddr,
+    /// Host address of the byte; null where the bus answers (devices, nobody, ROM writes).
+    pub host: *mut u8,
+    /// The RAM page has a state (code, page table): a write must tell.
+    pub watched: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct FillRequest {
+    /// The access.
+    pub access: Access,
+    /// At user privilege.
+    pub user: bool,
+}
+
+impl Mmu {
+    /// Translates with a walk and, where RAM or ROM answers, remembers the page.
+    ///
+    /// # Faults
+    /// #PF with its error code; `state.fault_address` is set. The caller has checked that the
+    /// address is canonical.
+    pub fn translate(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        request: FillRequest,
+        cacheable: bool,
+    ) -> Result<Mapped, Fault> {
+        let FillRequest { access, user } = request;
+        let kind = Self::kind(state, user);
+        if kind == SUPERVISOR_AC
+            && self.sharing
+            && cacheable
+            && let Some(mapped) = self.copy_shared(linear, access)
+        {
+            return Ok(mapped);
+        }
+        self.walks += 1;
+        let config = self.config(state);
+        let memory = self.memory.clone();
+        let mut tables = GuestTables::new(&memory, &config);
+        let result = match walk(&mut tables, &config, LinearAddr(linear), access, user) {
+            Ok(result) => result,
+            Err(fault) => {
+                state.fault_address = linear;
+                return Err(Fault::pf(fault.error_code));
+            }
+        };
+        self.note_source(&config, linear, &result, &tables, kind, access);
+        let backing = memory.backing(result.phys);
+        let page = if access == Access::Write { backing.write } else { backing.read };
+        let watched = backing.ram_page.is_some_and(|p| memory.page_state(p).load(Ordering::Acquire) != 0);
+        if cacheable && !backing.read.is_null() {
+            self.fill(state, linear, &result, backing, request, watched);
+        }
+        let host = if page.is_null() { page } else { page.wrapping_add(result.phys.page_offset() as usize) };
+        Ok(Mapped { phys: result.phys, host, watched: watched && access == Access::Write })
+    }
+
+    /// Sees to it that a change of the translation will be noticed.
+    fn note_source(
+        &mut self,
+        config: &WalkConfig,
+        linear: u64,
+        r: &WalkResult,
+        tables: &GuestTables<'_>,
+        kind: usize,
+        access: Access,
+    ) {
+        let space = self.table_space(kind);
+        let paging = config.cr0.contains(Cr0::PG);
+        let global = r.global && paging;
+        if access == Access::Execute {
+            let code_space = self.code_space(kind == super::space::USER);
+            self.spaces[code_space].note_execution(linear);
+            self.strange_code |= code_space == SHARED && !global;
+        }
+        if global {
+            if space != SHARED {
+                self.global_elsewhere.set(tlb_index(linear), true);
+            }
+            if r.page_shift > 12 {
+                self.large.add(linear, r.page_shift);
+            }
+        } else if space == SHARED {
+            // Goes with the next CR3 load. With too many of them the rest is not remembered twice.
+            if self.strangers.len() < 2 * MANY_STRANGERS {
+                self.strangers.push(tlb_index(linear) as u16);
+            }
+        } else if paging {
+            let wide = config.cr4.contains(Cr4::PAE);
+            let mut used = [0; 5];
+            let mut count = 0;
+            self.tracker.track(space, linear, &tables.path, wide, |ram_page| {
+                used[count] = ram_page;
+                count += 1;
+            });
+            used[..count].iter().for_each(|&ram_page| self.hold_page(ram_page));
+        }
+    }
+
+    fn fill(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        r: &WalkResult,
+        backing: PageBacking,
+        request: FillRequest,
+        watched: bool,
+    ) {
+        let kind = Self::kind(state, request.user);
+        let space = self.table_space(kind);
+        let (host, page, i) = (backing.read, linear & !0xFFF, tlb_index(linear));
+        let global = r.global && state.cr0.contains(Cr0::PG);
+        // Code that supervisors fetch with AC set has the shared table's generation, which knows
+        // nothing of other tables.
+        let fetches = !(self.sharing && kind == SUPERVISOR_AC);
+        let old = self.spaces[space].table(kind).entries[i];
+        let executed = old.exec_tag == page && !old.host.is_null();
+        let none = TlbEntry::no_tag(i);
+        let tag = |allowed: bool| if allowed { page } else { none };
+        let can_write = r.writable && backing.read == backing.write;
+        let entry = TlbEntry {
+            read_tag: tag(r.readable),
+            write_tag: if can_write && watched { page ^ HELD } else { tag(can_write) },
+            exec_tag: tag(r.executable && fetches && (executed || request.access == Access::Execute)),
+            host,
+        };
+        if space == SHARED && !global && self.strangers.len() >= 2 * MANY_STRANGERS {
+            return;
+        }
+        self.spaces[space].table(kind).put(i, entry, global);
+        if can_write
+            && !watched
+            && let Some(ram_page) = backing.ram_page
+        {
+            self.note_writable(ram_page, space, kind, i);
+        }
+        if executed && (old.host != host || !r.executable) {
+            let code_space = self.code_space(request.user);
+            self.spaces[code_space].change_generation();
+            self.refresh_key(state);
+        }
+    }
+
+    /// Takes a global translation from the shared table over into the one for AC set.
+    fn copy_shared(&mut self, linear: u64, access: Access) -> Option<Mapped> {
+        let i = tlb_index(linear);
+        let table = self.spaces[SHARED].table(SUPERVISOR);
+        let entry = TlbEntry { exec_tag: TlbEntry::no_tag(i), ..table.entries[i] };
+        let tag = match access {
+            Access::Read => entry.read_tag,
+            Access::Write => entry.write_tag,
+            Access::Execute => return None,
+        };
+        if tag != linear & !0xFFF || entry.host.is_null() || !table.is_global(i) {
+            return None;
+        }
+        let ram_page = self.memory.ram_page_of_host(entry.host)?;
+        self.global_elsewhere.set(i, true);
+        self.spaces[self.current].table(SUPERVISOR_AC).put(i, entry, true);
+        if entry.write_tag == entry.read_tag {
+            self.note_writable(ram_page, self.current, SUPERVISOR_AC, i);
+        }
+        let offset = linear & 0xFFF;
+        Some(Mapped {
+            phys: self.memory.ram_page_addr(ram_page).offset(offset),
+            host: entry.host.wrapping_add(offset as usize),
+            watched: false,
+        })
+    }
+
+    // ---- pages that somebody watches ----
+
+    #[inline]
+    fn note_writable(&mut self, ram_page: u64, space: usize, kind: usize, index: usize) {
+        if self.writable.is_full() {
+            self.collect_writable();
+        }
+        let place = Place { space: space as u8, kind: kind as u8, index: index as u16 };
+        self.writable.add(ram_page, place);
+    }
+    /// Puts the chains of writable pages together anew.
+    #[cold]
+    fn collect_writable(&mut self) {
+        self.writable.clear();
+        let Mmu { spaces, writable, memory, .. } = self;
+        for (space, s) in spaces.iter_mut().enumerate() {
+            for (kind, t) in s.tables.iter_mut().enumerate() {
+                let Some(t) = t else { continue };
+                t.for_each(|i, e| {
+                    if e.write_tag == e.read_tag
+                        && let Some(ram_page) = memory.ram_page_of_host(e.host)
+                    {
+                        writable
+                            .add(ram_page, Place { space: space as u8, kind: kind as u8, index: i as u16 });
+                    }
+                });
+            }
+        }
+        self.writable.set_limit();
+    }
+    fn hold_page(&mut self, ram_page: u64) {
+        let Mmu { spaces, writable, memory, .. } = self;
+        let host = memory.backing(memory.ram_page_addr(ram_page)).read;
+        writable.take(ram_page, |p| {
+            spaces[p.space as usize].hold(p.kind as usize, p.index as usize, host);
+        });
+    }
+    /// Takes the right to write without telling from all entries of a RAM page (host address of its
+    /// first byte): it now holds code or a page table.
+    pub fn protect_page(&mut self, host_page: *mut u8) {
+        if let Some(ram_page) = self.memory.ram_page_of_host(host_page) {
+            self.hold_page(ram_page);
+        }
+    }
+
+    /// Host address of `bytes` bytes at `linear` that the table in use allows to write, but not unseen.
+    #[inline]
+    pub fn held(&self, state: &CpuState, linear: u64, bytes: u64) -> Option<*mut u8> {
+        // SAFETY: `tlb` points to a table of TLB_ENTRIES entries, and the index is within it.
+        let e = unsafe { &*state.tlb.add(tlb_index(linear)) };
+        let offset = linear.wrapping_sub(e.write_tag ^ HELD);
+        if offset <= 4096 - bytes { Some(e.host.wrapping_add(offset as usize)) } else { None }
+    }
+    /// A page has no state any more: what is held of it in the entry for `linear` of the table in use
+    /// may be written unseen again.
+    pub fn release(&mut self, state: &CpuState, linear: u64, ram_page: u64) {
+        let kind = Self::kind(state, state.cpl == 3);
+        let (space, i) = (self.table_space(kind), tlb_index(linear));
+        let e = &mut self.spaces[space].table(kind).entries[i];
+        if e.write_tag == linear & !0xFFF ^ HELD {
+            e.write_tag ^= HELD;
+            self.note_writable(ram_page, space, kind, i);
+        }
+    }
+
+    /// `bytes` bytes at `offset` of a RAM page were written, which has the state
+    /// [`PageState::PAGE_TABLE`]: drops what came from there.
+    pub fn table_written(&mut self, state: &mut CpuState, ram_page: u64, offset: u64, bytes: u64) {
+        let (first, last) = (offset / 8, (offset + bytes.max(1) - 1).min(4095) / 8);
+        let mut any = false;
+        for granule in first as u32..=last as u32 {
+            if self.memory.tables().take(ram_page, granule) {
+                any = true;
+                self.granule_written(ram_page, granule);
+                self.tracker.written(ram_page, granule);
+            }
+        }
+        if any {
+            self.refresh_key(state);
+        } else {
+            self.tracker.idle_write(ram_page);
+        }
+    }
+    /// A device wrote to memory.
+    pub fn device_wrote(&mut self, state: &mut CpuState, addr: PhysAddr, bytes: u64) {
+        let Some(ram_page) = self.memory.ram_page(addr) else { return };
+        if self.memory.page_state(ram_page).load(Ordering::Acquire) & PageState::PAGE_TABLE != 0 {
+            self.table_written(state, ram_page, addr.page_offset(), bytes);
+        }
+    }
+    fn granule_written(&mut self, ram_page: u64, granule: u32) {
+        self.table_writes += 1;
+        let found = self.tracker.dependents(ram_page, granule);
+        let mut spaces = found.spaces;
+        while spaces != 0 {
+            let space = &mut self.spaces[spaces.trailing_zeros() as usize];
+            spaces &= spaces - 1;
+            for &(linear, shift) in found.ranges() {
+                space.drop_around(linear, shift);
+            }
+        }
+    }
+
+    /// Notices what other vCPUs and devices did to page tables. To be called before a vCPU runs.
+    pub fn catch_up(&mut self, state: &mut CpuState) {
+        if !self.tracker.is_behind() {
+            return;
+        }
+        match self.tracker.events() {
+            None => self.flush_all(state),
+            Some(events) => {
+                for event in events {
+                    match event {
+                        TableEvent::Used { ram_page } => self.hold_page(ram_page),
+                        TableEvent::Written { ram_page, granule } => {
+                            self.granule_written(ram_page, granule);
+                        }
+                    }
+                }
+                self.refresh_key(state);
+            }
+        }
+    }
+}
