@@ -38,7 +38,8 @@ pub struct FillRequest {
 }
 
 impl Mmu {
-    /// Translates with a walk and, where RAM or ROM answers, remembers the page.
+    /// Translates, with a walk if the table does not know. Where RAM or ROM answers, the page is then
+    /// remembered.
     ///
     /// # Faults
     /// #PF with its error code; `state.fault_address` is set. The caller has checked that the
@@ -52,6 +53,9 @@ impl Mmu {
     ) -> Result<Mapped, Fault> {
         let FillRequest { access, user } = request;
         let kind = Self::kind(state, user);
+        if let Some(mapped) = self.hit(kind, linear, access) {
+            return Ok(mapped);
+        }
         if kind == SUPERVISOR_AC
             && self.sharing
             && cacheable
@@ -59,6 +63,37 @@ impl Mmu {
         {
             return Ok(mapped);
         }
+        self.walk_and_fill(state, linear, request, cacheable)
+    }
+
+    /// What the table of a kind says.
+    #[inline]
+    fn hit(&mut self, kind: usize, linear: u64, access: Access) -> Option<Mapped> {
+        let space = self.table_space(kind);
+        let e = self.spaces[space].table(kind).entries[tlb_index(linear)];
+        let (page, offset) = (linear & !0xFFF, linear & 0xFFF);
+        let (tag, held) = match access {
+            Access::Read => (e.read_tag, false),
+            Access::Write => (e.write_tag, e.write_tag == page ^ HELD),
+            Access::Execute => (e.exec_tag, false),
+        };
+        if tag != page && !held {
+            return None;
+        }
+        let ram_page = self.memory.ram_page_of_host(e.host)?;
+        let watched = held && self.memory.page_state(ram_page).load(Ordering::Acquire) != 0;
+        let phys = self.memory.ram_page_addr(ram_page).offset(offset);
+        Some(Mapped { phys, host: e.host.wrapping_add(offset as usize), watched })
+    }
+
+    fn walk_and_fill(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        request: FillRequest,
+        cacheable: bool,
+    ) -> Result<Mapped, Fault> {
+        let FillRequest { access, user } = request;
         self.walks += 1;
         let config = self.config(state);
         let memory = self.memory.clone();
@@ -70,6 +105,7 @@ impl Mmu {
                 return Err(Fault::pf(fault.error_code));
             }
         };
+        let kind = Self::kind(state, user);
         self.note_source(&config, linear, &result, &tables, kind, access);
         let backing = memory.backing(result.phys);
         let page = if access == Access::Write { backing.write } else { backing.read };
