@@ -264,3 +264,110 @@ fn pages_are_watched_no_longer_when_they_hold_data() {
     }
     assert!(!watched(&rig));
 }
+
+/// A rig of 4-level paging with supervisor pages: `roots` roots at TABLES share three more tables, and
+/// linear 0 leads through them to the page behind.
+fn shared_tree(roots: u64, cr4: Cr4, flags: u64) -> Rig {
+    let mut rig = Rig::new(Paging { cr4: cr4 | Cr4::PAE, ..pagings()[0] }, 1);
+    let tree = TABLES + roots * 0x1000;
+    let entry = |page: u64| ((tree + page * 0x1000) | 0x63 | flags).to_le_bytes();
+    for root in 0..roots {
+        rig.write(0, TABLES + root * 0x1000, &entry(0));
+    }
+    for level in 0..3 {
+        rig.write(0, tree + level * 0x1000, &entry(level + 1));
+    }
+    rig
+}
+fn enter(rig: &mut Rig, root: u64) -> u64 {
+    let (mmu, state) = &mut rig.mmus[0];
+    state.cr3 = TABLES + root * 0x1000;
+    mmu.load_cr3(state);
+    let walks = mmu.walks;
+    let request = FillRequest { access: Access::Read, user: false };
+    mmu.translate(state, 0, request, true).unwrap();
+    mmu.walks - walks
+}
+
+#[test]
+fn more_spaces_than_are_kept() {
+    let mut rig = shared_tree(40, Cr4::empty(), 0);
+    let walks: Vec<u64> = (0..40).map(|root| enter(&mut rig, root)).collect();
+    assert_eq!(walks, [1; 40]);
+    // The last ones are kept with their generations, the first are not.
+    let generation = rig.mmus[0].0.generation(false);
+    assert_eq!(enter(&mut rig, 20), 0);
+    assert_ne!(rig.mmus[0].0.generation(false), generation);
+    assert_eq!(enter(&mut rig, 39), 0);
+    assert_eq!(rig.mmus[0].0.generation(false), generation);
+    assert_eq!(enter(&mut rig, 3), 1);
+    // A write to the shared leaf table reaches them all.
+    rig.write(0, TABLES + 42 * 0x1000, &(0x1_0063u64).to_le_bytes());
+    assert_eq!((enter(&mut rig, 20), enter(&mut rig, 39)), (1, 1));
+}
+
+#[test]
+fn a_kernel_whose_pages_are_not_global_gets_tables_for_each_space() {
+    const SHARES: Cr4 = Cr4::PGE.union(Cr4::SMEP).union(Cr4::SMAP);
+    let mut rig = shared_tree(2, SHARES, 0);
+    assert!(rig.mmus[0].0.sharing || enter(&mut rig, 0) == 1);
+    assert_eq!([enter(&mut rig, 1), enter(&mut rig, 0), enter(&mut rig, 1)], [1; 3], "gone with CR3");
+    let tree = TABLES + 2 * 0x1000;
+    for page in 0..512u64 {
+        rig.write(0, tree + 0x2000 + page * 8, &((page % 256) << 12 | 0x63).to_le_bytes());
+        let (mmu, state) = &mut rig.mmus[0];
+        let request = FillRequest { access: Access::Read, user: false };
+        mmu.translate(state, page << 12, request, true).unwrap();
+    }
+    enter(&mut rig, 0);
+    assert!(!rig.mmus[0].0.sharing);
+    enter(&mut rig, 1);
+    assert_eq!([enter(&mut rig, 0), enter(&mut rig, 1), enter(&mut rig, 0)], [0; 3], "kept");
+}
+
+#[test]
+fn global_pages_are_walked_for_once() {
+    const SHARES: Cr4 = Cr4::PGE.union(Cr4::SMEP).union(Cr4::SMAP);
+    let mut rig = shared_tree(3, SHARES, 0x100);
+    assert_eq!([enter(&mut rig, 0), enter(&mut rig, 1), enter(&mut rig, 2)], [1, 0, 0]);
+    let generation = rig.mmus[0].0.generation(false);
+    assert_eq!(enter(&mut rig, 0), 0);
+    assert_eq!(rig.mmus[0].0.generation(false), generation, "one generation for the kernel's code");
+    // With AC set the translation is taken over.
+    let (mmu, state) = &mut rig.mmus[0];
+    state.rflags.insert(crate::flags::Rflags::AC);
+    let (walks, request) = (mmu.walks, FillRequest { access: Access::Read, user: false });
+    mmu.translate(state, 0, request, true).unwrap();
+    assert_eq!(mmu.walks, walks);
+    mmu.flush_page(state, 0);
+    mmu.translate(state, 0, request, true).unwrap();
+    assert_eq!(mmu.walks, walks + 1);
+}
+
+#[test]
+fn the_generation_changes_with_the_code_and_with_nothing_else() {
+    let mut rig = shared_tree(2, Cr4::empty(), 0);
+    enter(&mut rig, 0);
+    let leaf = TABLES + 4 * 0x1000;
+    let fetch = FillRequest { access: Access::Execute, user: false };
+    let read = FillRequest { access: Access::Read, user: false };
+    rig.write(0, leaf + 8, &0x1_1063u64.to_le_bytes());
+    let (mmu, state) = &mut rig.mmus[0];
+    mmu.translate(state, 0, fetch, true).unwrap();
+    mmu.translate(state, 0x1000, read, true).unwrap();
+    let generation = mmu.generation(false);
+    // Another page's entry: no link can depend on it.
+    rig.write(0, leaf + 8, &0x1_2063u64.to_le_bytes());
+    assert_eq!(rig.mmus[0].0.generation(false), generation);
+    // The code's page is displaced by one that belongs into the same entry: links stay valid.
+    let (mmu, state) = &mut rig.mmus[0];
+    let far = (super::TLB_ENTRIES as u64) << 12;
+    rig.memory.write(PhysAddr(TABLES + 3 * 0x1000 + (far >> 21) * 8), &(leaf | 0x63).to_le_bytes());
+    mmu.translate(state, far, read, true).unwrap();
+    assert_eq!(mmu.generation(false), generation);
+    // But its entry is still tracked.
+    rig.write(0, leaf, &0x1_3063u64.to_le_bytes());
+    let (mmu, state) = &rig.mmus[0];
+    assert_ne!(mmu.generation(false), generation);
+    assert_eq!(state.jump_key >> 24, mmu.generation(false));
+}
