@@ -7,6 +7,7 @@ use super::entry::{HELD, TlbEntry, tlb_index};
 use super::guest_tables::GuestTables;
 use super::space::{SUPERVISOR, SUPERVISOR_AC};
 use super::spaces::{MANY_STRANGERS, Mmu, SHARED};
+use super::tracking::Path;
 use super::walk::{Access, WalkConfig, WalkResult, walk};
 use super::writable::Place;
 use crate::fault::Fault;
@@ -96,8 +97,7 @@ impl Mmu {
         let FillRequest { access, user } = request;
         self.walks += 1;
         let config = self.config(state);
-        let memory = self.memory.clone();
-        let mut tables = GuestTables::new(&memory, &config);
+        let mut tables = GuestTables::new(&self.memory, &config);
         let result = match walk(&mut tables, &config, LinearAddr(linear), access, user) {
             Ok(result) => result,
             Err(fault) => {
@@ -106,10 +106,12 @@ impl Mmu {
             }
         };
         let kind = Self::kind(state, user);
-        self.note_source(&config, linear, &result, &tables, kind, access);
-        let backing = memory.backing(result.phys);
+        let path = tables.path;
+        self.note_source(&config, linear, &result, &path, kind, access);
+        let backing = self.memory.backing(result.phys);
         let page = if access == Access::Write { backing.write } else { backing.read };
-        let watched = backing.ram_page.is_some_and(|p| memory.page_state(p).load(Ordering::Acquire) != 0);
+        let has_state = |p: u64| self.memory.page_state(p).load(Ordering::Acquire) != 0;
+        let watched = backing.ram_page.is_some_and(has_state);
         if cacheable && !backing.read.is_null() {
             self.fill(state, linear, &result, backing, request, watched);
         }
@@ -123,7 +125,7 @@ impl Mmu {
         config: &WalkConfig,
         linear: u64,
         r: &WalkResult,
-        tables: &GuestTables<'_>,
+        path: &Path,
         kind: usize,
         access: Access,
     ) {
@@ -151,7 +153,7 @@ impl Mmu {
             let wide = config.cr4.contains(Cr4::PAE);
             let mut used = [0; 5];
             let mut count = 0;
-            self.tracker.track(space, linear, &tables.path, wide, |ram_page| {
+            self.tracker.track(space, linear, path, wide, |ram_page| {
                 used[count] = ram_page;
                 count += 1;
             });

@@ -332,3 +332,145 @@ fn a_former_page_table_holds_data_and_code() {
     assert!(matches!(end, End::Halt(_)), "{end:?}");
     assert_eq!(gpr(&r, 9), 2);
 }
+
+/// 32-bit paging: a directory at TABLES that maps its first 4 MiB as a large page and the second
+/// through a table, whose first entries lead to ONE and TWO.
+fn two_levels() -> Rig {
+    let mut r = Rig::protected();
+    r.write(ONE, &[1; 16]);
+    r.write(TWO, &[2; 16]);
+    r.write(TABLES, &((PS | P | RW) as u32).to_le_bytes());
+    r.write(TABLES + 4, &((TREE | P | RW) as u32).to_le_bytes());
+    r.write(TREE, &((ONE | P | RW) as u32).to_le_bytes());
+    r.write(TREE + 4, &((TWO | P | RW) as u32).to_le_bytes());
+    r.change(|s| {
+        s.cr3 = TABLES;
+        s.cr4 = 0x10;
+        s.cr0 |= 0x8000_0000;
+    });
+    r
+}
+
+#[test]
+fn entries_of_4_bytes() {
+    let mut r = two_levels();
+    let end = r.run(|a| {
+        let read = |a: &mut CodeAssembler, to: u64| {
+            a.mov(ebx, 0x40_0000).unwrap();
+            a.mov(al, byte_ptr(ebx)).unwrap();
+            a.mov(ah, byte_ptr(ebx + 0x1000)).unwrap();
+            a.mov(word_ptr(DATA + to), ax).unwrap();
+        };
+        read(a, 0);
+        // Both entries of a granule, one after the other.
+        a.mov(dword_ptr(TREE), (TWO | P | RW) as i32).unwrap();
+        read(a, 2);
+        a.mov(dword_ptr(TREE + 4), (ONE | P | RW) as i32).unwrap();
+        read(a, 4);
+        // The directory's entry becomes a large page, which holds other things at its start.
+        a.mov(dword_ptr(TABLES + 4), (PS | P | RW) as i32).unwrap();
+        a.mov(byte_ptr(0), 5).unwrap();
+        a.mov(byte_ptr(0x1000), 6).unwrap();
+        read(a, 6);
+        a.hlt().unwrap();
+    });
+    assert!(matches!(end, End::Halt(_)), "{end:?}");
+    assert_eq!([0, 2, 4, 6].map(|n| r.u16(DATA + n)), [0x0201, 0x0202, 0x0102, 0x0605]);
+}
+
+#[test]
+fn pdptes_count_from_the_load_of_cr3() {
+    let mut r = Rig::protected();
+    r.write(ONE, &[1; 16]);
+    r.write(TWO, &[2; 16]);
+    let (directory, one, two) = (TABLES + 0x1000, TREE, OTHER_TREE);
+    r.write(directory, &(PS | P | RW).to_le_bytes());
+    r.write(directory + 8, &((1 << 21) | PS | P | RW).to_le_bytes());
+    for (tree, page) in [(one, ONE), (two, TWO)] {
+        r.write(tree, &((tree + 0x1000) | P | RW).to_le_bytes());
+        r.write(tree + 0x1000, &(page | P | RW).to_le_bytes());
+    }
+    r.write(TABLES, &(directory | P).to_le_bytes());
+    r.write(TABLES + 8, &(one | P).to_le_bytes());
+    r.change(|s| {
+        s.cr3 = TABLES;
+        s.pdpte = [directory | P, one | P, 0, 0];
+        s.cr4 = 0x20;
+        s.cr0 |= 0x8000_0000;
+    });
+    let end = r.run(|a| {
+        a.mov(esi, 0x4000_0000).unwrap();
+        a.mov(bl, byte_ptr(esi)).unwrap();
+        a.mov(dword_ptr(TABLES + 8), (two | P) as i32).unwrap();
+        a.mov(bh, byte_ptr(esi)).unwrap();
+        a.mov(eax, cr3).unwrap();
+        a.mov(cr3, eax).unwrap();
+        a.mov(cl, byte_ptr(esi)).unwrap();
+        a.mov(dword_ptr(TABLES + 8), (one | P) as i32).unwrap();
+        a.mov(cr3, eax).unwrap();
+        a.mov(ch, byte_ptr(esi)).unwrap();
+        a.hlt().unwrap();
+    });
+    assert!(matches!(end, End::Halt(_)), "{end:?}");
+    assert_eq!((gpr(&r, 3) as u16, gpr(&r, 1) as u16), (0x0101, 0x0102));
+}
+
+#[test]
+fn self_referencing_tables() {
+    let mut r = rig();
+    // The root's entry 510 leads to the root: LINEAR's leaf entry lies at this address.
+    r.write(TABLES + 510 * 8, &(TABLES | P | RW).to_le_bytes());
+    let through = 0xFFFF_0000_0000_0000 | 510 << 39 | LINEAR >> 12 << 3;
+    r.change(|s| {
+        s.gpr[3] = LINEAR;
+        s.gpr[7] = through;
+        s.gpr[6] = TWO | P | RW;
+    });
+    let end = r.run(|a| {
+        a.mov(r8b, byte_ptr(rbx)).unwrap();
+        a.mov(r10, qword_ptr(rdi)).unwrap();
+        a.mov(qword_ptr(rdi), rsi).unwrap();
+        a.mov(r9b, byte_ptr(rbx)).unwrap();
+        // Without its root's entry the address leads nowhere.
+        a.mov(qword_ptr(TABLES + 510 * 8), 0).unwrap();
+        a.mov(qword_ptr(rdi), rsi).unwrap();
+        a.hlt().unwrap();
+    });
+    assert_eq!(end, End::Vector(14));
+    assert_eq!((gpr(&r, 8), gpr(&r, 9)), (1, 2));
+    assert_eq!((gpr(&r, 10) & !0xFFF, r.state().cr2), (ONE, through));
+}
+
+#[test]
+fn another_vcpu_sees_it_when_it_runs() {
+    use std::sync::Arc;
+    use trimotor_bus::VcpuSignals;
+    use trimotor_cpu::model::CpuModel;
+    use trimotor_cpu::{CpuBackend, state::Activity};
+    let mut r = rig();
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+    let mut engine = crate::Interpreter::new();
+    let mut both = [0, 1].map(|id| engine.create_vcpu(id, &model, &r.memory, &VcpuSignals::new()).unwrap());
+    // The first changes LINEAR's leaf entry from TWO to ONE and back, the second reads LINEAR.
+    let start = r.state();
+    for (n, vcpu) in both.iter_mut().enumerate() {
+        let at = CODE + n as u64 * 0x1000;
+        let code: &[u8] = if n == 0 {
+            &[0x4C, 0x31, 0xC6, 0x48, 0x89, 0x37, 0xEB, 0xF8] // XOR RSI, R8; MOV [RDI], RSI; JMP
+        } else {
+            &[0x8A, 0x03, 0xEB, 0xFC] // MOV AL, [RBX]; JMP
+        };
+        r.write(at, code);
+        let mut s = start.clone();
+        (s.rip, s.activity) = (at, Activity::Active);
+        (s.gpr[0], s.gpr[3], s.gpr[8]) = (0, LINEAR, ONE ^ TWO);
+        (s.gpr[6], s.gpr[7]) = (TWO | P | RW, entry_at(TABLES, TREE, 1));
+        vcpu.set_state(&s);
+    }
+    // At first the table is not in use, and the first one may write it unseen.
+    for expected in [1, 2, 1, 2, 1] {
+        both[0].run(&mut r.bus, 3);
+        both[1].run(&mut r.bus, 20);
+        assert_eq!(both[1].state().gpr[0], expected);
+    }
+}
