@@ -10,6 +10,7 @@ mod table;
 mod tests;
 mod tracking;
 mod walk;
+mod watched;
 mod writable;
 
 pub use entry::{HELD, TLB_ENTRIES, TlbEntry, tlb_index};
