@@ -17,6 +17,7 @@
 
 use crate::address::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 use crate::device::DmaBus;
+use crate::table_watch::TableWatch;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
@@ -117,6 +118,7 @@ pub struct GuestMemory {
     map_generation: AtomicU64,
     code_writes_pending: AtomicBool,
     code_writes: Mutex<Vec<(PhysAddr, u64)>>,
+    tables: TableWatch,
 }
 
 // SAFETY: the raw pointers are the bases of mappings that `mmap` owns for as long as
@@ -186,6 +188,7 @@ impl GuestMemory {
             map_generation: AtomicU64::new(1),
             code_writes_pending: AtomicBool::new(false),
             code_writes: Mutex::new(Vec::new()),
+            tables: TableWatch::new(pages),
         };
         memory.set_window(0xA_0000..0xC_0000, WindowRead::Device, WindowWrite::Device);
         if memory.rom.is_some() {
@@ -299,6 +302,16 @@ impl GuestMemory {
     #[inline]
     pub fn page_state(&self, ram_page: u64) -> &AtomicU8 {
         &self.states[ram_page as usize]
+    }
+
+    /// Which page-table entries translations came from.
+    #[inline]
+    pub fn tables(&self) -> &TableWatch {
+        &self.tables
+    }
+    /// Pages of RAM.
+    pub fn ram_pages(&self) -> usize {
+        self.states.len()
     }
 
     /// Host address of a RAM byte, null where there is no RAM.

@@ -94,6 +94,7 @@ impl InterpVcpu {
             Some(pages) => pages.iter().for_each(|&p| core.mmu.protect_page(p as *mut u8)),
             None => core.mmu.flush_all(&mut core.state),
         }
+        self.core.mmu.catch_up(&mut self.core.state);
     }
 }
 
@@ -141,7 +142,7 @@ impl Vcpu for InterpVcpu {
     fn set_state(&mut self, state: &ArchState) {
         let core = &mut *self.core;
         core.state.set_arch(state);
-        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
     }
@@ -157,7 +158,7 @@ impl Vcpu for InterpVcpu {
         if core.id != 0 {
             core.state.activity = Activity::WaitForSipi;
         }
-        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
         core.shutdown = Default::default();
@@ -193,6 +194,8 @@ impl Vcpu for InterpVcpu {
             ("single steps".to_owned(), c.single_steps),
             ("page walks".to_owned(), self.core.mmu.walks),
             ("TLB flushes".to_owned(), self.core.mmu.flushes),
+            ("spaces begun".to_owned(), self.core.mmu.new_spaces),
+            ("page-table writes noticed".to_owned(), self.core.mmu.table_writes),
         ];
         if let Ok(code) = self.code.try_lock() {
             lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
@@ -283,6 +286,7 @@ impl Core {
 
     fn device_writes(&mut self) {
         for (addr, bytes) in self.memory.take_code_writes() {
+            self.mmu.device_wrote(&mut self.state, addr, bytes);
             let memory = self.memory.clone();
             let page = memory.backing(addr).read;
             if !page.is_null() {
