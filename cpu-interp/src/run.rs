@@ -94,7 +94,8 @@ impl InterpVcpu {
             Some(pages) => pages.iter().for_each(|&p| core.mmu.protect_page(p as *mut u8)),
             None => core.mmu.flush_all(&mut core.state),
         }
-        self.core.mmu.catch_up(&mut self.core.state);
+        let core = &mut *self.core;
+        core.mmu.catch_up(&mut core.state);
     }
 }
 
