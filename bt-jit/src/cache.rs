@@ -279,8 +279,7 @@ impl TranslatedCode {
         if placed.ops.is_null() {
             let site = placed.site;
             let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-            let options =
-                Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
+            let options = Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
             let bytes = &site.bytes[..site.len as usize];
             let i = Decoder::with_ip(bits, bytes, site.offset as u64, options).decode();
             let ops = lower_one(model, site.mode, 0, &i, site.offset, site.left);

@@ -3,9 +3,7 @@
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Reg, Width};
-use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, RIP, T0, T1, VECTOR_LIVE, YMM, gpr, state,
-};
+use crate::layout::{EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, RIP, T0, T1, VECTOR_LIVE, YMM, gpr, state};
 
 /// Why translated code was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,12 +159,13 @@ impl Thunks {
     /// See [`ThunkError`].
     pub fn place(memory: &mut CodeMemory, runtime: &Runtime) -> Result<Thunks, ThunkError> {
         let mut e = Emitter::new();
-        let mut put = |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
-            e.clear();
-            e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
-            emit(&mut e);
-            Ok(memory.place(e.finish()?, 16)?)
-        };
+        let mut put =
+            |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
+                e.clear();
+                e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
+                emit(&mut e);
+                Ok(memory.place(e.finish()?, 16)?)
+            };
         let enter = put(memory, &|e| {
             for register in CALLEE_SAVED {
                 e.push(register);

@@ -140,12 +140,7 @@ unsafe impl Send for Core {}
 
 impl Core {
     /// A vCPU after RESET.
-    pub fn new(
-        id: u32,
-        model: Arc<CpuModel>,
-        memory: Arc<GuestMemory>,
-        signals: Arc<VcpuSignals>,
-    ) -> Core {
+    pub fn new(id: u32, model: Arc<CpuModel>, memory: Arc<GuestMemory>, signals: Arc<VcpuSignals>) -> Core {
         let mmu = Mmu::new(memory.clone(), model.phys_bits, model.gib_pages());
         let mut core = Core {
             state: CpuState::at_reset(model.signature),

@@ -98,7 +98,9 @@ impl Core {
             let mut exit = ((*ops).handler)(self, ops);
             if cfg!(debug_assertions) {
                 // Builds that dispatch by a loop: until the op that ends the handover has run.
-                while exit == Exit::Continue && (*self.next_op).handler as usize != finished as *const () as usize {
+                while exit == Exit::Continue
+                    && (*self.next_op).handler as usize != finished as *const () as usize
+                {
                     let op = self.next_op;
                     exit = ((*op).handler)(self, op);
                 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use trimotor_cpu::CpuBackend;
 use trimotor_bt_jit::Translator;
+use trimotor_cpu::CpuBackend;
 use trimotor_cpu_interp::Interpreter;
 
 /// An engine that a machine can run on.

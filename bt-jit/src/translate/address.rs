@@ -4,7 +4,9 @@ use super::classify::must_be_aligned;
 use super::cold::Cold;
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
-use crate::layout::{HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, state};
+use crate::layout::{
+    HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, state,
+};
 use iced_x86::{Instruction, Register};
 use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu_interp::lower::iced_address_bits;

@@ -61,8 +61,24 @@ impl HostFeatures {
         let mut has = vec![false; CpuidFeature::values().count()];
         use CpuidFeature as F;
         for f in [
-            F::INTEL8086, F::INTEL186, F::INTEL286, F::INTEL386, F::INTEL486, F::X64, F::MULTIBYTENOP, F::CMOV,
-            F::SSE, F::SSE2, F::CX8, F::PAUSE, F::FPU, F::FPU287, F::FPU387, F::MMX, F::CET_IBT, F::CET_SS,
+            F::INTEL8086,
+            F::INTEL186,
+            F::INTEL286,
+            F::INTEL386,
+            F::INTEL486,
+            F::X64,
+            F::MULTIBYTENOP,
+            F::CMOV,
+            F::SSE,
+            F::SSE2,
+            F::CX8,
+            F::PAUSE,
+            F::FPU,
+            F::FPU287,
+            F::FPU387,
+            F::MMX,
+            F::CET_IBT,
+            F::CET_SS,
         ] {
             has[f as usize] = true;
         }
@@ -103,7 +119,9 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     if let Some(kind) = stack_instruction(i, lowering.mode, wide) {
         return kind;
     }
-    special(i).unwrap_or_else(|| if is_generic(i) { Kind::Generic { vector: false } } else { vector(i, lowering.mode) })
+    special(i).unwrap_or_else(|| {
+        if is_generic(i) { Kind::Generic { vector: false } } else { vector(i, lowering.mode) }
+    })
 }
 
 /// Near jumps, calls and returns.
@@ -212,9 +230,7 @@ fn special(i: &Instruction) -> Option<Kind> {
     use Code as C;
     use Mnemonic as M;
     let kind = match i.mnemonic() {
-        M::Nop | M::Endbr64 | M::Endbr32 | M::Pause | M::Reservednop | M::Fnop
-            if i.mnemonic() != M::Fnop =>
-        {
+        M::Nop | M::Endbr64 | M::Endbr32 | M::Pause | M::Reservednop | M::Fnop if i.mnemonic() != M::Fnop => {
             Kind::Nothing
         }
         M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchw => Kind::Nothing,
@@ -247,19 +263,100 @@ fn is_generic(i: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         i.mnemonic(),
-        M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movbe | M::Movnti | M::Bswap | M::Xchg | M::Xadd
-            | M::Add | M::Adc | M::Sub | M::Sbb | M::And | M::Or | M::Xor | M::Cmp | M::Test
-            | M::Inc | M::Dec | M::Neg | M::Not
-            | M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
-            | M::Seto | M::Setno | M::Setb | M::Setae | M::Sete | M::Setne | M::Setbe | M::Seta
-            | M::Sets | M::Setns | M::Setp | M::Setnp | M::Setl | M::Setge | M::Setle | M::Setg
-            | M::Cmovo | M::Cmovno | M::Cmovb | M::Cmovae | M::Cmove | M::Cmovne | M::Cmovbe | M::Cmova
-            | M::Cmovs | M::Cmovns | M::Cmovp | M::Cmovnp | M::Cmovl | M::Cmovge | M::Cmovle | M::Cmovg
-            | M::Bt | M::Bts | M::Btr | M::Btc
-            | M::Andn | M::Bextr | M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi | M::Pdep | M::Pext
-            | M::Rorx | M::Sarx | M::Shlx | M::Shrx | M::Adcx | M::Adox | M::Popcnt | M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt
-            | M::Crc32 | M::Clc | M::Stc | M::Cmc
-            | M::Mfence | M::Lfence | M::Sfence
+        M::Mov
+            | M::Movzx
+            | M::Movsx
+            | M::Movsxd
+            | M::Movbe
+            | M::Movnti
+            | M::Bswap
+            | M::Xchg
+            | M::Xadd
+            | M::Add
+            | M::Adc
+            | M::Sub
+            | M::Sbb
+            | M::And
+            | M::Or
+            | M::Xor
+            | M::Cmp
+            | M::Test
+            | M::Inc
+            | M::Dec
+            | M::Neg
+            | M::Not
+            | M::Shl
+            | M::Sal
+            | M::Shr
+            | M::Sar
+            | M::Rol
+            | M::Ror
+            | M::Rcl
+            | M::Rcr
+            | M::Shld
+            | M::Shrd
+            | M::Seto
+            | M::Setno
+            | M::Setb
+            | M::Setae
+            | M::Sete
+            | M::Setne
+            | M::Setbe
+            | M::Seta
+            | M::Sets
+            | M::Setns
+            | M::Setp
+            | M::Setnp
+            | M::Setl
+            | M::Setge
+            | M::Setle
+            | M::Setg
+            | M::Cmovo
+            | M::Cmovno
+            | M::Cmovb
+            | M::Cmovae
+            | M::Cmove
+            | M::Cmovne
+            | M::Cmovbe
+            | M::Cmova
+            | M::Cmovs
+            | M::Cmovns
+            | M::Cmovp
+            | M::Cmovnp
+            | M::Cmovl
+            | M::Cmovge
+            | M::Cmovle
+            | M::Cmovg
+            | M::Bt
+            | M::Bts
+            | M::Btr
+            | M::Btc
+            | M::Andn
+            | M::Bextr
+            | M::Blsi
+            | M::Blsr
+            | M::Blsmsk
+            | M::Bzhi
+            | M::Pdep
+            | M::Pext
+            | M::Rorx
+            | M::Sarx
+            | M::Shlx
+            | M::Shrx
+            | M::Adcx
+            | M::Adox
+            | M::Popcnt
+            | M::Bsf
+            | M::Bsr
+            | M::Tzcnt
+            | M::Lzcnt
+            | M::Crc32
+            | M::Clc
+            | M::Stc
+            | M::Cmc
+            | M::Mfence
+            | M::Lfence
+            | M::Sfence
     )
 }
 
@@ -280,11 +377,24 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     let cleared = matches!(i.mnemonic(), M::Vzeroupper | M::Vzeroall);
     let implicit = matches!(
         i.mnemonic(),
-        M::Pcmpestri | M::Pcmpestrm | M::Pcmpistri | M::Pcmpistrm
-            | M::Vpcmpestri | M::Vpcmpestrm | M::Vpcmpistri | M::Vpcmpistrm
-            | M::Maskmovdqu | M::Vmaskmovdqu
-            | M::Vmaskmovps | M::Vmaskmovpd | M::Vpmaskmovd | M::Vpmaskmovq
-            | M::Ldmxcsr | M::Stmxcsr | M::Vldmxcsr | M::Vstmxcsr
+        M::Pcmpestri
+            | M::Pcmpestrm
+            | M::Pcmpistri
+            | M::Pcmpistrm
+            | M::Vpcmpestri
+            | M::Vpcmpestrm
+            | M::Vpcmpistri
+            | M::Vpcmpistrm
+            | M::Maskmovdqu
+            | M::Vmaskmovdqu
+            | M::Vmaskmovps
+            | M::Vmaskmovpd
+            | M::Vpmaskmovd
+            | M::Vpmaskmovq
+            | M::Ldmxcsr
+            | M::Stmxcsr
+            | M::Vldmxcsr
+            | M::Vstmxcsr
     );
     let sized = (0..i.op_count()).all(|n| i.op_kind(n) != OpKind::Memory)
         || i.memory_size() != MemorySize::Unknown && (1..=32).contains(&i.memory_size().size());

@@ -284,7 +284,16 @@ pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
         // A count of zero keeps all flags; so does nothing else.
         let last = i.op_count() - 1;
         let count = match i.op_kind(last) {
-            OpKind::Immediate8 => i.immediate8() & if i.op0_kind() == OpKind::Register && i.op0_register().size() == 8 || i.memory_size().size() == 8 { 63 } else { 31 },
+            OpKind::Immediate8 => {
+                i.immediate8()
+                    & if i.op0_kind() == OpKind::Register && i.op0_register().size() == 8
+                        || i.memory_size().size() == 8
+                    {
+                        63
+                    } else {
+                        31
+                    }
+            }
             _ => 0,
         };
         let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;
