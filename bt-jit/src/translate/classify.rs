@@ -398,6 +398,8 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     );
     let sized = (0..i.op_count()).all(|n| i.op_kind(n) != OpKind::Memory)
         || i.memory_size() != MemorySize::Unknown && (1..=32).contains(&i.memory_size().size());
+    // Outside 64-bit mode they clear the first eight registers only.
+    let cleared = cleared && m & mode::CODE_SIZE == mode::CODE64;
     if (vectors == 0 && !cleared) || implicit || !sized || m & mode::FP_CHECKED != 0 {
         return Kind::HandOver;
     }

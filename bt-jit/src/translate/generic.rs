@@ -64,7 +64,8 @@ impl Translator<'_> {
         if read != 0 || partial {
             self.need_flags();
         }
-        self.with_registers(i, &mut g, uses, T0);
+        let third = if pending.is_none() { Some(T1) } else { None };
+        self.with_registers(i, &mut g, uses, third);
         if written != 0 {
             self.flags = Flags::Host;
         } else if pending.is_some() {
@@ -75,10 +76,10 @@ impl Translator<'_> {
         }
     }
 
-    /// Emits `g` after its register operands became the host's. `first` and T2 are free.
-    fn with_registers(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], first: Reg) {
-        let mut free = [Some(first), Some(T2)].into_iter().flatten();
-        let mut borrowed: [Option<Borrowed>; 2] = [None; 2];
+    /// Emits `g` after its register operands became the host's. T0, T2 and `third` are free.
+    fn with_registers(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], third: Option<Reg>) {
+        let mut free = [Some(T0), Some(T2), third].into_iter().flatten();
+        let mut borrowed: [Option<Borrowed>; 3] = [None; 3];
         let mut rotated = None;
         let mut copied = 0u8;
         for u in uses {
@@ -125,7 +126,7 @@ impl Translator<'_> {
         n: u8,
         u: Use,
         bytes: usize,
-        borrowed: &mut [Option<Borrowed>; 2],
+        borrowed: &mut [Option<Borrowed>; 3],
         free: &mut impl Iterator<Item = Reg>,
     ) -> Reg {
         let load = u.read || bytes < 4;
@@ -255,9 +256,15 @@ fn iced_x86_address_is_wide(i: &Instruction, mode: u32) -> bool {
     trimotor_cpu_interp::lower::iced_address_bits(i, mode) == 64
 }
 
-/// XCHG and XADD of a high byte and another register.
+/// XCHG and XADD of a high byte and another register; a shift of CH by CL.
 fn swaps_high_byte(i: &Instruction) -> bool {
-    matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
+    let shifts_ch = i.op_count() == 2
+        && i.op0_kind() == OpKind::Register
+        && i.op0_register() == Register::CH
+        && i.op1_kind() == OpKind::Register
+        && i.op1_register() == Register::CL
+        && flag_use(i).0 == ARITHMETIC;
+    shifts_ch || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
         && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
 }
 
@@ -298,6 +305,10 @@ pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
         };
         let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;
         return (if kept { ARITHMETIC } else { read }, ARITHMETIC);
+    }
+    // These set ZF or CF and leave some of the others as they were, on some processors.
+    if matches!(i.mnemonic(), M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt) {
+        return (ARITHMETIC, ARITHMETIC);
     }
     (read, written)
 }

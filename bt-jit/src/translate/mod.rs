@@ -311,10 +311,9 @@ impl Translator<'_> {
             Kind::HandOver => self.hand_over(i),
             Kind::HandOverLast => {
                 self.hand_over(i);
-                if i.flow_control() == FlowControl::Next {
-                    let next = self.offset as i32 + self.len as i32;
-                    self.look_up(next);
-                }
+                // Where it does not transfer control itself (INTO, for one).
+                let next = self.offset as i32 + self.len as i32;
+                self.look_up(next);
                 return true;
             }
         }
