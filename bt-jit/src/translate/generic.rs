@@ -264,8 +264,9 @@ fn swaps_high_byte(i: &Instruction) -> bool {
         && i.op1_kind() == OpKind::Register
         && i.op1_register() == Register::CL
         && flag_use(i).0 == ARITHMETIC;
-    shifts_ch || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
-        && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
+    shifts_ch
+        || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
+            && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
 }
 
 /// The memory operand becomes `[T1]`.
