@@ -86,6 +86,15 @@ pub struct Counts {
     pub stepped: u64,
 }
 
+/// Reads guest code.
+fn copy_code(host: usize, into: &mut [u8]) {
+    // SAFETY: callers pass the host address of mapped guest memory, and stay within its page.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::ptr::copy_nonoverlapping(host as *const u8, into.as_mut_ptr(), into.len())
+    };
+}
+
 /// All translated code of an engine.
 pub struct TranslatedCode {
     memory: CodeMemory,
@@ -170,8 +179,8 @@ impl TranslatedCode {
         self.counts.resets += 1;
     }
 
-    /// The block for code at host address `host` in the core's mode, translated now if it must be; `None`:
-    /// its first instruction crosses into the next page. May drop all code: see [`epoch`](Self::epoch).
+    /// The block for code at host address `host`, where RIP leads, in the core's mode, translated now if it
+    /// must be; `None`: it is to be run alone. May drop all code: see [`epoch`](Self::epoch).
     pub fn find(&mut self, core: &mut Core, host: usize) -> Option<u32> {
         let key = (host, core.state.mode);
         if let Some(&id) = self.map.get(&key) {
@@ -180,24 +189,36 @@ impl TranslatedCode {
         if !self.has_room() {
             self.reset(core);
         }
-        self.translate(core, key)
-    }
-
-    fn translate(&mut self, core: &mut Core, key: (usize, u32)) -> Option<u32> {
-        let (host, mode) = key;
         let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
         let len = bytes.len().min(4096 - (host & 4095));
-        // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), len)
-        };
+        copy_code(host, &mut bytes[..len]);
+        if let Some(id) = self.translate(core, key, &bytes[..len], None) {
+            return Some(id);
+        }
+        // The first instruction goes on in the next page.
+        let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
+        let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
+        copy_code(second, &mut bytes[len..MAX_LENGTH]);
+        self.translate(core, key, &bytes[..MAX_LENGTH], Some(second))
+    }
+
+    /// Translates `bytes`, whose first one is at the key's host address; `second` is where those lie that
+    /// are in the next page.
+    fn translate(
+        &mut self,
+        core: &mut Core,
+        key: (usize, u32),
+        bytes: &[u8],
+        second: Option<usize>,
+    ) -> Option<u32> {
+        let (host, mode) = key;
         let model = core.model.clone();
         let source = Source {
             mode,
             model: &model,
-            bytes: &bytes[..len],
+            bytes,
             offset: (host & 4095) as u16,
+            second_page: second.map(|at| at as u64),
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
             first_link: self.links.len() as u32,
@@ -224,7 +245,11 @@ impl TranslatedCode {
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += t.instructions as u64;
-        core.track_code(id, host, t.bytes);
+        let here = t.bytes.min(4096 - (host & 4095));
+        core.track_code(id, host, here);
+        if let Some(second) = second {
+            core.track_code(id, second, t.bytes - here);
+        }
         Some(id)
     }
 
@@ -246,8 +271,12 @@ impl TranslatedCode {
             let [a, b, c, d] = displacement;
             self.memory.write(block.entry, &[0xE9, a, b, c, d]);
             for n in std::mem::take(&mut block.incoming) {
-                let Link { site, stub, .. } = self.links[n as usize].link;
-                self.memory.link(site, stub);
+                let Link { site, stub, key, .. } = self.links[n as usize].link;
+                match key {
+                    // Without a key it goes to the stub before it has changed the page.
+                    Some(at) => self.memory.write(at, &[0; 8]),
+                    None => self.memory.link(site, stub),
+                }
             }
         }
     }

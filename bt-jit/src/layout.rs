@@ -94,3 +94,5 @@ pub const READ_TAG: i32 = offset_of!(TlbEntry, read_tag) as i32;
 pub const WRITE_TAG: i32 = offset_of!(TlbEntry, write_tag) as i32;
 /// Displacement of its host address.
 pub const HOST_PAGE: i32 = offset_of!(TlbEntry, host) as i32;
+/// Displacement of its tag for execution.
+pub const EXEC_TAG: i32 = offset_of!(TlbEntry, exec_tag) as i32;

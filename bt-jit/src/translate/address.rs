@@ -90,11 +90,8 @@ impl Translator<'_> {
     /// Destroys T0 and flags, which must be in memory.
     pub(super) fn check(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
         debug_assert_eq!(self.flags, Flags::Memory);
-        const ENTRY_SHIFT: u8 = 5;
         let tag = if access == Access::Write { WRITE_TAG } else { READ_TAG };
-        self.e.rorx(Width::Dword, T0, T1, 12 - ENTRY_SHIFT);
-        self.e.alu_ri(AluOp::And, Width::Dword, T0, ((TLB_ENTRIES - 1) << ENTRY_SHIFT) as i32);
-        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(TLB));
+        self.table_entry();
         self.e.alu_rm(AluOp::Sub, Width::Qword, T1, Mem::base(T0, tag));
         if aligned {
             self.e.test_ri(Width::Dword, T1, bytes as i32 - 1);
@@ -103,6 +100,14 @@ impl Translator<'_> {
         self.e.alu_ri(AluOp::Cmp, Width::Qword, T1, 4096 - bytes as i32);
         self.e.jcc(Condition::Above, slow);
         self.e.alu_rm(AluOp::Add, Width::Qword, T1, Mem::base(T0, HOST_PAGE));
+    }
+
+    /// Puts the address of the table's entry for the linear address in T1 into T0. Destroys flags.
+    pub(super) fn table_entry(&mut self) {
+        const ENTRY_SHIFT: u8 = 5;
+        self.e.rorx(Width::Dword, T0, T1, 12 - ENTRY_SHIFT);
+        self.e.alu_ri(AluOp::And, Width::Dword, T0, ((TLB_ENTRIES - 1) << ENTRY_SHIFT) as i32);
+        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(TLB));
     }
 
     /// Puts the host address of the memory operand into T1; where the table does not have it, the

@@ -146,6 +146,9 @@ impl Translator<'_> {
             return;
         };
         self.need_flags();
+        if self.left == 0 {
+            self.save_flags(); // both ways want them in memory
+        }
         let save_flags = self.flags == super::Flags::Host;
         if target >> 12 == 0 && !save_flags && self.left == 0 {
             let site = self.e.jcc_to_patch(condition_of(i));

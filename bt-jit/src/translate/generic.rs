@@ -102,6 +102,11 @@ impl Translator<'_> {
             }
             let host = match HOST[n as usize] {
                 Some(host) => host,
+                None if third.is_some() && stays_in_memory(i, *u) => {
+                    g.set_op_kind(u.operand, OpKind::Memory);
+                    point_at(g, iced_x86::Register::RSP, n as u64 * 8);
+                    continue;
+                }
                 None => self.borrow(n, *u, r.size(), &mut borrowed, &mut free),
             };
             if copied >> u.operand & 1 == 0 {
@@ -271,12 +276,30 @@ fn swaps_high_byte(i: &Instruction) -> bool {
 
 /// The memory operand becomes `[T1]`.
 pub(super) fn point_at_t1(g: &mut Instruction) {
-    g.set_memory_base(sized(T1, 8));
+    point_at(g, sized(T1, 8), 0);
+}
+/// The memory operand becomes `[base + displacement]`; the displacement is 0 to 127.
+pub(super) fn point_at(g: &mut Instruction, base: Register, displacement: u64) {
+    g.set_memory_base(base);
     g.set_memory_index(Register::None);
     g.set_memory_index_scale(1);
-    g.set_memory_displacement64(0);
-    g.set_memory_displ_size(0);
+    g.set_memory_displacement64(displacement);
+    g.set_memory_displ_size(if displacement == 0 { 0 } else { 1 });
     g.set_segment_prefix(Register::None);
+}
+
+/// Whether a register operand that stays in memory can be used there: the instruction has a form with a
+/// memory operand in its place that means the same.
+fn stays_in_memory(i: &Instruction, u: Use) -> bool {
+    use Mnemonic as M;
+    use iced_x86::OpCodeOperandKind as K;
+    if u.written && i.op_register(u.operand).size() != 8
+        || matches!(i.mnemonic(), M::Xchg | M::Bt | M::Bts | M::Btr | M::Btc)
+    {
+        return false;
+    }
+    let place = plain_code(i.code()).op_code().op_kind(u.operand);
+    matches!(place, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem)
 }
 
 /// Arithmetic flags that `i` reads (or may keep), and that it writes.

@@ -20,8 +20,8 @@ mod operands;
 mod stack;
 
 use crate::code_memory::CodeOffset;
-use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Width};
-use crate::layout::{ARITH, BUDGET, T0, VECTOR_LIVE, state};
+use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
+use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE, page_rip, state};
 use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
@@ -146,6 +146,8 @@ pub struct Source<'a> {
     pub bytes: &'a [u8],
     /// Offset of the first byte within its page.
     pub offset: u16,
+    /// For one instruction that crosses into the next page: host address of that page.
+    pub second_page: Option<u64>,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
@@ -235,7 +237,7 @@ impl Tools {
         let mut i = Instruction::default();
         while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
             decoder.decode_out(&mut i);
-            if i.is_invalid() {
+            if i.is_invalid() && source.second_page.is_none() {
                 let rest = source.offset as usize + source.bytes.len() - i.ip() as usize;
                 if rest < MAX_LENGTH {
                     break; // it may go on in the next page
@@ -244,7 +246,9 @@ impl Tools {
             let kind = classify::classify(&i, &lowering, &self.features);
             self.instructions.push(i);
             kinds.push(kind);
-            if kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
+            // A jump back is most likely taken: it is cheapest at the end.
+            let back = kind == Kind::Jcc && i.near_branch_target() <= i.ip();
+            if back || source.second_page.is_some() || kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
                 break;
             }
         }
@@ -260,6 +264,9 @@ impl Translator<'_> {
         let out_of_budget = self.e.label();
         self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
         self.e.jcc(Condition::Sign, out_of_budget);
+        if let Some(host) = self.source.second_page {
+            self.check_second_page(host, count);
+        }
         if self.vector {
             let (load, loaded) = (self.e.label(), self.e.label());
             self.e.alu_mi(AluOp::Cmp, Width::Byte, state(VECTOR_LIVE), 0);
@@ -318,6 +325,21 @@ impl Translator<'_> {
             }
         }
         false
+    }
+
+    /// The instruction crosses pages: runs it alone unless the second page is the one it was decoded from.
+    fn check_second_page(&mut self, host: u64, count: usize) {
+        let at = self.e.label();
+        self.cold.push(Cold::Step { at, offset: self.source.offset, refund: count as u8 });
+        let width = self.stack_width();
+        self.e.mov_rm(Width::Qword, T1, page_rip());
+        self.e.alu_ri(AluOp::Add, width, T1, 4096);
+        self.table_entry();
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, EXEC_TAG));
+        self.e.jcc(Condition::NotEqual, at);
+        self.e.mov_ri(T2, host);
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T2, Mem::base(T0, HOST_PAGE));
+        self.e.jcc(Condition::NotEqual, at);
     }
 
     // ---- flags ----
