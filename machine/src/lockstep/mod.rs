@@ -24,6 +24,9 @@ const PARTS: u64 = 32;
 /// How many instructions before the interval that is looked at singly are listed too.
 const TRACED: u64 = 16;
 
+/// How many instructions are listed at most.
+const LISTED: usize = 64;
+
 /// How long, and how closely.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
@@ -113,6 +116,7 @@ fn narrow(
         pair.run_until(from);
         let mut executed = Vec::new();
         let mut found = false;
+        let began = from;
         while from < to {
             let before = pair.states();
             let next = pair.next_instructions();
@@ -134,7 +138,32 @@ fn narrow(
             from = target;
         }
         if !found {
-            return Ok(None);
+            return whole(began, to, make);
         }
     }
+}
+
+/// The difference that shows only where an engine runs the instructions between `from` and `to` in one
+/// piece: the second machine does, the first one goes by single steps, so that they can be listed.
+fn whole(
+    from: u64,
+    to: u64,
+    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+) -> Result<Option<Difference>, MachineError> {
+    let mut pair = Pair::new(make)?;
+    pair.run_until(from);
+    let before = pair.states();
+    let mut executed = Vec::new();
+    let mut first = None;
+    for target in from + 1..=to {
+        let (start, next) = (pair.states(), pair.next_instructions());
+        first = pair.machines[0].run_until(target);
+        executed.push(Executed::new(&start[0], &pair.states()[0], next));
+        if executed.len() > LISTED {
+            executed.remove(0);
+        }
+    }
+    let ends = [first, pair.machines[1].run_until(to)];
+    let differs = pair.compare(&ends, true) == Verdict::Different;
+    Ok(differs.then(|| Difference::new(to, before, &mut pair, ends, executed)))
 }
