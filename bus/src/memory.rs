@@ -353,13 +353,13 @@ impl GuestMemory {
     /// piece), in ascending order; the rest reads as zeros. Where the host cannot tell, all of RAM.
     fn touched(&self) -> Vec<std::ops::Range<u64>> {
         use rustix::fs::{SeekFrom, seek};
-        let all = vec![0..self.ram_bytes()];
+        let all = || std::iter::once(0..self.ram_bytes()).collect();
         let mut regions = self.mmap.iter().filter_map(|region| region.file_offset());
-        let Some(file) = regions.next().map(FileOffset::file) else { return all };
+        let Some(file) = regions.next().map(FileOffset::file) else { return all() };
         let (mut ranges, mut at) = (Vec::new(), 0);
         // ENXIO says that no data follow.
         while let Ok(start) = seek(file, SeekFrom::Data(at)) {
-            let Ok(end) = seek(file, SeekFrom::Hole(start)) else { return all };
+            let Ok(end) = seek(file, SeekFrom::Hole(start)) else { return all() };
             ranges.push(start..end);
             at = end;
         }
