@@ -234,7 +234,7 @@ impl Core {
                         self.settle(exit);
                         if exit != Exit::Lookup
                             || self.state.budget <= 0
-                            || self.signals.pending() != 0
+                            || self.board_wants_attention()
                             || self.must_step()
                             || self.state.activity != Activity::Active
                         {
