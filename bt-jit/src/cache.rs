@@ -305,6 +305,12 @@ impl TranslatedCode {
         self.memory.link(link.site, target.entry);
     }
 
+    /// Where control comes out behind site `n`, in bytes from the page's start, and how many instructions of
+    /// the block are after it.
+    pub fn after(&self, n: u32) -> (u16, u8) {
+        let site = &self.sites[n as usize].site;
+        (site.offset + site.len as u16, site.left)
+    }
     /// The ops of site `n`, for [`Core::run_handed_over`].
     pub fn ops(&mut self, model: &CpuModel, n: u32) -> *const Op {
         let placed = &mut self.sites[n as usize];

@@ -6,6 +6,7 @@ use crate::cache::TranslatedCode;
 use crate::layout::HOST_PAGE;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
+use crate::x87;
 use std::sync::{Arc, Mutex, PoisonError};
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
@@ -35,6 +36,8 @@ impl Translator {
     pub fn new() -> Result<Translator, String> {
         let runtime = Runtime {
             op: run_op as *const () as usize,
+            op_x87: run_op_x87 as *const () as usize,
+            load_x87: load_x87 as *const () as usize,
             link: follow_link as *const () as usize,
             lookup: look_up as *const () as usize,
         };
@@ -167,6 +170,7 @@ fn run_translated(
 /// Calls translated code.
 fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
     core.engine.vector_live = 0;
+    core.engine.x87_live = 0;
     core.engine.exit_reason = Leave::Lookup as u64;
     let enter = code.address(code.thunks().enter);
     // SAFETY: the thunk has this signature; the core stands above the stack that it uses, and is not
@@ -179,8 +183,10 @@ fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
 
 /// What the run loop is to do after translated code was left.
 fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
+    x87::store(core);
     let reason = core.engine.exit_reason;
-    let at_offset = [Leave::Budget as u64, Leave::Dead as u64, Leave::Step as u64].contains(&reason);
+    let at_offset = [Leave::Budget, Leave::Dead, Leave::Step, Leave::Interpret].map(|r| r as u64);
+    let at_offset = at_offset.contains(&reason);
     if at_offset {
         let page = core.slot(slot::BLOCK_RIP);
         core.state.rip = core.cut_rip(page.wrapping_add(core.engine.exit_offset as i32 as i64 as u64));
@@ -189,6 +195,9 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     if reason == Leave::Step as u64 {
         code.counts.stepped += 1;
         return core.step_one();
+    }
+    if reason == Leave::Interpret as u64 {
+        return core.run_blocks();
     }
     if reason == Leave::Budget as u64 || reason == Leave::BudgetAtRip as u64 {
         return Exit::Budget;
@@ -224,6 +233,7 @@ unsafe fn parts<'a>(core: *mut Core) -> (&'a mut Core, &'a mut TranslatedCode) {
     unsafe {
         let core = &mut *core;
         let code = &mut *core.engine.translator.cast::<TranslatedCode>();
+        x87::store(core);
         (core, code)
     }
 }
@@ -248,6 +258,28 @@ extern "sysv64" fn run_op(core: *mut Core, site: u32) -> u64 {
         Exit::Budget => leaves(core, Leave::BudgetAtRip),
         Exit::Lookup => go_on(core, code),
     }
+}
+
+/// The same for blocks with x87 code, which go on with the x87 registers in the host's.
+extern "sysv64" fn run_op_x87(core: *mut Core, site: u32) -> u64 {
+    let answer = run_op(core, site);
+    // SAFETY: called by a thunk, and `run_op` has given its references back.
+    let (core, code) = unsafe { parts(core) };
+    if answer != answer::CONTINUE || x87::load(core) {
+        return answer;
+    }
+    let (next, left) = code.after(site);
+    core.state.rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(next as u64));
+    core.state.budget += left as i64;
+    core.current = std::ptr::null();
+    leaves(core, Leave::Lookup)
+}
+
+/// The x87 registers are to be loaded: whether that can be.
+extern "sysv64" fn load_x87(core: *mut Core) -> u64 {
+    // SAFETY: called by a thunk.
+    let (core, _) = unsafe { parts(core) };
+    x87::load(core) as u64
 }
 
 /// RIP is settled: goes on there where that is known and nothing else is to be done first.

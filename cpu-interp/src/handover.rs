@@ -36,6 +36,8 @@ pub struct EngineArea {
     pub spare: [u64; 3],
     /// Host addresses of groups of accesses that share a check.
     pub groups: [u64; 16],
+    /// What translated x87 code leaves here.
+    pub x87: X87Area,
     /// The table that indirect jumps look into.
     pub jumps: *mut u8,
     /// The translator.
@@ -52,9 +54,37 @@ impl Default for EngineArea {
             x87_live: 0,
             spare: [0; 3],
             groups: [0; 16],
+            x87: X87Area::default(),
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }
+    }
+}
+
+/// The x87 registers on their way to the host's and back, and what translated code notes of the
+/// last instruction: [`NONE`](X87Area::NONE) where none ran since the registers were loaded.
+#[repr(C)]
+pub struct X87Area {
+    /// The image of FRSTOR and FNSAVE, in its 32-bit form.
+    pub image: [u8; 112],
+    /// RIP of the first byte of the last instruction's page.
+    pub page: u64,
+    /// Offset of the last memory operand in its segment.
+    pub operand: u64,
+    /// Offset of the last instruction in its page.
+    pub offset: u32,
+    /// Number of the last memory operand's segment.
+    pub segment: u32,
+}
+
+impl X87Area {
+    /// Nothing was noted.
+    pub const NONE: u32 = u32::MAX;
+}
+
+impl Default for X87Area {
+    fn default() -> Self {
+        X87Area { image: [0; 112], page: 0, operand: 0, offset: Self::NONE, segment: Self::NONE }
     }
 }
 

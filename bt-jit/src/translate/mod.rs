@@ -19,6 +19,7 @@ mod muldiv;
 mod operands;
 mod plan;
 mod stack;
+mod x87;
 
 use crate::code_memory::CodeOffset;
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
@@ -173,6 +174,10 @@ pub(crate) struct Translator<'a> {
     wide: bool,
     flags: Flags,
     vector: bool,
+    /// The x87 registers are in the host's.
+    x87: bool,
+    /// An x87 instruction's page has been noted.
+    x87_noted: bool,
     cold: Vec<Cold>,
     open_links: Vec<OpenLink>,
     out: Translation,
@@ -213,6 +218,8 @@ impl Tools {
             wide,
             flags: Flags::Memory,
             vector: kinds.iter().any(|k| k.uses_vector()),
+            x87: kinds.iter().any(|k| k.uses_x87()),
+            x87_noted: false,
             cold: Vec::new(),
             open_links: Vec::new(),
             out: Translation::default(),
@@ -286,6 +293,9 @@ impl Translator<'_> {
         if let Some(host) = self.source.second_page {
             self.check_second_page(host, count);
         }
+        if self.x87 {
+            self.enter_x87(count);
+        }
         if self.vector {
             let (load, loaded) = (self.e.label(), self.e.label());
             self.e.alu_mi(AluOp::Cmp, Width::Byte, state(VECTOR_LIVE), 0);
@@ -315,7 +325,9 @@ impl Translator<'_> {
     fn instruction(&mut self, i: &Instruction, kind: Kind) -> bool {
         match kind {
             Kind::Nothing => {}
-            Kind::Generic { .. } => self.generic(i),
+            Kind::Generic { .. } | Kind::Mmx => self.generic(i),
+            Kind::X87 => self.x87(i),
+            Kind::Sahf => self.load_flags_from_ah(),
             Kind::Lea => self.lea(i),
             Kind::Push => self.push(i),
             Kind::Pop => self.pop(i),
@@ -413,7 +425,6 @@ impl Translator<'_> {
         self.spill_flags();
         let site = self.site();
         self.e.mov_ri(T0, site as u64);
-        let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
-        self.e.call_placed(thunk);
+        self.e.call_placed(self.op_thunk());
     }
 }
