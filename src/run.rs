@@ -25,8 +25,10 @@ use trimotor_machine::{ClockSource, ExitReason, HostServices, Machine, MachineCo
 const SIGNAL_EXIT_BASE: i32 = 128;
 
 /// What a machine boots.
-enum Payload {
+pub(crate) enum Payload {
+    /// The built-in demo.
     Demo,
+    /// Files.
     Kernel(Box<BootRequest>),
 }
 
@@ -148,7 +150,7 @@ fn finish(
 }
 
 /// What goes into memory before the first instruction.
-fn plan(payload: Payload, config: &MachineConfig) -> Result<BootPlan, Failure> {
+pub(crate) fn plan(payload: Payload, config: &MachineConfig) -> Result<BootPlan, Failure> {
     let low = config.memory_bytes.min(LOW_RAM_LIMIT);
     let platform = Platform {
         memory: MemoryMap::new(low, config.memory_bytes - low),
@@ -163,7 +165,7 @@ fn plan(payload: Payload, config: &MachineConfig) -> Result<BootPlan, Failure> {
 }
 
 /// The engine that `--accel` asks for.
-fn engine(accel: Accel) -> Result<Engine, Failure> {
+pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
     let engine = match accel {
         Accel::Auto => Engine::fastest(),
         Accel::Interp => Engine::Interp,
@@ -191,7 +193,8 @@ fn display(args: &MachineArgs) -> Result<Display, Failure> {
     }
 }
 
-fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
+/// What the options say of the machine.
+pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
     MachineConfig {
         memory_bytes: args.memory.0,
         cpus: args.cpus,

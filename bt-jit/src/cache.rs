@@ -69,6 +69,8 @@ struct PlacedLink {
 struct PlacedSite {
     site: Site,
     ops: *const Op,
+    /// Times that it was handed over.
+    runs: u64,
 }
 
 /// Counts for `info`.
@@ -244,7 +246,7 @@ impl TranslatedCode {
         self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });
         let page = host & !4095;
         self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page }));
-        self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null() }));
+        self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null(), runs: 0 }));
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += t.instructions as u64;
@@ -311,9 +313,24 @@ impl TranslatedCode {
         let site = &self.sites[n as usize].site;
         (site.offset + site.len as u16, site.left)
     }
+    /// What was handed over most since the last reset, by instruction form: how often.
+    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
+        let mut forms: HashMap<iced_x86::Code, u64> = HashMap::new();
+        for placed in self.sites.iter().filter(|placed| placed.runs > 0) {
+            let bits = if placed.site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
+            let bytes = &placed.site.bytes[..placed.site.len as usize];
+            *forms.entry(Decoder::new(bits, bytes, 0).decode().code()).or_default() += placed.runs;
+        }
+        let mut forms: Vec<_> = forms.into_iter().map(|(code, n)| (format!("{code:?}"), n)).collect();
+        forms.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        forms.truncate(count);
+        forms
+    }
+
     /// The ops of site `n`, for [`Core::run_handed_over`].
     pub fn ops(&mut self, model: &CpuModel, n: u32) -> *const Op {
         let placed = &mut self.sites[n as usize];
+        placed.runs += 1;
         if placed.ops.is_null() {
             let site = placed.site;
             let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };

@@ -3,7 +3,6 @@
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
 use crate::cache::TranslatedCode;
-use crate::layout::HOST_PAGE;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
 use crate::x87;
@@ -20,7 +19,8 @@ use trimotor_cpu_interp::{InterpVcpu, Interpreter};
 /// The stack that translated code and what it calls run on.
 const STACK_BYTES: usize = 512 << 10;
 
-const _: () = assert!(HOST_PAGE == 24);
+/// Forms of instructions that the statistics show, those handed over most often.
+const FORMS_SHOWN: usize = 40;
 
 /// The translator as an engine.
 pub struct Translator {
@@ -79,6 +79,7 @@ impl Vcpu for JitVcpu {
         let JitVcpu { interp, jumps, epoch, .. } = self;
         let core = interp.core();
         core.engine.jumps = jumps.as_mut_ptr().cast();
+        core.engine.pending = core.signals.pending_word();
         core.engine.translator = (&raw mut *code).cast();
         interp.run_with(bus, budget, &mut |core| run_translated(core, code, jumps, epoch))
     }
@@ -120,6 +121,8 @@ impl Vcpu for JitVcpu {
                 ("leaves of translated code", c.leaves),
             ];
             lines.extend(counts.map(|(name, value)| (name.to_owned(), value)));
+            let forms = code.most_handed_over(FORMS_SHOWN);
+            lines.extend(forms.into_iter().map(|(form, n)| (format!("handed over: {form}"), n)));
         }
         lines
     }
@@ -161,7 +164,7 @@ fn run_translated(
         jumps.fill(JumpEntry::EMPTY);
         *epoch = code.epoch;
     }
-    remember(core, code, target);
+    remember(core, target);
     code.counts.leaves += 1;
     enter(core, code, target);
     leave(core, code)
@@ -215,7 +218,7 @@ fn block_at_rip(core: &mut Core, code: &mut TranslatedCode) -> Result<Option<u64
 }
 
 /// Puts the block at RIP into the jump table.
-fn remember(core: &mut Core, _code: &TranslatedCode, target: u64) {
+fn remember(core: &mut Core, target: u64) {
     let (rip, key) = (core.state.rip, core.state.jump_key);
     let page_rip = core.slot(slot::BLOCK_RIP);
     let entry = JumpEntry { rip, key, code: target, page_rip };
@@ -329,7 +332,11 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
         core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
     }
     code.connect(link, id, core.state.jump_key);
-    code.entry(id)
+    let target = code.entry(id);
+    if elsewhere {
+        remember(core, target);
+    }
+    target
 }
 
 /// Finds the block at RIP, which the jump table does not have.
@@ -341,7 +348,7 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     let epoch = code.epoch;
     match block_at_rip(core, code) {
         Ok(Some(target)) if code.epoch == epoch => {
-            remember(core, code, target);
+            remember(core, target);
             target
         }
         Ok(_) => leaves(core, Leave::Lookup),

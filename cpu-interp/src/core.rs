@@ -112,7 +112,7 @@ pub struct Core {
     pub(crate) jumps: JumpCache,
     bus: Option<NonNull<dyn CpuBus>>,
     /// `budget` at which `retired` was last brought up to date.
-    budget_mark: i64,
+    pub budget_mark: i64,
     /// `state.retired` when the present run began.
     pub(crate) run_began: u64,
     /// What led to a shutdown.
@@ -206,12 +206,15 @@ impl Core {
     pub(crate) fn set_bus(&mut self, bus: Option<NonNull<dyn CpuBus>>) {
         self.bus = bus;
     }
-    /// Looks around after a bus access: pins, DMA into code, changes of the memory map.
-    pub fn after_bus(&mut self) {
-        if self.signals.pending() != 0
+    /// Whether the run loop must look around: pins, DMA into code, changes of the memory map.
+    pub(crate) fn board_wants_attention(&self) -> bool {
+        self.signals.pending() != 0
             || self.memory.code_writes_pending()
             || self.memory.map_generation() != self.mmu.map_generation()
-        {
+    }
+    /// Looks around after a bus access.
+    pub fn after_bus(&mut self) {
+        if self.board_wants_attention() {
             self.attention = true;
         }
     }

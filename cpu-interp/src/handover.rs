@@ -38,6 +38,8 @@ pub struct EngineArea {
     pub groups: [u64; 16],
     /// What translated x87 code leaves here.
     pub x87: X87Area,
+    /// The word of the vCPU's pins (`VcpuSignals::pending_word`).
+    pub pending: *const std::sync::atomic::AtomicU32,
     /// The table that indirect jumps look into.
     pub jumps: *mut u8,
     /// The translator.
@@ -55,6 +57,7 @@ impl Default for EngineArea {
             spare: [0; 3],
             groups: [0; 16],
             x87: X87Area::default(),
+            pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }

@@ -94,6 +94,8 @@ impl InterpVcpu {
             Some(pages) => pages.iter().for_each(|&p| core.mmu.protect_page(p as *mut u8)),
             None => core.mmu.flush_all(&mut core.state),
         }
+        let core = &mut *self.core;
+        core.mmu.catch_up(&mut core.state);
     }
 }
 
@@ -141,7 +143,7 @@ impl Vcpu for InterpVcpu {
     fn set_state(&mut self, state: &ArchState) {
         let core = &mut *self.core;
         core.state.set_arch(state);
-        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
     }
@@ -157,7 +159,7 @@ impl Vcpu for InterpVcpu {
         if core.id != 0 {
             core.state.activity = Activity::WaitForSipi;
         }
-        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
         core.shutdown = Default::default();
@@ -193,6 +195,8 @@ impl Vcpu for InterpVcpu {
             ("single steps".to_owned(), c.single_steps),
             ("page walks".to_owned(), self.core.mmu.walks),
             ("TLB flushes".to_owned(), self.core.mmu.flushes),
+            ("spaces begun".to_owned(), self.core.mmu.new_spaces),
+            ("page-table writes noticed".to_owned(), self.core.mmu.table_writes),
         ];
         if let Ok(code) = self.code.try_lock() {
             lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
@@ -230,7 +234,7 @@ impl Core {
                         self.settle(exit);
                         if exit != Exit::Lookup
                             || self.state.budget <= 0
-                            || self.signals.pending() != 0
+                            || self.board_wants_attention()
                             || self.must_step()
                             || self.state.activity != Activity::Active
                         {
@@ -283,6 +287,7 @@ impl Core {
 
     fn device_writes(&mut self) {
         for (addr, bytes) in self.memory.take_code_writes() {
+            self.mmu.device_wrote(&mut self.state, addr, bytes);
             let memory = self.memory.clone();
             let page = memory.backing(addr).read;
             if !page.is_null() {

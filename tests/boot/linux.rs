@@ -1,5 +1,7 @@
 //! Boots Debian's kernels and talks to them on the serial console.
 
+use crate::on_each_engine;
+use crate::support::engines::usable;
 use crate::support::guests::Guest;
 use crate::support::program::{Ended, Program, run_to_end};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Words that a kernel says when it finds something wrong with the machine.
 const COMPLAINTS: &str = "BUG|WARNING|unchecked MSR|Call Trace|Oops";
 
-/// Arguments that boot `kernel` with `initrd` on the serial console.
-fn boot(kernel: Guest, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
+/// Arguments that boot `kernel` with `initrd` on the serial console, on an engine.
+fn boot(engine: &str, kernel: Guest, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
     let append = format!("console=ttyS0 {append}");
     let (kernel, initrd) = (kernel.path(), initrd.path());
-    let fixed = ["run", "--accel", "interp", "--memory", "512M", "--nographic"];
+    let fixed = ["run", "--accel", engine, "--memory", "512M", "--nographic"];
     let named = ["--kernel", &kernel, "--initrd", &initrd, "--append", &append];
     fixed.iter().chain(&named).chain(more).map(|argument| argument.to_string()).collect()
 }
@@ -19,6 +21,14 @@ fn boot(kernel: Guest, initrd: Guest, append: &str, more: &[&str]) -> Vec<String
 fn strs(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
+
+on_each_engine!(
+    the_cloud_kernel_runs_a_shell_reboots_and_powers_off,
+    the_power_off_guest_ends_with_code_0,
+    the_full_kernel_runs_a_shell,
+    the_32_bit_installer_reaches_its_first_dialog,
+    four_processors_come_up,
+);
 
 /// A shell in a guest.
 struct Shell(Program);
@@ -49,9 +59,8 @@ impl Shell {
     }
 }
 
-#[test]
-fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off() {
-    let mut shell = Shell::start(&boot(Guest::CloudKernel, Guest::Shell, "", &[]));
+fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off(engine: &str) {
+    let mut shell = Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "", &[]));
     let cpuinfo = shell.run("cat /proc/cpuinfo");
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).expect("flags");
     for flag in
@@ -78,33 +87,33 @@ fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off() {
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
 }
 
-#[test]
-fn the_power_off_guest_ends_with_code_0() {
-    let ended = run_to_end(&strs(&boot(Guest::CloudKernel, Guest::PowerOff, "", &[])));
+fn the_power_off_guest_ends_with_code_0(engine: &str) {
+    let ended = run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "", &[])));
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
     assert!(ended.output.contains("MARK-BOOTED") && ended.output.contains("Power down"), "{}", ended.output);
 }
 
 #[test]
 fn a_reset_ends_the_program_where_it_is_told_so() {
-    let mut shell = Shell::start(&boot(Guest::CloudKernel, Guest::Shell, "quiet", &["--on-reset", "exit"]));
+    // The board's doing, whatever the engine.
+    let engine = "interp";
+    let mut shell =
+        Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "quiet", &["--on-reset", "exit"]));
     shell.0.send("reboot -f\n");
     let ended = shell.0.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     assert_eq!(ended.output.matches("MARK-BOOTED").count(), 1);
 }
 
-#[test]
-fn the_full_kernel_runs_a_shell() {
-    let mut shell = Shell::start(&boot(Guest::FullKernel, Guest::Shell, "", &[]));
+fn the_full_kernel_runs_a_shell(engine: &str) {
+    let mut shell = Shell::start(&boot(engine, Guest::FullKernel, Guest::Shell, "", &[]));
     shell.has_no_complaints();
     assert!(shell.run("uname -m").contains("x86_64"));
     assert_eq!(shell.power_off().code, Some(0));
 }
 
-#[test]
-fn the_32_bit_installer_reaches_its_first_dialog() {
-    let arguments = boot(Guest::InstallerKernel, Guest::InstallerInitrd, "", &[]);
+fn the_32_bit_installer_reaches_its_first_dialog(engine: &str) {
+    let arguments = boot(engine, Guest::InstallerKernel, Guest::InstallerInitrd, "", &[]);
     let mut program = Program::start(&strs(&arguments));
     program.expect("Select a language");
     program.send("\x01x");
@@ -112,17 +121,21 @@ fn the_32_bit_installer_reaches_its_first_dialog() {
 }
 
 #[test]
-fn two_counted_runs_print_the_same_bytes() {
-    let arguments = boot(Guest::CloudKernel, Guest::PowerOff, "", &["--icount"]);
-    let first = run_to_end(&strs(&arguments));
-    assert_eq!(first.code, Some(0), "{}\n{}", first.output, first.errors);
-    let second = run_to_end(&strs(&arguments));
-    assert_eq!(first.output, second.output);
+fn counted_runs_print_the_same_bytes_on_all_engines() {
+    let run = |engine: &str| {
+        let ended = run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "", &["--icount"])));
+        assert_eq!(ended.code, Some(0), "{engine}: {}\n{}", ended.output, ended.errors);
+        ended.output
+    };
+    let first = run("interp");
+    assert_eq!(first, run("interp"));
+    if usable("jit") {
+        assert_eq!(first, run("jit"));
+    }
 }
 
-#[test]
-fn four_processors_come_up() {
-    let mut shell = Shell::start(&boot(Guest::CloudKernel, Guest::Shell, "", &["--cpus", "4"]));
+fn four_processors_come_up(engine: &str) {
+    let mut shell = Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "", &["--cpus", "4"]));
     assert_eq!(shell.run("nproc"), "4");
     assert_eq!(shell.run("grep -c ^processor /proc/cpuinfo"), "4");
     shell.has_no_complaints();

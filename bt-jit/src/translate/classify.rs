@@ -1,5 +1,6 @@
 //! How an instruction is translated.
 
+use super::system;
 use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register,
 };
@@ -32,6 +33,15 @@ pub enum Kind {
     Multiply,
     Divide,
     CompareExchange,
+    /// CLI, STI, CLD, STD.
+    SetFlag,
+    PushFlags,
+    PopFlags,
+    SwapGs,
+    /// MOV from a control register.
+    ReadControl,
+    /// BT and its kin with a bit number in a register and memory.
+    BitString,
     Jcc,
     Jmp,
     Call,
@@ -121,6 +131,9 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     }
     if i.flow_control() != FlowControl::Next || !wide && loads_segment(i) {
         return Kind::HandOverLast;
+    }
+    if does_nothing(i) {
+        return Kind::Nothing;
     }
     if !host.has(i) || !memory_is_plain(i, lowering.mode, wide) || lowering.mode & mode::ALIGN != 0 {
         return Kind::HandOver;
@@ -227,6 +240,8 @@ fn stack_instruction(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
         C::Pop_r32 if !wide => Kind::Pop,
         C::Pop_rm64 if wide && i.op0_kind() == OpKind::Register => Kind::Pop,
         C::Pop_rm32 if !wide && i.op0_kind() == OpKind::Register => Kind::Pop,
+        C::Pushfq if wide => Kind::PushFlags,
+        C::Popfq if wide => Kind::PopFlags,
         C::Leaveq if wide => Kind::Leave,
         C::Leaved if !wide => Kind::Leave,
         _ => return None,
@@ -234,15 +249,29 @@ fn stack_instruction(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
     Some(if stack { kind } else { Kind::HandOver })
 }
 
+/// Hints, which have no effect here.
+fn does_nothing(i: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        i.mnemonic(),
+        M::Nop
+            | M::Endbr64
+            | M::Endbr32
+            | M::Pause
+            | M::Reservednop
+            | M::Prefetchnta
+            | M::Prefetcht0
+            | M::Prefetcht1
+            | M::Prefetcht2
+            | M::Prefetchw
+    )
+}
+
 /// Instructions with a translation of their own.
 fn special(i: &Instruction) -> Option<Kind> {
     use Code as C;
     use Mnemonic as M;
     let kind = match i.mnemonic() {
-        M::Nop | M::Endbr64 | M::Endbr32 | M::Pause | M::Reservednop | M::Fnop if i.mnemonic() != M::Fnop => {
-            Kind::Nothing
-        }
-        M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchw => Kind::Nothing,
         M::Lea => Kind::Lea,
         M::Sahf => Kind::Sahf,
         M::Cwde | M::Cdqe | M::Cdq | M::Cqo => Kind::Extend,
@@ -253,15 +282,25 @@ fn special(i: &Instruction) -> Option<Kind> {
             Kind::Divide
         }
         M::Cmpxchg | M::Cmpxchg16b | M::Cmpxchg8b => Kind::CompareExchange,
+        M::Bt | M::Bts | M::Btr | M::Btc if system::is_bit_string(i) => Kind::BitString,
         M::Bt | M::Bts | M::Btr | M::Btc
             if i.op0_kind() == OpKind::Memory && i.op1_kind() == OpKind::Register =>
         {
             Kind::HandOver
         }
+        M::Cli | M::Sti | M::Cld | M::Std => Kind::SetFlag,
+        M::Swapgs => Kind::SwapGs,
+        M::Mov if reads_plain_control(i) => Kind::ReadControl,
         M::Mov if moves_special_register(i) => Kind::HandOver,
         _ => return None,
     };
     Some(kind)
+}
+
+/// MOV from CR0, CR2, CR3 or CR4.
+fn reads_plain_control(i: &Instruction) -> bool {
+    matches!(i.code(), Code::Mov_r32_cr | Code::Mov_r64_cr)
+        && matches!(i.op1_register(), Register::CR0 | Register::CR2 | Register::CR3 | Register::CR4)
 }
 
 fn moves_special_register(i: &Instruction) -> bool {

@@ -1,8 +1,8 @@
 //! Cold code, behind the block: slow ways, exits, stubs of links.
 
 use super::Translator;
-use crate::emitter::{AluOp, Label, Width};
-use crate::layout::{BUDGET, T0, state};
+use crate::emitter::{AluOp, Label, Mem, Width};
+use crate::layout::{BUDGET, SPARE, T0, T1, page_rip, state};
 
 /// What comes after an instruction was handed over.
 pub(super) enum After {
@@ -48,9 +48,20 @@ impl Translator<'_> {
         self.e.mov_ri(T0, self.source.offset as u64);
         self.e.jmp_placed(self.thunks.exit_budget);
         for n in 0..self.open_links.len() {
-            self.e.bind(self.open_links[n].stub);
-            self.e.mov_ri(T0, self.source.first_link as u64 + n as u64);
-            self.e.jmp_placed(self.thunks.link);
+            let super::OpenLink { stub, target, key, .. } = self.open_links[n];
+            let number = self.source.first_link + n as u32;
+            self.e.bind(stub);
+            if key.is_some() {
+                // Other spaces use the code too: the table may have where it leads in this one.
+                let width = self.stack_width();
+                self.e.mov_mi(Width::Dword, state(SPARE), number as i32);
+                self.e.mov_rm(Width::Qword, T1, page_rip());
+                self.e.lea(width, T1, Mem::base(T1, target));
+                self.e.jmp_placed(self.thunks.probe);
+            } else {
+                self.e.mov_ri(T0, number as u64);
+                self.e.jmp_placed(self.thunks.link);
+            }
         }
     }
 

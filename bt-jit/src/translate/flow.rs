@@ -4,13 +4,14 @@ use super::address::Access;
 use super::cold::Cold;
 use super::{OpenLink, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Width};
-use crate::layout::{JUMP_KEY, JUMPS, RSP, SPARE, T0, T1, T2, page_rip, state};
+use crate::thunks::probe_jump_table;
+use crate::layout::{JUMP_KEY, RSP, SPARE, T0, T1, T2, page_rip, state};
 use iced_x86::{Instruction, OpKind};
 
 /// Entries of the jump table, a power of two.
 pub const JUMP_ENTRIES: usize = 4096;
 /// log2 of an entry's size.
-const JUMP_ENTRY_SHIFT: u8 = 5;
+pub const JUMP_ENTRY_SHIFT: u8 = 5;
 
 /// One entry of the jump table: where RIP leads under a key (see `CpuState::jump_key`).
 #[derive(Clone, Copy, Debug)]
@@ -264,23 +265,8 @@ impl Translator<'_> {
     fn jump_to_t1(&mut self, pop: Option<i32>) {
         let at = self.e.label();
         self.cold.push(Cold::Miss { at, work: Miss { offset: self.offset, left: self.left, pop } });
-        self.e.rorx(Width::Dword, T0, T1, 3);
-        self.e.alu_rr(AluOp::Xor, Width::Dword, T0, T1);
-        self.e.alu_rm(AluOp::Xor, Width::Dword, T0, state(JUMP_KEY + 3));
-        self.e.alu_ri(AluOp::And, Width::Dword, T0, JUMP_ENTRIES as i32 - 1);
-        self.e.shift_ri(4, Width::Dword, T0, JUMP_ENTRY_SHIFT);
-        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(JUMPS));
-        self.e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, 0));
-        self.e.jcc(Condition::NotEqual, at);
-        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, 8));
-        self.e.alu_rm(AluOp::Cmp, Width::Qword, T2, state(JUMP_KEY));
-        self.e.jcc(Condition::NotEqual, at);
-        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, 24));
-        if let Some(bytes) = pop {
-            self.move_stack(bytes);
-        }
-        self.e.mov_mr(Width::Qword, page_rip(), T2);
-        self.e.jmp_m(Mem::base(T0, 16));
+        let pop = pop.map(|bytes| (self.stack_width(), bytes));
+        probe_jump_table(self.e, at, pop);
     }
     /// Cold: the table does not have the target.
     pub(super) fn miss(&mut self, work: Miss) {

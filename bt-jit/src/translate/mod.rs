@@ -19,6 +19,7 @@ mod muldiv;
 mod operands;
 mod plan;
 mod stack;
+mod system;
 mod x87;
 
 use crate::code_memory::CodeOffset;
@@ -27,7 +28,7 @@ use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE,
 use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
-pub use flow::{JUMP_ENTRIES, JumpEntry, jump_index};
+pub use flow::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT, JumpEntry, jump_index};
 use iced_x86::{Decoder, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;
 use trimotor_cpu::model::CpuModel;
@@ -88,6 +89,7 @@ pub struct Link {
 }
 
 /// A link under translation.
+#[derive(Clone, Copy)]
 struct OpenLink {
     site: usize,
     stub: Label,
@@ -336,6 +338,12 @@ impl Translator<'_> {
             Kind::Multiply => self.multiply(i),
             Kind::Divide => self.divide(i),
             Kind::CompareExchange => self.compare_exchange(i),
+            Kind::SetFlag => self.set_flag(i),
+            Kind::PushFlags => self.push_flags(),
+            Kind::PopFlags => self.pop_flags(),
+            Kind::SwapGs => self.swap_gs(),
+            Kind::ReadControl => self.read_control_register(i),
+            Kind::BitString => self.bit_string(i),
             Kind::Jcc => self.jcc(i),
             Kind::Jmp => return self.jmp(i),
             Kind::Call => return self.call(i),

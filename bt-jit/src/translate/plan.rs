@@ -176,7 +176,10 @@ impl Tracker {
         }
         let memory = (0..i.op_count()).find(|&o| i.op_kind(o) == OpKind::Memory);
         if let Some(operand) = memory
-            && !matches!(kind, Kind::Lea | Kind::Nothing | Kind::CallIndirect | Kind::JmpIndirect)
+            && !matches!(
+                kind,
+                Kind::Lea | Kind::Nothing | Kind::BitString | Kind::CallIndirect | Kind::JmpIndirect
+            )
             && let Some((key, offset)) = self.address(i)
         {
             let written = accesses.operand(operand).1 || kind == Kind::CompareExchange;
@@ -185,8 +188,8 @@ impl Tracker {
         let bytes = self.stack_bytes();
         let rsp = self.values[4];
         let (at, write) = match kind {
-            Kind::Push | Kind::Call => (Value { delta: rsp.delta - bytes, ..rsp }, true),
-            Kind::Pop | Kind::Ret => (rsp, false),
+            Kind::Push | Kind::PushFlags | Kind::Call => (Value { delta: rsp.delta - bytes, ..rsp }, true),
+            Kind::Pop | Kind::PopFlags | Kind::Ret => (rsp, false),
             Kind::Leave => (self.values[5], false),
             _ => return,
         };
@@ -260,8 +263,8 @@ impl Tracker {
             Kind::Generic { .. } if self.follow_constant(i) => return,
             Kind::Lea if self.follow_lea(i) => return,
             Kind::HandOver | Kind::HandOverLast => (0..16).for_each(|n| self.renew(n)),
-            Kind::Push | Kind::Call | Kind::CallIndirect => self.shift(RSP, -bytes),
-            Kind::Pop => self.shift(RSP, bytes),
+            Kind::Push | Kind::PushFlags | Kind::Call | Kind::CallIndirect => self.shift(RSP, -bytes),
+            Kind::Pop | Kind::PopFlags => self.shift(RSP, bytes),
             Kind::Leave => {
                 self.values[4] = self.values[5];
                 self.shift(RSP, bytes);

@@ -48,7 +48,7 @@ impl Translator<'_> {
         member.offset
     }
     /// The slow way of an instruction that only accesses the stack; `None` where it needs none.
-    fn stack_pending(&mut self) -> Option<Pending> {
+    pub(super) fn stack_pending(&mut self) -> Option<Pending> {
         if self.plan.steps[self.number].stack.is_some() {
             return None;
         }
@@ -56,7 +56,7 @@ impl Translator<'_> {
         let slow = self.e.label();
         Some(self.pending(slow))
     }
-    fn finish_stack(&mut self, pending: Option<Pending>) {
+    pub(super) fn finish_stack(&mut self, pending: Option<Pending>) {
         if let Some(pending) = pending {
             self.flags = Flags::Memory;
             self.resume(pending);

@@ -10,6 +10,7 @@ mod modes;
 mod paging;
 mod rig;
 mod segments;
+mod shadow;
 mod system;
 mod tasks;
 mod v86;
