@@ -285,6 +285,22 @@ fn stays_in_memory(i: &Instruction, u: Use) -> bool {
     {
         return false;
     }
+    // A register that is two operands is read and written in one place.
+    let n = gpr_number(i.op_register(u.operand));
+    let twice = (0..i.op_count()).any(|other| {
+        other != u.operand
+            && i.op_kind(other) == OpKind::Register
+            && i.op_register(other).is_gpr()
+            && gpr_number(i.op_register(other)) == n
+    });
+    // To memory these write fewer bytes than to a register.
+    let shortened = matches!(
+        i.mnemonic(),
+        M::Pextrb | M::Pextrw | M::Extractps | M::Vpextrb | M::Vpextrw | M::Vextractps
+    );
+    if twice || shortened {
+        return false;
+    }
     let place = plain_code(i.code()).op_code().op_kind(u.operand);
     matches!(place, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem)
 }
