@@ -25,8 +25,8 @@ pub enum Leave {
     Fault = 4,
     /// The budget does not cover the block at RIP.
     BudgetAtRip = 5,
-    /// The interpreter is to run the block at the exit offset.
-    Interpret = 6,
+    /// The x87 registers must stay in the state for the block at the exit offset.
+    X87InState = 6,
 }
 
 /// What a Rust function called from a thunk returns instead of an address.
@@ -49,7 +49,7 @@ pub struct Thunks {
     /// As above.
     pub exit_step: CodeOffset,
     /// As above.
-    pub exit_interpret: CodeOffset,
+    pub exit_x87: CodeOffset,
     /// Called: hands the instruction of site EAX over.
     pub op: CodeOffset,
     /// The same from blocks that have vector registers in the host's.
@@ -276,7 +276,7 @@ impl Thunks {
         let exit_budget = put(memory, &exit(Leave::Budget))?;
         let exit_dead = put(memory, &exit(Leave::Dead))?;
         let exit_step = put(memory, &exit(Leave::Step))?;
-        let exit_interpret = put(memory, &exit(Leave::Interpret))?;
+        let exit_x87 = put(memory, &exit(Leave::X87InState))?;
         let op = put(memory, &|e| op_thunk(e, runtime.op, leave, false, false))?;
         let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true, false))?;
         let op_x87 = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, false, true))?;
@@ -304,7 +304,7 @@ impl Thunks {
             exit_budget,
             exit_dead,
             exit_step,
-            exit_interpret,
+            exit_x87,
             op,
             op_vector,
             op_x87,

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
-use crate::cache::TranslatedCode;
+use crate::cache::{TranslatedCode, X87_HANDED_OVER};
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
 use crate::x87;
@@ -143,13 +143,32 @@ fn run_translated(
     if !translatable(core) {
         return core.run_blocks();
     }
+    let mut variant = 0;
+    loop {
+        let exit = run_variant(core, code, jumps, epoch, variant);
+        if core.engine.exit_reason != Leave::X87InState as u64 {
+            return exit;
+        }
+        variant = X87_HANDED_OVER;
+    }
+}
+
+/// Runs the variant of the block at RIP with the bits `variant`, and what follows.
+fn run_variant(
+    core: &mut Core,
+    code: &mut TranslatedCode,
+    jumps: &mut [JumpEntry],
+    epoch: &mut u64,
+    variant: u32,
+) -> Exit {
+    core.engine.exit_reason = Leave::Lookup as u64;
     let killed = core.killed_blocks();
     code.kill(&killed);
     if code.seen_flushes != core.cache_flushes() {
         code.reset(core);
         code.seen_flushes = core.cache_flushes();
     }
-    let target = match block_at_rip(core, code) {
+    let target = match block_at_rip(core, code, variant) {
         Ok(Some(target)) => target,
         Ok(None) => {
             code.counts.stepped += 1;
@@ -164,7 +183,9 @@ fn run_translated(
         jumps.fill(JumpEntry::EMPTY);
         *epoch = code.epoch;
     }
-    remember(core, target);
+    if variant == 0 {
+        remember(core, target);
+    }
     code.counts.leaves += 1;
     enter(core, code, target);
     leave(core, code)
@@ -188,7 +209,7 @@ fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
 fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     x87::store(core);
     let reason = core.engine.exit_reason;
-    let at_offset = [Leave::Budget, Leave::Dead, Leave::Step, Leave::Interpret].map(|r| r as u64);
+    let at_offset = [Leave::Budget, Leave::Dead, Leave::Step, Leave::X87InState].map(|r| r as u64);
     let at_offset = at_offset.contains(&reason);
     if at_offset {
         let page = core.slot(slot::BLOCK_RIP);
@@ -199,9 +220,6 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
         code.counts.stepped += 1;
         return core.step_one();
     }
-    if reason == Leave::Interpret as u64 {
-        return core.run_blocks();
-    }
     if reason == Leave::Budget as u64 || reason == Leave::BudgetAtRip as u64 {
         return Exit::Budget;
     }
@@ -209,10 +227,10 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
 }
 
 /// The host address of the block at RIP; sets the page's RIP. `None`: it is to be run alone.
-fn block_at_rip(core: &mut Core, code: &mut TranslatedCode) -> Result<Option<u64>, Fault> {
+fn block_at_rip(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Result<Option<u64>, Fault> {
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
-    let Some(id) = code.find(core, host, false) else { return Ok(None) };
+    let Some(id) = code.find_variant(core, host, variant) else { return Ok(None) };
     core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
     Ok(Some(code.entry(id)))
 }
@@ -340,7 +358,7 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     code.counts.lookups += 1;
     core.current = std::ptr::null();
     let epoch = code.epoch;
-    match block_at_rip(core, code) {
+    match block_at_rip(core, code, 0) {
         Ok(Some(target)) if code.epoch == epoch => {
             remember(core, target);
             target

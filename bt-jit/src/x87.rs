@@ -5,8 +5,8 @@
 //! Rust: thunks load and save an image in the [`EngineArea`](trimotor_cpu_interp::handover::EngineArea),
 //! which is made from the state here, and put back here.
 //!
-//! While an exception is unmasked the registers stay in the state, and the interpreter runs such blocks: the
-//! host must never report one of the guest's exceptions. So nothing can be pending while the
+//! While an exception is unmasked the registers stay in the state, and a variant of the block runs that hands
+//! its x87 instructions over: the host must never report one of the guest's exceptions. So nothing can be pending while the
 //! registers are in the host's.
 //!
 //! The host's own pointers to the last instruction lead to host code. The guest's are made from

@@ -160,6 +160,8 @@ pub struct Source<'a> {
     pub second_page: Option<u64>,
     /// Each access is to have a check of its own.
     pub plain: bool,
+    /// The x87 registers stay in the state.
+    pub x87_handed_over: bool,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
@@ -270,7 +272,10 @@ impl Tools {
                     break; // it may go on in the next page
                 }
             }
-            let kind = classify::classify(&i, &lowering, &self.features);
+            let mut kind = classify::classify(&i, &lowering, &self.features);
+            if source.x87_handed_over && kind.uses_x87() {
+                kind = Kind::HandOver;
+            }
             self.instructions.push(i);
             kinds.push(kind);
             // A jump back is most likely taken: it is cheapest at the end.

@@ -159,7 +159,7 @@ impl Translator<'_> {
         self.e.bind(resume);
         self.cold.push(Cold::LoadX87 { at, resume, refund: count as u8 });
     }
-    /// Cold: loads them, or leaves the block to the interpreter.
+    /// Cold: loads them, or leaves for the variant of the block that hands its x87 instructions over.
     pub(super) fn load_x87(&mut self, resume: Label, refund: u8) {
         let refused = self.e.label();
         self.e.call_placed(self.thunks.load_x87);
@@ -169,7 +169,7 @@ impl Translator<'_> {
         self.e.bind(refused);
         self.refund(refund);
         self.e.mov_ri(T0, self.source.offset as u64);
-        self.e.jmp_placed(self.thunks.exit_interpret);
+        self.e.jmp_placed(self.thunks.exit_x87);
     }
 
     /// An x87 instruction.
