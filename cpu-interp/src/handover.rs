@@ -69,6 +69,8 @@ pub struct EngineArea {
     pub sink: [u64; 512],
     /// `Mmu::losses` that the slots hold for.
     pub slots_losses: u64,
+    /// What translated x87 code leaves here.
+    pub x87: X87Area,
     /// The word of the vCPU's pins (`VcpuSignals::pending_word`).
     pub pending: *const std::sync::atomic::AtomicU32,
     /// The table that indirect jumps look into.
@@ -92,10 +94,38 @@ impl Default for EngineArea {
             slots_used: [u64::MAX; SLOTS / 64],
             sink: [0; 512],
             slots_losses: u64::MAX,
+            x87: X87Area::default(),
             pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }
+    }
+}
+
+/// The x87 registers on their way to the host's and back, and what translated code notes of the
+/// last instruction: [`NONE`](X87Area::NONE) where none ran since the registers were loaded.
+#[repr(C)]
+pub struct X87Area {
+    /// The image of FRSTOR and FNSAVE, in its 32-bit form.
+    pub image: [u8; 112],
+    /// RIP of the first byte of the last instruction's page.
+    pub page: u64,
+    /// Offset of the last memory operand in its segment.
+    pub operand: u64,
+    /// Offset of the last instruction in its page.
+    pub offset: u32,
+    /// Number of the last memory operand's segment.
+    pub segment: u32,
+}
+
+impl X87Area {
+    /// Nothing was noted.
+    pub const NONE: u32 = u32::MAX;
+}
+
+impl Default for X87Area {
+    fn default() -> Self {
+        X87Area { image: [0; 112], page: 0, operand: 0, offset: Self::NONE, segment: Self::NONE }
     }
 }
 

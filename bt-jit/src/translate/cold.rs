@@ -26,6 +26,8 @@ pub(super) enum Cold {
     FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
+    /// Brings the x87 registers into the host's.
+    LoadX87 { at: Label, resume: Label, refund: u8 },
     /// A conditional jump that is taken.
     Taken { at: Label, save_flags: bool, refund: u8, target: i32 },
     /// Runs the instruction at `offset` alone.
@@ -70,8 +72,7 @@ impl Translator<'_> {
             Cold::Op { at, site, way } => {
                 self.e.bind(at);
                 self.e.mov_ri(T0, site as u64);
-                let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
-                self.e.call_placed(thunk);
+                self.e.call_placed(self.op_thunk());
                 match way {
                     After::Resume { at, load_flags } => {
                         if load_flags {
@@ -99,6 +100,10 @@ impl Translator<'_> {
                 self.e.bind(at);
                 self.e.call_placed(self.thunks.load_vector);
                 self.e.jmp(resume);
+            }
+            Cold::LoadX87 { at, resume, refund } => {
+                self.e.bind(at);
+                self.load_x87(resume, refund);
             }
             Cold::Taken { at, save_flags, refund, target } => {
                 self.e.bind(at);
