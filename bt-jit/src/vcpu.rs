@@ -83,6 +83,9 @@ impl Vcpu for JitVcpu {
         core.engine.translator = (&raw mut *code).cast();
         interp.run_with(bus, budget, &mut |core| run_translated(core, code, jumps, epoch))
     }
+    fn set_exact_budget(&mut self, exact: bool) {
+        self.interp.set_exact_budget(exact);
+    }
     fn state(&self) -> ArchState {
         self.interp.state()
     }

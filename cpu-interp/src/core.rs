@@ -115,6 +115,8 @@ pub struct Core {
     pub budget_mark: i64,
     /// `state.retired` when the present run began.
     pub(crate) run_began: u64,
+    /// See `Vcpu::set_exact_budget`.
+    pub exact_budget: bool,
     /// What led to a shutdown.
     pub shutdown: ShutdownReport,
     /// The chain of faults under delivery, for the report.
@@ -159,6 +161,7 @@ impl Core {
             bus: None,
             budget_mark: 0,
             run_began: 0,
+            exact_budget: true,
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),

@@ -137,6 +137,9 @@ impl Vcpu for InterpVcpu {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         self.run_with(bus, budget, &mut Core::run_blocks)
     }
+    fn set_exact_budget(&mut self, exact: bool) {
+        self.core.exact_budget = exact;
+    }
     fn state(&self) -> ArchState {
         self.core.state.to_arch()
     }
@@ -215,6 +218,12 @@ impl Core {
         unsafe { &mut *self.code }
     }
 
+    /// Whether this run has retired an instruction.
+    fn has_retired(&mut self) -> bool {
+        self.sync_retired();
+        self.state.retired != self.run_began
+    }
+
     fn run_loop(&mut self, blocks: &mut dyn FnMut(&mut Core) -> Exit) -> VcpuExit {
         loop {
             self.sync_retired();
@@ -226,6 +235,7 @@ impl Core {
             }
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
+                Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
                     self.sync_retired();

@@ -3,6 +3,7 @@
 use crate::board::Board;
 use crate::boot;
 use crate::clock::HostClock;
+use crate::clock::ClockSource;
 use crate::config::{MachineConfig, OnReset};
 use crate::control::MachineControl;
 use crate::engines::Engine;
@@ -110,7 +111,9 @@ impl Machine {
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
         let mut vcpus = Vec::with_capacity(usize::from(cpus));
         for (id, signals) in signals.iter().enumerate() {
-            let vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
+            let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
+            // With the host's clock a slice is an estimate.
+            vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
         }
         let board = Board::new(&config, memory, signals, model.tsc_hz, services);
