@@ -1,12 +1,13 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
 use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs};
+use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
 use crate::ports::{self, Ports};
 use crate::rtc_base::RtcBase;
-use crate::{boot_files, cpus, host_memory, screen_dump};
+use crate::{cpus, host_memory, screen_dump};
 use anyhow::{Context, anyhow};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -15,11 +16,13 @@ use std::thread;
 use trimotor_bus::memory::LOW_RAM_LIMIT;
 use trimotor_console::escape::Escape;
 use trimotor_console::session::{Display, Ending, Session};
-use trimotor_firmware::boot::{self, BootPlan, BootRequest};
+use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::{MemoryMap, Platform};
 use trimotor_machine::engines::Engine;
-use trimotor_machine::{ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl};
+use trimotor_machine::{
+    BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
+};
 
 /// Exit codes of a program that a signal ended start here, as shells count them.
 const SIGNAL_EXIT_BASE: i32 = 128;
@@ -27,7 +30,38 @@ const SIGNAL_EXIT_BASE: i32 = 128;
 /// What a machine boots.
 enum Payload {
     Demo,
-    Kernel(Box<BootRequest>),
+    Kernel(GuestFiles),
+}
+
+/// Makes the boot plan, at power-on and at each reset.
+struct Planner {
+    payload: Payload,
+    platform: Platform,
+}
+
+impl Planner {
+    fn new(payload: Payload, config: &MachineConfig) -> Self {
+        let low = config.memory_bytes.min(LOW_RAM_LIMIT);
+        let platform = Platform {
+            memory: MemoryMap::new(low, config.memory_bytes - low),
+            vcpus: config.cpus,
+            hpet: true,
+            serial_ports: config.serial_ports,
+        };
+        Self { payload, platform }
+    }
+    fn make(&mut self) -> Result<BootPlan, Failure> {
+        match &mut self.payload {
+            Payload::Kernel(files) => boot::load(files.read()?, &self.platform).map_err(Failure::bad),
+            Payload::Demo => Ok(demo::plan(&self.platform).context("the demo")?),
+        }
+    }
+}
+
+impl BootSource for Planner {
+    fn plan(&mut self) -> Result<BootPlan, String> {
+        self.make().map_err(|failure| failure.to_string())
+    }
 }
 
 /// Runs `trimotor run`.
@@ -36,8 +70,7 @@ enum Payload {
 /// Bad input, a triple fault, or a host that fails.
 pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
     host_memory::check_against_host(args.machine.memory)?;
-    let request = boot_files::read(args)?;
-    launch(&args.machine, Payload::Kernel(Box::new(request)))
+    launch(&args.machine, Payload::Kernel(GuestFiles::open(args)?))
 }
 
 /// Runs `trimotor demo`.
@@ -67,9 +100,9 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     });
     let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
     let config = config(args, engine, serial.len());
-    let plan = plan(payload, &config)?;
+    let boot = Box::new(Planner::new(payload, &config));
     let services = HostServices { clock: Box::new(MonotonicClock::new()), serial, debug_console: debug };
-    let machine = Machine::new(config, Arc::new(model), services, plan).map_err(Failure::bad)?;
+    let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
     let control = machine.control();
     // Nobody else sets it.
     let _ = wake.set(control.clone());
@@ -144,21 +177,6 @@ fn finish(
         },
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
         ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
-    }
-}
-
-/// What goes into memory before the first instruction.
-fn plan(payload: Payload, config: &MachineConfig) -> Result<BootPlan, Failure> {
-    let low = config.memory_bytes.min(LOW_RAM_LIMIT);
-    let platform = Platform {
-        memory: MemoryMap::new(low, config.memory_bytes - low),
-        vcpus: config.cpus,
-        hpet: true,
-        serial_ports: config.serial_ports,
-    };
-    match payload {
-        Payload::Kernel(request) => boot::load(*request, &platform).map_err(Failure::bad),
-        Payload::Demo => Ok(demo::plan(&platform).context("the demo")?),
     }
 }
 

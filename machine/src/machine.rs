@@ -57,6 +57,28 @@ pub enum MachineError {
     /// The boot plan does not fit this machine.
     #[error(transparent)]
     Boot(#[from] ApplyError),
+    /// There is no boot plan: see [`BootSource::plan`].
+    #[error("{0}")]
+    Source(String),
+}
+
+/// Where the boot plan comes from, at power-on and again at each reset.
+///
+/// A plan holds the kernel and the initrd, which are in guest memory already: the machine asks anew
+/// rather than keep a second copy.
+pub trait BootSource: Send {
+    /// The plan.
+    ///
+    /// # Errors
+    /// A message for people that names the file and says what would help.
+    fn plan(&mut self) -> Result<BootPlan, String>;
+}
+
+/// A plan that is small enough to keep.
+impl BootSource for BootPlan {
+    fn plan(&mut self) -> Result<BootPlan, String> {
+        Ok(self.clone())
+    }
 }
 
 /// A vCPU and what the board knows of it.
@@ -77,7 +99,9 @@ pub struct Machine {
     pub(crate) board: Board,
     pub(crate) vcpus: Vec<VcpuSlot>,
     pub(crate) control: MachineControl,
-    pub(crate) plan: BootPlan,
+    boot: Box<dyn BootSource>,
+    /// `name` of the boot plan.
+    boot_name: String,
     pub(crate) turn: Turn,
     pub(crate) a20: bool,
     /// When the back ends are looked at next, in guest time.
@@ -88,7 +112,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Puts a machine together and starts the guest of `plan` at its first instruction.
+    /// Puts a machine together and starts the guest of `boot`'s plan at its first instruction.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -96,7 +120,7 @@ impl Machine {
         config: MachineConfig,
         model: Arc<CpuModel>,
         services: HostServices,
-        plan: BootPlan,
+        boot: Box<dyn BootSource>,
     ) -> Result<Self, MachineError> {
         let cpus = config.cpus;
         if !(1..=MAX_VCPUS as u8).contains(&cpus) {
@@ -119,7 +143,8 @@ impl Machine {
             board,
             vcpus,
             control: MachineControl::default(),
-            plan,
+            boot,
+            boot_name: String::new(),
             turn: Turn::default(),
             a20: true,
             next_poll_ns: 0,
@@ -133,8 +158,8 @@ impl Machine {
     /// Resets chips and vCPUs, and starts the boot plan anew. RAM keeps what the plan does not write.
     ///
     /// # Errors
-    /// The boot plan does not fit.
-    pub fn reset(&mut self) -> Result<(), ApplyError> {
+    /// There is no boot plan any more, or it does not fit.
+    pub fn reset(&mut self) -> Result<(), MachineError> {
         self.board.reset();
         for slot in &mut self.vcpus {
             slot.signals.lower(!VcpuSignals::INTR);
@@ -144,17 +169,19 @@ impl Machine {
         }
         self.power_on()
     }
-    fn power_on(&mut self) -> Result<(), ApplyError> {
+    fn power_on(&mut self) -> Result<(), MachineError> {
+        let plan = self.boot.plan().map_err(MachineError::Source)?;
         boot::firmware_setup(&mut self.board);
-        self.plan.apply(&self.board.memory)?;
+        plan.apply(&self.board.memory)?;
         for (id, slot) in self.vcpus.iter_mut().enumerate() {
             let mut state = slot.vcpu.state();
             if id == 0 {
-                state = boot::entry_state(state, &self.plan.entry);
+                state = boot::entry_state(state, &plan.entry);
             }
             boot::set_memory_types(&mut state, self.model.phys_bits);
             slot.vcpu.set_state(&state);
         }
+        self.boot_name = plan.name;
         self.a20 = false;
         self.apply_a20();
         self.turn = Turn::default();
@@ -197,7 +224,7 @@ impl Machine {
     }
     /// What is booted and how, for people.
     pub fn boot_name(&self) -> &str {
-        &self.plan.name
+        &self.boot_name
     }
     /// Guest memory.
     pub fn memory(&self) -> &Arc<GuestMemory> {
