@@ -30,7 +30,7 @@ const SIGNAL_EXIT_BASE: i32 = 128;
 /// What a machine boots.
 enum Payload {
     Demo,
-    Kernel(GuestFiles),
+    Kernel(Box<GuestFiles>),
 }
 
 /// Makes the boot plan, at power-on and at each reset.
@@ -70,7 +70,7 @@ impl BootSource for Planner {
 /// Bad input, a triple fault, or a host that fails.
 pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
     host_memory::check_against_host(args.machine.memory)?;
-    launch(&args.machine, Payload::Kernel(GuestFiles::open(args)?))
+    launch(&args.machine, Payload::Kernel(Box::new(GuestFiles::open(args)?)))
 }
 
 /// Runs `trimotor demo`.
