@@ -8,10 +8,12 @@
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
+use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
+use trimotor_bus::memory::View;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
 use trimotor_cpu::flags::Rflags;
@@ -146,7 +148,8 @@ impl Vcpu for InterpVcpu {
             let at = addr.wrapping_add(done as u64);
             let Some(phys) = core.mmu.inspect(&core.state, at, &mut Vec::new()) else { break };
             let piece = (into.len() - done).min((4096 - phys.page_offset()) as usize);
-            if core.memory.read(phys, &mut into[done..done + piece]) < piece {
+            if core.memory.read_for(phys, &mut into[done..done + piece], View::of(core.state.in_smm)) < piece
+            {
                 break;
             }
             done += piece;
@@ -256,7 +259,8 @@ impl Core {
     fn device_writes(&mut self) {
         for (addr, bytes) in self.memory.take_code_writes() {
             let memory = self.memory.clone();
-            let page = memory.backing(addr).read;
+            // A write to SMRAM is on the list too.
+            let page = memory.backing_for(addr, View::Smm).read;
             if !page.is_null() {
                 self.code().written(&memory, page.wrapping_add(addr.page_offset() as usize), bytes);
             }
@@ -312,6 +316,7 @@ impl Core {
             || self.state.dr[7] & 0xFF != 0
             || self.state.shadow_at == self.state.retired && self.signals.pending() != 0
             || self.state.rflags.contains(Rflags::RF)
+            || self.state.msrs.debugctl & branch_record::LBR != 0
     }
 
     /// Runs blocks until one returns.
@@ -339,6 +344,8 @@ impl Core {
         let trap = self.state.rflags.contains(Rflags::TF);
         let resume = self.state.rflags.contains(Rflags::RF);
         let rip = self.state.rip;
+        let branch = Branch::at(self, rip);
+        let on_branches = self.state.msrs.debugctl & branch_record::BTF != 0;
         // A budget of one: what the instruction links or jumps to does not run.
         let rest = self.state.budget - 1;
         self.shift_budget(-rest);
@@ -355,7 +362,11 @@ impl Core {
             if resume && !events::sets_rf(self) {
                 self.state.rflags.remove(Rflags::RF);
             }
-            if trap {
+            let taken = branch.is_some_and(|branch| branch.was_taken(self.state.rip));
+            if taken {
+                branch_record::record(self, rip);
+            }
+            if trap && (taken || !on_branches) {
                 events::single_step_done(self);
             }
         }

@@ -58,7 +58,6 @@ impl CpuBus for EmptyBus {
     fn set_ferr(&mut self, _asserted: bool) -> bool {
         true
     }
-    fn set_smm(&mut self, _active: bool) {}
 }
 
 /// A vCPU of the interpreter, and its memory.

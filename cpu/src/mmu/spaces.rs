@@ -21,6 +21,7 @@ use crate::state::CpuState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use trimotor_bus::memory::View;
 use trimotor_bus::{GuestMemory, LinearAddr, PhysAddr};
 
 /// How many spaces a vCPU keeps: Linux uses six PCIDs and their user halves.
@@ -217,11 +218,11 @@ pub struct Mmu {
 unsafe impl Send for Mmu {}
 
 /// Page-table accesses go straight to RAM.
-struct Tables<'a>(&'a GuestMemory);
+struct Tables<'a>(&'a GuestMemory, View);
 
 impl PageWalk for Tables<'_> {
     fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
-        let page = self.0.backing(addr).read;
+        let page = self.0.backing_for(addr, self.1).read;
         if page.is_null() {
             return 0;
         }
@@ -237,7 +238,7 @@ impl PageWalk for Tables<'_> {
         }
     }
     fn set_bits(&mut self, addr: PhysAddr, old: u64, bits: u64, bytes: u8) -> bool {
-        let page = self.0.backing(addr).write;
+        let page = self.0.backing_for(addr, self.1).write;
         if page.is_null() {
             return true; // tables in ROM keep what they have
         }
@@ -424,14 +425,15 @@ impl Mmu {
         self.walks += 1;
         let config = self.config(state);
         let FillRequest { access, user } = request;
-        let result = match walk(&mut Tables(&self.memory), &config, LinearAddr(linear), access, user) {
+        let view = View::of(state.in_smm);
+        let result = match walk(&mut Tables(&self.memory, view), &config, LinearAddr(linear), access, user) {
             Ok(result) => result,
             Err(fault) => {
                 state.fault_address = linear;
                 return Err(Fault::pf(fault.error_code));
             }
         };
-        let backing = self.memory.backing(result.phys);
+        let backing = self.memory.backing_for(result.phys, view);
         let page = if access == Access::Write { backing.write } else { backing.read };
         let watched =
             backing.ram_page.is_some_and(|p| self.memory.page_state(p).load(Ordering::Acquire) != 0);
@@ -497,7 +499,7 @@ impl Mmu {
             }
         }
         let config = self.config(state);
-        let mut tables = Quiet(Tables(&self.memory), notes);
+        let mut tables = Quiet(Tables(&self.memory, View::of(state.in_smm)), notes);
         walk(&mut tables, &config, LinearAddr(linear), Access::Read, false).ok().map(|r| r.phys)
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct RigBus {
     pub(super) port_writes: Vec<(u16, u32)>,
     pub(super) vectors: Vec<u8>,
     pub(super) task_priority: u8,
+    /// A port at which a write raises these signals.
+    pub(super) signal_port: Option<(u16, Arc<VcpuSignals>, u32)>,
 }
 
 impl CpuBus for RigBus {
@@ -60,6 +62,11 @@ impl CpuBus for RigBus {
     }
     fn port_write(&mut self, port: Port, _width: Width, value: u32) {
         self.port_writes.push((port.0, value));
+        if let Some((at, signals, which)) = &self.signal_port
+            && *at == port.0
+        {
+            signals.raise(*which);
+        }
     }
     fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
         width.mask()
@@ -90,7 +97,6 @@ impl CpuBus for RigBus {
     fn random(&mut self) -> u64 {
         4
     }
-    fn set_smm(&mut self, _active: bool) {}
 }
 
 /// How a run ended.
