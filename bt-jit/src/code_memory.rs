@@ -6,7 +6,7 @@
 //! both writable and executable are satisfied.
 //!
 //! Allocation only goes up: blocks of code are placed one after the other until the memory is full;
-//! then the translator forgets all of them at once ([`CodeMemory::reset`]) and starts anew. Memory that
+//! then the translator forgets all of them at once ([`CodeMemory::reset_to`]) and starts anew. Memory that
 //! holds no code is filled with INT3 after a reset, so that a jump into forgotten code
 //! traps.
 //!
@@ -57,7 +57,7 @@ pub enum CodeMemoryError {
         /// The host's words.
         reason: String,
     },
-    /// There is not that much left: time for a [`CodeMemory::reset`].
+    /// There is not that much left: time for a [`CodeMemory::reset_to`].
     #[error("code memory is full: {asked} bytes asked for, {left} left")]
     Full {
         /// The bytes asked for, alignment included.
@@ -206,12 +206,16 @@ impl CodeMemory {
         (offset < self.used).then_some(CodeOffset(offset as u32))
     }
 
-    /// Forgets all code. The caller makes sure that no thread runs any, and calls
-    /// [`CodeMemory::serialize`] on each thread before it runs new code.
-    pub fn reset(&mut self) {
+    /// Forgets all code from `start` on, which was `used()` once. The caller makes sure that no thread runs
+    /// any, and calls [`CodeMemory::serialize`] on each thread before it runs new code.
+    ///
+    /// # Panics
+    /// `start` is beyond what has been placed: a bug of the caller.
+    pub fn reset_to(&mut self, start: usize) {
+        let bytes = self.used - start;
         // SAFETY: the first `used` bytes lie within the view, and no reference into it exists.
-        unsafe { ptr::write_bytes(self.writable.start.as_ptr(), INT3, self.used) };
-        self.used = 0;
+        unsafe { ptr::write_bytes(self.writable.start.as_ptr().add(start), INT3, bytes) };
+        self.used = start;
     }
 
     /// A serializing instruction: after it, this thread fetches what has been written before it.
@@ -270,7 +274,7 @@ mod tests {
         let full = memory.place(&[0x90; PAGE], 4096).map(|_| ());
         assert_eq!(full, Ok(()));
         assert_eq!(memory.place(&[0x90], 1), Err(CodeMemoryError::Full { asked: 1, left: 0 }));
-        memory.reset();
+        memory.reset_to(0);
         assert_eq!((memory.used(), byte(&memory, 0), byte(&memory, 2 * PAGE as u32 - 1)), (0, INT3, INT3));
         memory.place(&[0x90], 1).unwrap();
         let refused = memory.place(&[0x90; PAGE], 4096).and_then(|_| memory.place(&[0x90; 2], 1));

@@ -1,20 +1,32 @@
-//! The translator, which will turn x86 guest code into x86-64 host code: what there is of it so far
-//! is its two lowest layers.
+//! The translator: x86 guest code becomes x86-64 host code.
 //!
+//! - [`translate`]: from guest instructions to host code.
+//! - [`layout`]: which host register holds what, and where the rest is.
+//! - [`cache`]: blocks, links between them, what happens when guest code is written to.
+//! - [`thunks`]: the way in and out, and calls from translated code into Rust.
+//! - [`vcpu`]: the engine and what translated code calls.
 //! - [`code_memory`]: where host code lives: one memory object, mapped once to write and once to
 //!   execute.
-//! - [`emitter`]: writes the host instructions that a translator emits most, with labels, in about as
-//!   many host instructions as they have bytes.
-//!
-//! There is no engine here yet: nothing translates guest code, and [`availability`] says so. The
-//! translator itself (blocks keyed by guest-physical address and mode, register and flag mapping,
-//! inline memory checks, block linking, precise faults) is on docs/ROADMAP.md.
+//! - [`emitter`]: writes the host instructions that a translator emits most, with labels.
 
 pub mod code_memory;
 pub mod emitter;
 
+#[cfg(target_arch = "x86_64")]
+pub mod cache;
+#[cfg(target_arch = "x86_64")]
+pub mod layout;
+#[cfg(target_arch = "x86_64")]
+pub mod thunks;
+#[cfg(target_arch = "x86_64")]
+pub mod translate;
+#[cfg(target_arch = "x86_64")]
+pub mod vcpu;
+
 pub use code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 pub use emitter::{Emitter, EmitterError, Label};
+#[cfg(target_arch = "x86_64")]
+pub use vcpu::Translator;
 
 /// Why the translator cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,17 +37,25 @@ pub enum Unavailable {
         /// The host's architecture.
         arch: &'static str,
     },
-    /// Its parts are here, the engine is not.
-    #[error("the translator is not part of this build yet")]
-    NotBuilt,
+    /// The host's CPU lacks instructions that translated code is made of.
+    #[error("the translator needs a host CPU with AVX and BMI2 (2013 or later)")]
+    OldHost,
 }
 
 /// Whether guests can run on the translator.
 ///
 /// # Errors
-/// Always, for now: see [`Unavailable`].
+/// See [`Unavailable`].
 pub fn availability() -> Result<(), Unavailable> {
-    available_on(HOST)
+    available_on(HOST)?;
+    if host_is_recent() { Ok(()) } else { Err(Unavailable::OldHost) }
+}
+
+fn host_is_recent() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("avx") && std::is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// The architecture that this build is for.
@@ -53,7 +73,7 @@ fn available_on(arch: &'static str) -> Result<(), Unavailable> {
     if arch != "x86_64" {
         return Err(Unavailable::OtherHost { arch });
     }
-    Err(Unavailable::NotBuilt)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -62,7 +82,7 @@ mod tests {
 
     #[test]
     fn availability_names_what_is_missing() {
-        assert_eq!(available_on("x86_64"), Err(Unavailable::NotBuilt));
+        assert_eq!(available_on("x86_64"), Ok(()));
         let elsewhere = available_on("aarch64").unwrap_err().to_string();
         assert_eq!(elsewhere, "the translator emits x86-64 code, and this host is aarch64");
     }

@@ -84,6 +84,8 @@ type AddressMap<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher>>;
 #[derive(Default)]
 struct CodePage {
     blocks: Vec<*const Op>,
+    /// What blocks of another engine were made from: identifier, first byte and end within the page.
+    tracked: Vec<(u32, u16, u16)>,
     /// A bit for each 64 bytes that a block covers.
     granules: u64,
     /// Writes since its last block was killed: see [`IDLE_WRITES`].
@@ -104,6 +106,8 @@ pub struct CodeCache {
     new_pages: Vec<usize>,
     /// How many older ones were forgotten.
     new_pages_base: u64,
+    /// Tracked blocks that were written to, for the engine that had them tracked.
+    pub killed_tracked: Vec<u32>,
     /// Dropped everything so often.
     pub flushes: u64,
     /// Blocks decoded.
@@ -132,6 +136,7 @@ impl CodeCache {
             crossing: AddressMap::default(),
             new_pages: Vec::new(),
             new_pages_base: 0,
+            killed_tracked: Vec::new(),
             flushes: 0,
             decoded: 0,
             killed: 0,
@@ -179,21 +184,48 @@ impl CodeCache {
         }
         self.used += ops.len() + 1;
         self.blocks.insert((head.host, head.mode), first);
-        let known = self.pages.contains_key(&(head.host & !4095));
-        let page = self.pages.entry(head.host & !4095).or_default();
-        let new_page = !known;
+        self.watch(memory, head.host, head.bytes as usize);
+        if let Some(page) = self.pages.get_mut(&(head.host & !4095)) {
+            page.blocks.push(first);
+        }
+        first
+    }
+
+    /// Has code at `host` watched for writes; true if its page had no code before.
+    fn watch(&mut self, memory: &GuestMemory, host: usize, bytes: usize) -> bool {
+        let page_at = host & !4095;
+        let new_page = !self.pages.contains_key(&page_at);
+        let page = self.pages.entry(page_at).or_default();
         page.idle_writes = 0;
-        page.blocks.push(first);
-        page.granules |= granules(head.host & 4095, head.bytes as usize);
+        page.granules |= granules(host & 4095, bytes);
         if new_page {
-            set_code_state(memory, head.host & !4095, true);
+            set_code_state(memory, page_at, true);
             if self.new_pages.len() == NEW_PAGES {
                 self.new_pages.drain(..NEW_PAGES / 2);
                 self.new_pages_base += NEW_PAGES as u64 / 2;
             }
-            self.new_pages.push(head.host & !4095);
+            self.new_pages.push(page_at);
         }
-        first
+        new_page
+    }
+
+    /// Tracks `bytes` bytes at `host`, within one page, for block `id` of another engine: a write there
+    /// puts `id` on the list of [`killed_tracked`](Self::killed_tracked). True if the page had no code before.
+    pub fn track(&mut self, memory: &GuestMemory, id: u32, host: usize, bytes: usize) -> bool {
+        let new_page = self.watch(memory, host, bytes);
+        if let Some(page) = self.pages.get_mut(&(host & !4095)) {
+            let start = (host & 4095) as u16;
+            page.tracked.push((id, start, start + bytes as u16));
+        }
+        new_page
+    }
+    /// Tracks nothing any more; pages without blocks of this cache are watched until writes show that
+    /// they hold data.
+    pub fn forget_tracked(&mut self) {
+        for page in self.pages.values_mut() {
+            page.tracked.clear();
+        }
+        self.killed_tracked.clear();
     }
 
     /// Writes a block into the arena at `start`.
@@ -244,7 +276,7 @@ impl CodeCache {
     pub fn written(&mut self, memory: &GuestMemory, host: *mut u8, bytes: u64) -> bool {
         let at = host as usize;
         let Some(page) = self.pages.get_mut(&(at & !4095)) else { return false };
-        if page.blocks.is_empty() {
+        if page.blocks.is_empty() && page.tracked.is_empty() {
             page.idle_writes += 1;
             if page.idle_writes >= IDLE_WRITES {
                 self.pages.remove(&(at & !4095));
@@ -269,6 +301,18 @@ impl CodeCache {
                 blocks.remove(&(head.host, head.mode));
             } else {
                 page.granules |= granules(head.host & 4095, head.bytes as usize);
+            }
+            !hit
+        });
+        let (start, end) = (at & 4095, (at & 4095) + bytes as usize);
+        let killed_tracked = &mut self.killed_tracked;
+        page.tracked.retain(|&(id, first, last)| {
+            let hit = (first as usize) < end && start < last as usize;
+            if hit {
+                any = true;
+                killed_tracked.push(id);
+            } else {
+                page.granules |= granules(first as usize, (last - first) as usize);
             }
             !hit
         });

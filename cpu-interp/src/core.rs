@@ -87,6 +87,8 @@ pub mod mode {
 pub struct Core {
     /// Registers and all.
     pub state: CpuState,
+    /// What a translator keeps with the vCPU.
+    pub engine: crate::handover::EngineArea,
     /// Paging.
     pub mmu: Mmu,
     /// Guest memory.
@@ -148,10 +150,11 @@ impl Core {
         model: Arc<CpuModel>,
         memory: Arc<GuestMemory>,
         signals: Arc<VcpuSignals>,
-    ) -> Box<Core> {
+    ) -> Core {
         let mmu = Mmu::new(memory.clone(), model.phys_bits, model.gib_pages());
-        let mut core = Box::new(Core {
+        let mut core = Core {
             state: CpuState::at_reset(model.signature),
+            engine: crate::handover::EngineArea::default(),
             mmu,
             memory,
             model,
@@ -171,7 +174,7 @@ impl Core {
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),
-        });
+        };
         core.mode_changed();
         core
     }
@@ -277,6 +280,8 @@ impl Core {
     pub(crate) fn sync_retired(&mut self) {
         self.state.retired = self.state.retired.wrapping_add((self.budget_mark - self.state.budget) as u64);
         self.budget_mark = self.state.budget;
+        // No op runs now: accesses while an exception is delivered come after all that retired.
+        self.current = std::ptr::null();
     }
     pub(crate) fn set_budget(&mut self, budget: i64) {
         self.state.budget = budget;

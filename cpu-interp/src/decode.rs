@@ -154,7 +154,7 @@ impl Core {
         (bytes, done, None)
     }
 
-    fn code_cache(&mut self) -> &mut crate::cache::CodeCache {
+    pub(crate) fn code_cache(&mut self) -> &mut crate::cache::CodeCache {
         // SAFETY: `code` is set for the run from a guard that `run` holds.
         unsafe { &mut *self.code }
     }

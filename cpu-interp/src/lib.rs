@@ -10,6 +10,8 @@ pub mod cache;
 pub mod core;
 pub mod decode;
 pub mod events;
+pub mod handover;
+pub mod home;
 mod hot;
 pub mod insn;
 pub mod jump;

@@ -81,7 +81,7 @@ pub fn implements(code: Code) -> bool {
     table()[code as usize].is_some() || insn::integer::implements(code) || is_near_transfer(code)
 }
 
-fn is_near_transfer(code: Code) -> bool {
+pub fn is_near_transfer(code: Code) -> bool {
     code.is_jmp_short_or_near()
         || code.is_jcc_short_or_near()
         || code.is_call_near()
@@ -157,7 +157,7 @@ impl Lowering<'_> {
     }
 
     /// #UD or #NM where the model lacks the instruction or its unit is switched off.
-    fn refusal(&self, i: &Instruction) -> Option<Handler> {
+    pub(crate) fn refusal(&self, i: &Instruction) -> Option<Handler> {
         if i.cpuid_features().iter().any(|&f| !self.model.allows_iced(f)) {
             return Some(body(undefined));
         }
@@ -466,7 +466,7 @@ fn segment_number(r: Register) -> u8 {
 }
 
 /// Address size of the memory operand in bits.
-fn iced_address_bits(i: &Instruction, m: u32) -> u32 {
+pub fn iced_address_bits(i: &Instruction, m: u32) -> u32 {
     let of = |r: Register| match r.size() {
         2 => Some(16),
         4 => Some(32),
@@ -511,7 +511,7 @@ fn is_string(kind: OpKind) -> bool {
 }
 
 /// Operand size of a near transfer in bits.
-fn near_operand_bits(i: &Instruction, m: u32) -> u32 {
+pub fn near_operand_bits(i: &Instruction, m: u32) -> u32 {
     if m & mode::CODE_SIZE == mode::CODE64 {
         // Intel ignores the operand-size prefix here in 64-bit mode; so do we, and so iced decodes.
         return 64;

@@ -8,6 +8,7 @@
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
+use crate::home::CoreHome;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
@@ -32,6 +33,23 @@ impl Interpreter {
     pub fn new() -> Interpreter {
         Interpreter { code: Arc::new(Mutex::new(CodeCache::new())) }
     }
+    /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
+    /// hand instructions over (see [`home`](crate::home)).
+    pub fn vcpu(
+        &mut self,
+        id: u32,
+        model: &Arc<CpuModel>,
+        memory: &Arc<GuestMemory>,
+        signals: &Arc<VcpuSignals>,
+        stack_bytes: usize,
+    ) -> InterpVcpu {
+        let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
+        if id != 0 {
+            core.state.activity = Activity::WaitForSipi;
+        }
+        let core = CoreHome::new(core, stack_bytes);
+        InterpVcpu { core, code: self.code.clone(), seen_flushes: 0, seen_pages: 0 }
+    }
 }
 
 impl Default for Interpreter {
@@ -51,17 +69,13 @@ impl CpuBackend for Interpreter {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
-        if id != 0 {
-            core.state.activity = Activity::WaitForSipi;
-        }
-        Ok(Box::new(InterpVcpu { core, code: self.code.clone(), seen_flushes: 0, seen_pages: 0 }))
+        Ok(Box::new(self.vcpu(id, model, memory, signals, 0)))
     }
 }
 
 /// One vCPU of the interpreter.
 pub struct InterpVcpu {
-    core: Box<Core>,
+    core: CoreHome,
     code: Arc<Mutex<CodeCache>>,
     seen_flushes: u64,
     seen_pages: u64,
@@ -77,15 +91,23 @@ impl InterpVcpu {
         if self.seen_flushes != code.flushes {
             self.core.jumps.clear();
         }
+        let core = &mut *self.core;
         match code.new_pages_since(self.seen_pages) {
-            Some(pages) => pages.iter().for_each(|&p| self.core.mmu.protect_page(p as *mut u8)),
-            None => self.core.mmu.flush_all(&mut self.core.state),
+            Some(pages) => pages.iter().for_each(|&p| core.mmu.protect_page(p as *mut u8)),
+            None => core.mmu.flush_all(&mut core.state),
         }
     }
 }
 
-impl Vcpu for InterpVcpu {
-    fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
+impl InterpVcpu {
+    /// Runs as [`Vcpu::run`] does, with `blocks` in the place of the interpreter's blocks: called with RIP
+    /// in `state`, it runs code until there is something to look at.
+    pub fn run_with(
+        &mut self,
+        bus: &mut dyn CpuBus,
+        budget: u64,
+        blocks: &mut dyn FnMut(&mut Core) -> Exit,
+    ) -> VcpuExit {
         let shared = self.code.clone();
         let mut code = shared.lock().unwrap_or_else(PoisonError::into_inner);
         self.catch_up(&code);
@@ -99,7 +121,7 @@ impl Vcpu for InterpVcpu {
         core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
         core.run_began = core.state.retired;
         fp_env::enter_guest_fp(core);
-        let exit = core.run_loop();
+        let exit = core.run_loop(blocks);
         fp_env::leave_guest_fp(core);
         core.sync_retired();
         core.set_bus(None);
@@ -108,6 +130,12 @@ impl Vcpu for InterpVcpu {
         self.seen_flushes = code.flushes;
         self.seen_pages = code.new_pages_count();
         exit
+    }
+}
+
+impl Vcpu for InterpVcpu {
+    fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
+        self.run_with(bus, budget, &mut Core::run_blocks)
     }
     fn state(&self) -> ArchState {
         self.core.state.to_arch()
@@ -186,7 +214,7 @@ impl Core {
         unsafe { &mut *self.code }
     }
 
-    fn run_loop(&mut self) -> VcpuExit {
+    fn run_loop(&mut self, blocks: &mut dyn FnMut(&mut Core) -> Exit) -> VcpuExit {
         loop {
             self.sync_retired();
             if let Some(exit) = self.look_around() {
@@ -195,7 +223,7 @@ impl Core {
             if self.state.budget <= 0 {
                 return VcpuExit::Budget;
             }
-            let exit = if self.must_step() { self.step_one() } else { self.run_blocks() };
+            let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
@@ -319,8 +347,8 @@ impl Core {
             || self.state.msrs.debugctl & branch_record::LBR != 0
     }
 
-    /// Runs blocks until one returns.
-    fn run_blocks(&mut self) -> Exit {
+    /// Runs blocks of the interpreter until one returns.
+    pub fn run_blocks(&mut self) -> Exit {
         let rip = self.state.rip;
         match self.find_block(rip, crate::decode::MAX_INSTRUCTIONS) {
             Ok(first) => self.run_block(first, rip),
@@ -332,7 +360,7 @@ impl Core {
     }
 
     /// Runs one instruction.
-    fn step_one(&mut self) -> Exit {
+    pub fn step_one(&mut self) -> Exit {
         self.counts.single_steps += 1;
         if self.state.dr[7] & 0xFF != 0
             && !self.state.rflags.contains(Rflags::RF)

@@ -170,6 +170,21 @@ macro_rules! alu {
 }
 alu!(u8, reg_byte, ""; u16, reg, ":x"; u32, reg, ":e"; u64, reg, ":r");
 
+/// The flags after MUL and IMUL. CF and OF say whether the upper half matters. "The SF, ZF, AF, and PF
+/// flags are undefined" (SDM Vol. 2A); they do not come from the host, which may leave them as they were
+/// before: SF and PF follow the lower half, as on current processors, ZF and AF are clear.
+#[inline]
+pub fn product_flags(low: u64, bits: u32, overflow: bool) -> ArithFlags {
+    let mut f = if overflow { ArithFlags::CF | ArithFlags::OF } else { 0 };
+    if low >> (bits - 1) & 1 != 0 {
+        f |= ArithFlags::SF;
+    }
+    if (low as u8).count_ones().is_multiple_of(2) {
+        f |= ArithFlags::PF;
+    }
+    ArithFlags(f)
+}
+
 /// Operations that 8-bit operands do not have.
 pub trait WideAlu: Alu {
     /// IMUL with two operands.
@@ -178,10 +193,10 @@ pub trait WideAlu: Alu {
     fn shld(self, b: Self, count: u8, f: ArithFlags) -> (Self, ArithFlags);
     /// SHRD by CL.
     fn shrd(self, b: Self, count: u8, f: ArithFlags) -> (Self, ArithFlags);
-    /// BSF: the result for zero is `old`.
-    fn bsf(self, old: Self) -> (Self, ArithFlags);
-    /// BSR: the result for zero is `old`.
-    fn bsr(self, old: Self) -> (Self, ArithFlags);
+    /// BSF: the result for zero is `old`; flags but ZF are kept.
+    fn bsf(self, old: Self, f: ArithFlags) -> (Self, ArithFlags);
+    /// BSR: the result for zero is `old`; flags but ZF are kept.
+    fn bsr(self, old: Self, f: ArithFlags) -> (Self, ArithFlags);
 }
 
 macro_rules! double_shift {
@@ -202,25 +217,41 @@ macro_rules! double_shift {
         }
     };
 }
+/// BSF and BSR: "the CF, OF, SF, AF, and PF flags are undefined" (SDM Vol. 2A); they are kept, as some
+/// processors do. What the host leaves in them may be what they were before, which is not the guest's.
 macro_rules! scan {
     ($name:ident, $insn:literal, $m:literal) => {
         #[inline(always)]
-        fn $name(self, old: Self) -> (Self, ArithFlags) {
+        fn $name(self, old: Self, f: ArithFlags) -> (Self, ArithFlags) {
+            let zero = if self == 0 { ArithFlags::ZF } else { 0 };
+            let f = ArithFlags(f.0 & !ArithFlags::ZF | zero);
+            if self == 0 {
+                return (old, f);
+            }
             let mut a = old;
-            let ax: u16;
             // SAFETY: register arithmetic.
             unsafe {
-                asm!(concat!($insn, " {a", $m, "}, {b", $m, "}"), "lahf", "seto al",
-                     a = inout(reg) a, b = in(reg) self, out("ax") ax, options(pure, nomem, nostack));
+                asm!(concat!($insn, " {a", $m, "}, {b", $m, "}"),
+                     a = inout(reg) a, b = in(reg) self, options(pure, nomem, nostack));
             }
-            (if self == 0 { old } else { a }, flags_of!(ax))
+            (a, f)
         }
     };
 }
 macro_rules! wide {
     ($($t:ty, $m:literal);*) => {$(
         impl WideAlu for $t {
-            binary!(imul, "imul", reg, $m);
+            #[inline(always)]
+            fn imul(self, b: Self) -> (Self, ArithFlags) {
+                let mut a = self;
+                let overflow: u8;
+                // SAFETY: register arithmetic.
+                unsafe {
+                    asm!(concat!("imul {a", $m, "}, {b", $m, "}"), "seto {o}", a = inout(reg) a,
+                         b = in(reg) b, o = lateout(reg_byte) overflow, options(pure, nomem, nostack));
+                }
+                (a, product_flags(a as u64, <$t>::BITS, overflow != 0))
+            }
             double_shift!(shld, "shld", $m);
             double_shift!(shrd, "shrd", $m);
             scan!(bsf, "bsf", $m);
@@ -260,8 +291,14 @@ mod tests {
         assert_eq!(0x81u8.rol(1, ArithFlags(flags("zs"))), (3, ArithFlags(flags("czso"))));
         assert_eq!(0x80u8.rcl(1, carry).0, 1);
         assert_eq!(7u32.shl(32, carry), (7, carry));
-        assert_eq!(0u16.bsf(0x1234).0, 0x1234);
-        assert_eq!(0x10u64.bsr(0).0, 4);
+        assert_eq!(0u16.bsf(0x1234, carry), (0x1234, ArithFlags(flags("cz"))));
+        // Whatever the host's flags were before: those that the manual leaves undefined are the guest's.
+        for before in ["", "cpazso"] {
+            let after = before.replace('z', "");
+            assert_eq!(0x10u64.bsr(0, ArithFlags(flags(before))), (4, ArithFlags(flags(&after))));
+        }
+        assert_eq!(0xFFFFu16.imul(3), (0xFFFD, ArithFlags(flags("s"))));
+        assert_eq!(0x4000u16.imul(4), (0, ArithFlags(flags("cpo"))));
         assert_eq!(0x8000u16.shld(0x8000, 1, ArithFlags(0)).0, 1);
     }
 }

@@ -8,6 +8,7 @@
 compile_error!("guest registers and memory are accessed in place: the host must be little endian");
 
 pub mod alu;
+pub mod arch_difference;
 pub mod arch_state;
 pub mod backend;
 pub mod fault;
@@ -21,6 +22,7 @@ pub mod simd;
 pub mod state;
 pub mod x87;
 
+pub use arch_difference::Difference;
 pub use arch_state::ArchState;
 pub use backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
 pub use fault::Fault;

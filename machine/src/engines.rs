@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use trimotor_cpu::CpuBackend;
+use trimotor_bt_jit::Translator;
 use trimotor_cpu_interp::Interpreter;
 
 /// An engine that a machine can run on.
@@ -43,8 +44,8 @@ impl Engine {
     /// Whether this build has it at all, wherever it runs.
     fn is_built(self) -> bool {
         match self {
-            Engine::Interp => true,
-            Engine::Jit | Engine::Kvm => false,
+            Engine::Interp | Engine::Jit => true,
+            Engine::Kvm => false,
         }
     }
     /// What it is and whether it can be used. For KVM this runs tiny guests on the host's KVM, which
@@ -72,7 +73,8 @@ impl Engine {
         self.status().available?;
         match self {
             Engine::Interp => Ok(Box::new(Interpreter::new())),
-            Engine::Jit | Engine::Kvm => Err(format!("engine {self} cannot be started")),
+            Engine::Jit => Ok(Box::new(Translator::new()?)),
+            Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
     }
 }

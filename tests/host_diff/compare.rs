@@ -15,6 +15,8 @@ fn undefined_flags(code: Code) -> u64 {
     match code.mnemonic() {
         // SDM Vol. 2, MUL and IMUL: "SF, ZF, AF, and PF are undefined".
         Mnemonic::Mul | Mnemonic::Imul => 0xD4,
+        // BSF and BSR: "the CF, OF, SF, AF, and PF flags are undefined".
+        Mnemonic::Bsf | Mnemonic::Bsr => 0x895,
         // DIV and IDIV: "CF, OF, SF, ZF, AF, and PF are undefined".
         Mnemonic::Div | Mnemonic::Idiv => 0x8D5,
         // DAA and DAS: "the OF flag is undefined".
@@ -25,8 +27,6 @@ fn undefined_flags(code: Code) -> u64 {
         Mnemonic::Aad | Mnemonic::Aam => 0x811,
         // BEXTR: "the state of AF, SF, and PF is undefined".
         Mnemonic::Bextr => 0x94,
-        // BSF and BSR: "the CF, OF, SF, AF, and PF flags are undefined"; some of AMD's leave them alone.
-        Mnemonic::Bsf | Mnemonic::Bsr => 0x895,
         _ => 0,
     }
 }

@@ -24,6 +24,7 @@ mod generate;
 mod guest;
 mod layout;
 mod native;
+mod registers;
 mod values;
 
 use generate::{Generated, Generator};

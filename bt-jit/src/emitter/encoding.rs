@@ -87,7 +87,7 @@ pub enum Scale {
 /// A memory operand: base + index × scale + displacement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mem {
-    base: Reg,
+    base: Option<Reg>,
     index: Option<(Reg, Scale)>,
     displacement: i32,
 }
@@ -95,7 +95,7 @@ pub struct Mem {
 impl Mem {
     /// `[base + displacement]`
     pub fn base(base: Reg, displacement: i32) -> Self {
-        Self { base, index: None, displacement }
+        Self { base: Some(base), index: None, displacement }
     }
     /// `[base + index × scale + displacement]`
     ///
@@ -103,7 +103,15 @@ impl Mem {
     /// The index is RSP, which cannot be one: a bug of the caller.
     pub fn indexed(base: Reg, index: Reg, scale: Scale, displacement: i32) -> Self {
         assert!(index != Reg::Rsp, "RSP cannot be an index");
-        Self { base, index: Some((index, scale)), displacement }
+        Self { base: Some(base), index: Some((index, scale)), displacement }
+    }
+    /// `[index × scale + displacement]`, or the displacement alone, whose sign is extended.
+    ///
+    /// # Panics
+    /// The index is RSP, which cannot be one: a bug of the caller.
+    pub fn without_base(index: Option<(Reg, Scale)>, displacement: i32) -> Self {
+        assert!(index.is_none_or(|(index, _)| index != Reg::Rsp), "RSP cannot be an index");
+        Self { base: None, index, displacement }
     }
 }
 
@@ -150,7 +158,7 @@ impl Emitter {
         let (x, b, rm_register) = match rm {
             Operand::Register(register) => (0, register.high(), Some(register)),
             Operand::Memory(Mem { base, index, .. }) => {
-                (index.map_or(0, |(index, _)| index.high()), base.high(), None)
+                (index.map_or(0, |(index, _)| index.high()), base.map_or(0, Reg::high), None)
             }
         };
         let byte_rex = width == Width::Byte
@@ -186,6 +194,12 @@ impl Emitter {
         const SIB: u8 = 4;
         /// RBP's number, which without displacement means something else.
         const NEEDS_DISPLACEMENT: u8 = 5;
+        let Some(base) = base else {
+            let index = index.map_or(SIB << 3, |(index, scale)| (scale as u8) << 6 | index.low() << 3);
+            self.code.extend([field << 3 | SIB, index | NEEDS_DISPLACEMENT]);
+            self.code.extend(displacement.to_le_bytes());
+            return;
+        };
         let short = i8::try_from(displacement);
         let mode = match short {
             Ok(0) if base.low() != NEEDS_DISPLACEMENT => 0,

@@ -19,6 +19,7 @@ mod tests;
 
 pub use encoding::{Mem, Reg, Scale, Width};
 
+use crate::code_memory::CodeOffset;
 use encoding::{Operand, RegField};
 
 /// A place in the code that is being emitted.
@@ -85,6 +86,8 @@ pub struct Emitter {
     labels: Vec<Option<usize>>,
     /// 32-bit displacements whose labels were not bound when they were emitted.
     open: Vec<(usize, Label)>,
+    /// Where in code memory the code will be placed, for jumps out of it.
+    base: u32,
 }
 
 impl Emitter {
@@ -101,6 +104,11 @@ impl Emitter {
         self.code.clear();
         self.labels.clear();
         self.open.clear();
+        self.base = 0;
+    }
+    /// Says where the code will be placed: from now on it can jump to other placed code.
+    pub fn set_base(&mut self, base: CodeOffset) {
+        self.base = base.0;
     }
 
     /// A new label, not bound yet.
@@ -289,12 +297,124 @@ impl Emitter {
     /// where its displacement stands, in bytes from the start, a multiple of 4: the site for
     /// [`CodeMemory::link`](crate::CodeMemory::link) if the code is placed at a multiple of 4.
     pub fn jmp_to_patch(&mut self) -> usize {
-        while !(self.code.len() + 1).is_multiple_of(4) {
-            self.code.push(0x90);
-        }
+        self.align_displacement(1);
         self.code.push(0xE9);
         self.code.extend([0; 4]);
         self.code.len() - 4
+    }
+
+    /// Jcc to code that does not exist yet, as [`jmp_to_patch`](Self::jmp_to_patch) is a JMP.
+    pub fn jcc_to_patch(&mut self, condition: Condition) -> usize {
+        self.align_displacement(2);
+        self.code.extend([0x0F, 0x80 | condition as u8]);
+        self.code.extend([0; 4]);
+        self.code.len() - 4
+    }
+    /// Pads with a NOP so that a displacement `before` bytes on stands at a multiple of 4.
+    fn align_displacement(&mut self, before: usize) {
+        match (self.code.len() + before) % 4 {
+            1 => self.code.extend([0x0F, 0x1F, 0x00]),
+            2 => self.code.extend([0x66, 0x90]),
+            3 => self.code.push(0x90),
+            _ => {}
+        }
+    }
+    /// Pads to a multiple of `align` with INT3, where control never comes.
+    pub fn align_unreached(&mut self, align: usize) {
+        while !self.code.len().is_multiple_of(align) {
+            self.code.push(0xCC);
+        }
+    }
+    /// Pads to a multiple of 8 with NOPs.
+    pub fn align_reached(&mut self) {
+        while !self.code.len().is_multiple_of(8) {
+            self.code.push(0x90);
+        }
+    }
+    /// JMP to placed code; [`set_base`](Self::set_base) must have been called.
+    pub fn jmp_placed(&mut self, to: CodeOffset) {
+        self.code.push(0xE9);
+        self.displacement_to(to);
+    }
+    /// Jcc to placed code.
+    pub fn jcc_placed(&mut self, condition: Condition, to: CodeOffset) {
+        self.code.extend([0x0F, 0x80 | condition as u8]);
+        self.displacement_to(to);
+    }
+    /// CALL of placed code.
+    pub fn call_placed(&mut self, to: CodeOffset) {
+        self.code.push(0xE8);
+        self.displacement_to(to);
+    }
+    fn displacement_to(&mut self, to: CodeOffset) {
+        let end = self.base.wrapping_add(self.code.len() as u32 + 4);
+        self.code.extend(to.0.wrapping_sub(end).to_le_bytes());
+    }
+    /// JMP to the address in memory.
+    pub fn jmp_m(&mut self, from: Mem) {
+        self.form(Width::Dword, &[0xFF], RegField::Digit(4), from.into());
+    }
+    /// Bytes of an instruction encoded elsewhere.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.code.extend(bytes);
+    }
+    /// A 32-bit word of data, from a multiple of 4 on. Returns where, in bytes from the start.
+    pub fn data(&mut self, bytes: &[u8]) -> usize {
+        self.code.extend(bytes);
+        self.code.len() - bytes.len()
+    }
+    /// MOV register, 64-bit immediate, which is zero and stands at a multiple of 8: a key to be written
+    /// later. Returns where it stands, in bytes from the start.
+    pub fn mov_key(&mut self, to: Reg) -> usize {
+        while !(self.code.len() + 2).is_multiple_of(8) {
+            self.code.push(0x90);
+        }
+        self.plus_register(Width::Qword, &[0xB8], to);
+        self.code.extend([0; 8]);
+        self.code.len() - 8
+    }
+    /// Where a bound label is, in bytes from the start.
+    ///
+    /// # Panics
+    /// It is not bound: a bug of the caller.
+    pub fn bound(&self, label: Label) -> usize {
+        let place = self.labels[label.0 as usize];
+        assert!(place.is_some(), "{label:?} is not bound");
+        place.unwrap_or_default()
+    }
+    /// Overwrites bytes that were emitted.
+    pub fn patch(&mut self, at: usize, bytes: &[u8]) {
+        self.code[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    /// A shift by an immediate: `digit` as in ModRM (4 SHL, 5 SHR, 7 SAR).
+    pub fn shift_ri(&mut self, digit: u8, width: Width, to: Reg, count: u8) {
+        self.general(width, 0xC0, RegField::Digit(digit), to.into());
+        self.code.push(count);
+    }
+    /// RORX (BMI2): rotates right without touching flags.
+    pub fn rorx(&mut self, width: Width, to: Reg, from: Reg, count: u8) {
+        let wide = u8::from(width == Width::Qword) << 7;
+        let (to, from) = (to as u8, from as u8);
+        let inverted = (to >> 3 ^ 1) << 7 | 0x40 | (from >> 3 ^ 1) << 5;
+        self.code.extend([0xC4, inverted | 3, wide | 0x7B, 0xF0, 0xC0 | (to & 7) << 3 | from & 7, count]);
+    }
+    /// SARX (BMI2): shifts right arithmetically by a register, without touching flags.
+    pub fn sarx(&mut self, width: Width, to: Reg, from: Reg, count: Reg) {
+        let wide = u8::from(width == Width::Qword) << 7;
+        let (to, from, count) = (to as u8, from as u8, count as u8);
+        let inverted = (to >> 3 ^ 1) << 7 | 0x40 | (from >> 3 ^ 1) << 5;
+        let v = (count ^ 15) << 3;
+        self.code.extend([0xC4, inverted | 2, wide | v | 2, 0xF7, 0xC0 | (to & 7) << 3 | from & 7]);
+    }
+    /// VMOVUPS of a 256-bit register from (`store`: to) `[rsp + displacement]`.
+    pub fn vmovups_stack(&mut self, register: u8, displacement: i32, store: bool) {
+        let inverted = (register >> 3 ^ 1) << 7;
+        self.code.extend([0xC5, inverted | 0x7C, 0x10 | store as u8, 0x84 | (register & 7) << 3, 0x24]);
+        self.code.extend(displacement.to_le_bytes());
+    }
+    /// VZEROUPPER.
+    pub fn vzeroupper(&mut self) {
+        self.code.extend([0xC5, 0xF8, 0x77]);
     }
 
     fn alu_immediate(&mut self, op: AluOp, width: Width, to: Operand, value: i32) {

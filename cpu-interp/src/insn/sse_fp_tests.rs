@@ -233,7 +233,7 @@ pub(super) fn core() -> Box<Core> {
     let memory = GuestMemory::new(16 << 20, &[]).unwrap();
     memory.write(PhysAddr(TABLES), &((TABLES + 0x1000) | 7).to_le_bytes());
     memory.write(PhysAddr(TABLES + 0x1000), &0x87u64.to_le_bytes());
-    let mut core = Core::new(0, model(), memory, VcpuSignals::new());
+    let mut core = Box::new(Core::new(0, model(), memory, VcpuSignals::new()));
     let s = &mut core.state;
     s.cr0 = Cr0::PE | Cr0::PG | Cr0::NE | Cr0::ET;
     s.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE;

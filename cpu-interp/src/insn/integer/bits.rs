@@ -86,7 +86,8 @@ fn read_modify_write<T: Int + Guest, const WHAT: u8>(
 fn scan<T: Int + Guest + WideAlu, const REVERSE: bool>(core: &mut Core, op: &Op) -> Done {
     let value = core.rm::<T>(op)?;
     let old = core.reg::<T>(op.r1);
-    let (r, f) = if REVERSE { value.bsr(old) } else { value.bsf(old) };
+    let flags = core.state.arith;
+    let (r, f) = if REVERSE { value.bsr(old, flags) } else { value.bsf(old, flags) };
     if value != T::default() {
         core.set_reg(op.r1, r);
     }

@@ -5,8 +5,7 @@ use crate::core::{Core, Int};
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_cpu::Fault;
-use trimotor_cpu::alu::WideAlu;
-use trimotor_cpu::flags::ArithFlags;
+use trimotor_cpu::alu::{WideAlu, product_flags};
 
 const RAX: u8 = 0;
 const RDX: u8 = 16;
@@ -35,24 +34,11 @@ fn double<T: Int>(core: &Core) -> u128 {
     }
 }
 
-/// CF and OF say whether the upper half matters; the others (undefined) become those of a zero-free
-/// result: only SF and PF follow the lower half, as current processors do.
-fn product_flags<T: Int>(low: u64, overflow: bool) -> ArithFlags {
-    let mut f = if overflow { ArithFlags::CF | ArithFlags::OF } else { 0 };
-    if low >> (T::BITS - 1) & 1 != 0 {
-        f |= ArithFlags::SF;
-    }
-    if (low as u8).count_ones().is_multiple_of(2) {
-        f |= ArithFlags::PF;
-    }
-    ArithFlags(f)
-}
-
 fn mul<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     let b = source::<T>(core, op)?.to_u64() as u128;
     let product = core.reg::<T>(RAX).to_u64() as u128 * b;
     set_double::<T>(core, product);
-    core.state.arith = product_flags::<T>(product as u64, product >> T::BITS != 0);
+    core.state.arith = product_flags(product as u64, T::BITS, product >> T::BITS != 0);
     Ok(())
 }
 fn imul_one<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
@@ -60,7 +46,7 @@ fn imul_one<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     let product = core.reg::<T>(RAX).to_i64() as i128 * b;
     set_double::<T>(core, product as u128);
     let fits = T::cut(product as u64).to_i64() as i128 == product;
-    core.state.arith = product_flags::<T>(product as u64, !fits);
+    core.state.arith = product_flags(product as u64, T::BITS, !fits);
     Ok(())
 }
 fn imul_two<T: Int + Guest + WideAlu>(core: &mut Core, op: &Op) -> Done {

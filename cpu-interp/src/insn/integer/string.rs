@@ -62,10 +62,17 @@ fn destination<T: Operand>(core: &mut Core, o: Operands, access: Access) -> Resu
     core.segment_linear(SegReg::Es, at, T::BYTES as u64, access)
 }
 
+/// How many iterations may follow each other: the single-step trap comes after each (SDM Vol. 3B,
+/// Single-Step Exception Condition).
+#[inline(always)]
+fn portion(core: &Core) -> u64 {
+    if core.state.rflags.contains(Rflags::TF) { 1 } else { PORTION }
+}
+
 /// Repeats `once` by RCX; `once` says whether to go on.
 #[inline(always)]
 fn repeat(core: &mut Core, o: Operands, mut once: impl FnMut(&mut Core) -> Result<bool, Fault>) -> Done {
-    for _ in 0..PORTION {
+    for _ in 0..portion(core) {
         let count = core.state.slots[RCX] & o.mask;
         if count == 0 {
             return Ok(());
@@ -90,6 +97,9 @@ fn by_pieces(
     piece: impl Fn(&mut Core, Operands) -> u64,
     mut once: impl FnMut(&mut Core) -> Result<bool, Fault>,
 ) -> Done {
+    if portion(core) == 1 {
+        return repeat(core, o, once);
+    }
     let mut moved = 0;
     while moved < PORTION_BYTES {
         let bytes = piece(core, o);

@@ -1,0 +1,292 @@
+//! The translated code of an engine: blocks by where their guest bytes lie, links between them, and
+//! the instructions that may be handed over.
+
+use crate::code_memory::{CodeMemory, CodeOffset};
+use crate::thunks::{Runtime, ThunkError, Thunks};
+use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Site, Source, Tools};
+use iced_x86::Decoder;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu_interp::core::{Core, mode};
+use trimotor_cpu_interp::handover::lower_one;
+use trimotor_cpu_interp::lower::Lowering;
+use trimotor_cpu_interp::op::Op;
+
+/// Code memory in bytes. Pages cost nothing until they are used.
+const CODE_BYTES: usize = 64 << 20;
+/// Room that a block of the largest size may need, in bytes.
+const LARGEST_BLOCK: usize = 64 << 10;
+
+/// A hash for keys that are addresses.
+#[derive(Default)]
+pub struct AddressHasher(u64);
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(b as u64);
+        }
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n as u64);
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+}
+
+/// A translated block.
+#[derive(Debug)]
+struct Block {
+    /// Host address of its first guest byte, and its mode.
+    key: (usize, u32),
+    /// Where its code starts.
+    entry: CodeOffset,
+    /// The stub that a dead block's entry leads to.
+    dead: CodeOffset,
+    alive: bool,
+    /// Links that lead here.
+    incoming: Vec<u32>,
+}
+
+/// A link, and the page that it stands in.
+struct PlacedLink {
+    link: Link,
+    /// Host address of the page that is jumped from.
+    page: usize,
+    mode: u32,
+}
+
+/// A site, and its ops once it was handed over.
+struct PlacedSite {
+    site: Site,
+    ops: *const Op,
+}
+
+/// Counts for `info`.
+#[derive(Default, Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub blocks: u64,
+    pub instructions: u64,
+    pub host_bytes: u64,
+    pub killed: u64,
+    pub resets: u64,
+    pub handed_over: u64,
+    pub links: u64,
+    pub relinks: u64,
+    pub lookups: u64,
+    pub leaves: u64,
+    pub stepped: u64,
+}
+
+/// All translated code of an engine.
+pub struct TranslatedCode {
+    memory: CodeMemory,
+    thunks: Thunks,
+    start: usize,
+    tools: Tools,
+    map: HashMap<(usize, u32), u32, BuildHasherDefault<AddressHasher>>,
+    blocks: Vec<Block>,
+    links: Vec<PlacedLink>,
+    sites: Vec<PlacedSite>,
+    /// Ops of sites; boxed so that they stay where they are.
+    ops: Vec<Box<[Op]>>,
+    /// Changes when everything was dropped.
+    pub epoch: u64,
+    /// The interpreter's cache, which tracks our pages, dropped everything so often.
+    pub seen_flushes: u64,
+    /// Counts for `info`.
+    pub counts: Counts,
+}
+
+// SAFETY: the pointers lead into `ops`, which moves with the value.
+#[allow(unsafe_code)]
+unsafe impl Send for TranslatedCode {}
+
+impl TranslatedCode {
+    /// No code yet.
+    ///
+    /// # Errors
+    /// The host gives no memory to run code from.
+    pub fn new(runtime: &Runtime) -> Result<TranslatedCode, ThunkError> {
+        let mut memory = CodeMemory::new(CODE_BYTES)?;
+        let thunks = Thunks::place(&mut memory, runtime)?;
+        Ok(TranslatedCode {
+            start: memory.used(),
+            memory,
+            thunks,
+            tools: Tools::new(),
+            map: HashMap::default(),
+            blocks: Vec::new(),
+            links: Vec::new(),
+            sites: Vec::new(),
+            ops: Vec::new(),
+            epoch: 1,
+            seen_flushes: 0,
+            counts: Counts::default(),
+        })
+    }
+
+    /// The thunks.
+    pub fn thunks(&self) -> &Thunks {
+        &self.thunks
+    }
+    /// The host address of placed code.
+    pub fn address(&self, at: CodeOffset) -> u64 {
+        self.memory.entry(at) as u64
+    }
+    /// Bytes of host code.
+    pub fn used_bytes(&self) -> usize {
+        self.memory.used()
+    }
+    /// Blocks that live.
+    pub fn live_blocks(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether a block of the largest size fits.
+    fn has_room(&self) -> bool {
+        self.memory.capacity() - self.memory.used() > LARGEST_BLOCK
+    }
+
+    /// Drops everything. No translated code may be running or be returned to.
+    pub fn reset(&mut self, core: &mut Core) {
+        core.forget_tracked();
+        self.map.clear();
+        self.blocks.clear();
+        self.links.clear();
+        self.sites.clear();
+        self.ops.clear();
+        self.memory.reset_to(self.start);
+        self.memory.serialize();
+        self.epoch += 1;
+        self.counts.resets += 1;
+    }
+
+    /// The block for code at host address `host` in the core's mode, translated now if it must be; `None`:
+    /// its first instruction crosses into the next page. May drop all code: see [`epoch`](Self::epoch).
+    pub fn find(&mut self, core: &mut Core, host: usize) -> Option<u32> {
+        let key = (host, core.state.mode);
+        if let Some(&id) = self.map.get(&key) {
+            return Some(id);
+        }
+        if !self.has_room() {
+            self.reset(core);
+        }
+        self.translate(core, key)
+    }
+
+    fn translate(&mut self, core: &mut Core, key: (usize, u32)) -> Option<u32> {
+        let (host, mode) = key;
+        let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
+        let len = bytes.len().min(4096 - (host & 4095));
+        // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), len)
+        };
+        let model = core.model.clone();
+        let source = Source {
+            mode,
+            model: &model,
+            bytes: &bytes[..len],
+            offset: (host & 4095) as u16,
+            base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
+            first_site: self.sites.len() as u32,
+            first_link: self.links.len() as u32,
+        };
+        let t = match self.tools.translate(&source, &self.thunks) {
+            Ok(t) => t?,
+            Err(error) => unreachable!("translating at {host:#x}: {error}"),
+        };
+        let placed = self.tools.emitter.finish().map_err(|e| e.to_string()).and_then(|code| {
+            self.counts.host_bytes += code.len() as u64;
+            self.memory.place(code, 16).map_err(|e| e.to_string())
+        });
+        let entry = match placed {
+            Ok(entry) => entry,
+            Err(error) => unreachable!("a block of {} instructions: {error}", t.instructions),
+        };
+        debug_assert_eq!(entry, source.base);
+        let id = self.blocks.len() as u32;
+        let dead = CodeOffset(entry.0 + t.dead as u32);
+        self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });
+        let page = host & !4095;
+        self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page, mode }));
+        self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null() }));
+        self.map.insert(key, id);
+        self.counts.blocks += 1;
+        self.counts.instructions += t.instructions as u64;
+        core.track_code(id, host, t.bytes);
+        Some(id)
+    }
+
+    /// The host address where a block starts.
+    pub fn entry(&self, block: u32) -> u64 {
+        self.address(self.blocks[block as usize].entry)
+    }
+
+    /// Guest code of these blocks was written to: nothing leads to them any more.
+    pub fn kill(&mut self, ids: &[u32]) {
+        for &id in ids {
+            let Some(block) = self.blocks.get_mut(id as usize) else { continue };
+            if !std::mem::replace(&mut block.alive, false) {
+                continue;
+            }
+            self.counts.killed += 1;
+            self.map.remove(&block.key);
+            let displacement = block.dead.0.wrapping_sub(block.entry.0 + 5).to_le_bytes();
+            let [a, b, c, d] = displacement;
+            self.memory.write(block.entry, &[0xE9, a, b, c, d]);
+            for n in std::mem::take(&mut block.incoming) {
+                let Link { site, stub, .. } = self.links[n as usize].link;
+                self.memory.link(site, stub);
+            }
+        }
+    }
+
+    /// What link `n` leads to: the target's offset from the first byte of the page, that page's host
+    /// address, whether the page is another one, and the mode.
+    pub fn link_target(&self, n: u32) -> (i32, usize, bool, u32) {
+        let l = &self.links[n as usize];
+        (l.link.target, l.page, l.link.key.is_some(), l.mode)
+    }
+    /// Makes link `n` lead to a block, where it has a key for `key` only.
+    pub fn connect(&mut self, n: u32, block: u32, key: u64) {
+        let link = self.links[n as usize].link;
+        self.counts.links += 1;
+        if let Some(at) = link.key {
+            self.memory.write(at, &key.to_le_bytes());
+            self.counts.relinks += 1;
+        }
+        let target = &mut self.blocks[block as usize];
+        if !target.incoming.contains(&n) {
+            target.incoming.push(n);
+        }
+        self.memory.link(link.site, target.entry);
+    }
+
+    /// The ops of site `n`, for [`Core::run_handed_over`].
+    pub fn ops(&mut self, model: &CpuModel, n: u32) -> *const Op {
+        let placed = &mut self.sites[n as usize];
+        if placed.ops.is_null() {
+            let site = placed.site;
+            let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
+            let options =
+                Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
+            let bytes = &site.bytes[..site.len as usize];
+            let i = Decoder::with_ip(bits, bytes, site.offset as u64, options).decode();
+            let ops = lower_one(model, site.mode, 0, &i, site.offset, site.left);
+            placed.ops = ops.as_ptr();
+            self.ops.push(ops);
+        }
+        placed.ops
+    }
+}

@@ -1,0 +1,96 @@
+//! Where guest state is while translated code runs.
+//!
+//! The host's RSP is at the vCPU's [`Core`]; guest state in memory is addressed relative to it. Twelve of the
+//! guest's general registers have a host register for themselves; R8 to R11, which compilers use least,
+//! stay in memory, and so three host registers are free for the translator. The guest's RAX is not in the
+//! host's, because LAHF and SETO AL work there.
+
+use crate::emitter::{Mem, Reg};
+use std::mem::offset_of;
+use trimotor_cpu::CpuState;
+use trimotor_cpu::mmu::TlbEntry;
+use trimotor_cpu::state::slot;
+use trimotor_cpu_interp::core::Core;
+use trimotor_cpu_interp::handover::EngineArea;
+
+/// First free register: RAX, for flags and for the translation table's entry.
+pub const T0: Reg = Reg::Rax;
+/// Second free register: linear addresses, then host addresses, and jump targets.
+pub const T1: Reg = Reg::R11;
+/// Third free register.
+pub const T2: Reg = Reg::R10;
+
+/// The host register of each guest register; `None`: it stays in memory.
+pub const HOST: [Option<Reg>; 16] = [
+    Some(Reg::R8),
+    Some(Reg::Rcx),
+    Some(Reg::Rdx),
+    Some(Reg::Rbx),
+    Some(Reg::R9),
+    Some(Reg::Rbp),
+    Some(Reg::Rsi),
+    Some(Reg::Rdi),
+    None,
+    None,
+    None,
+    None,
+    Some(Reg::R12),
+    Some(Reg::R13),
+    Some(Reg::R14),
+    Some(Reg::R15),
+];
+/// Where the guest's RAX is.
+pub const RAX: Reg = Reg::R8;
+/// Where the guest's RSP is.
+pub const RSP: Reg = Reg::R9;
+
+/// A place in the vCPU's state, `displacement` bytes from its start.
+pub fn state(displacement: i32) -> Mem {
+    Mem::base(Reg::Rsp, displacement)
+}
+/// The slot of general register `n`.
+pub fn gpr(n: u8) -> Mem {
+    state(n as i32 * 8)
+}
+/// The RIP of the first byte of the page that code runs from.
+pub fn page_rip() -> Mem {
+    state(slot::BLOCK_RIP as i32)
+}
+/// The base of segment `n` (ES, CS, SS, DS, FS, GS).
+pub fn segment_base(n: u8) -> Mem {
+    state(slot::SEG_BASE as i32 + n as i32 * 8)
+}
+
+/// Displacement of the translation table's address.
+pub const TLB: i32 = offset_of!(CpuState, tlb) as i32;
+/// Displacement of the instruction budget.
+pub const BUDGET: i32 = offset_of!(CpuState, budget) as i32;
+/// Displacement of the key of links and jumps.
+pub const JUMP_KEY: i32 = offset_of!(CpuState, jump_key) as i32;
+/// Displacement of the arithmetic flags.
+pub const ARITH: i32 = offset_of!(CpuState, arith) as i32;
+/// Displacement of RIP.
+pub const RIP: i32 = offset_of!(CpuState, rip) as i32;
+/// Displacement of YMM0.
+pub const YMM: i32 = offset_of!(CpuState, ymm) as i32;
+
+const ENGINE: i32 = offset_of!(Core, engine) as i32;
+/// Displacement of the host's stack pointer.
+pub const HOST_STACK: i32 = ENGINE + offset_of!(EngineArea, host_stack) as i32;
+/// Displacement of the offset where code was left.
+pub const EXIT_OFFSET: i32 = ENGINE + offset_of!(EngineArea, exit_offset) as i32;
+/// Displacement of the reason why code was left.
+pub const EXIT_REASON: i32 = ENGINE + offset_of!(EngineArea, exit_reason) as i32;
+/// Displacement of the mark that vector registers are in the host's.
+pub const VECTOR_LIVE: i32 = ENGINE + offset_of!(EngineArea, vector_live) as i32;
+/// Displacement of a place for one register.
+pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
+/// Displacement of the jump table's address.
+pub const JUMPS: i32 = ENGINE + offset_of!(EngineArea, jumps) as i32;
+
+/// Displacement of a translation-table entry's tag for reading.
+pub const READ_TAG: i32 = offset_of!(TlbEntry, read_tag) as i32;
+/// Displacement of its tag for writing.
+pub const WRITE_TAG: i32 = offset_of!(TlbEntry, write_tag) as i32;
+/// Displacement of its host address.
+pub const HOST_PAGE: i32 = offset_of!(TlbEntry, host) as i32;

@@ -1,0 +1,213 @@
+//! Code that is the same for all blocks: the way in and out, and calls from translated code into
+//! Rust.
+
+use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
+use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Reg, Width};
+use crate::layout::{
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, RIP, T0, T1, VECTOR_LIVE, YMM, gpr, state,
+};
+
+/// Why translated code was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Leave {
+    /// RIP and budget are settled: look around and find the next block.
+    Lookup = 0,
+    /// The budget does not cover the block at the exit offset.
+    Budget = 1,
+    /// The block at the exit offset is dead: look for a new one.
+    Dead = 2,
+    /// The instruction at the exit offset is to be run alone.
+    Step = 3,
+    /// An exception: as [`Exit::Fault`](trimotor_cpu_interp::op::Exit).
+    Fault = 4,
+    /// The budget does not cover the block at RIP.
+    BudgetAtRip = 5,
+}
+
+/// What a Rust function called from a thunk returns instead of an address.
+pub mod answer {
+    /// Go on behind the call.
+    pub const CONTINUE: u64 = 0;
+    /// Leave translated code.
+    pub const LEAVE: u64 = 1;
+}
+
+/// Places of the thunks.
+#[derive(Clone, Copy, Debug)]
+pub struct Thunks {
+    /// `extern "sysv64" fn(core, host address of a block)`.
+    pub enter: CodeOffset,
+    /// Exits, by reason; EAX is the offset within the page.
+    pub exit_budget: CodeOffset,
+    /// As above.
+    pub exit_dead: CodeOffset,
+    /// As above.
+    pub exit_step: CodeOffset,
+    /// Called: hands the instruction of site EAX over.
+    pub op: CodeOffset,
+    /// The same from blocks that have vector registers in the host's.
+    pub op_vector: CodeOffset,
+    /// Jumped to: follows link EAX.
+    pub link: CodeOffset,
+    /// Jumped to: finds the block at RIP = T1.
+    pub lookup: CodeOffset,
+    /// Called: brings the vector registers into the host's.
+    pub load_vector: CodeOffset,
+}
+
+/// Rust functions that thunks call: `extern "sysv64" fn(core, argument) -> answer or address`.
+#[derive(Clone, Copy)]
+pub struct Runtime {
+    /// Hands an instruction over.
+    pub op: usize,
+    /// Follows a link.
+    pub link: usize,
+    /// Finds a block.
+    pub lookup: usize,
+}
+
+/// What the ABI wants kept.
+const CALLEE_SAVED: [Reg; 6] = [Reg::Rbx, Reg::Rbp, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
+
+fn general_registers(e: &mut Emitter, pushed: i32, store: bool) {
+    for (n, host) in HOST.iter().enumerate() {
+        let Some(host) = *host else { continue };
+        let place = state(pushed + n as i32 * 8);
+        if store {
+            e.mov_mr(Width::Qword, place, host);
+        } else {
+            e.mov_rm(Width::Qword, host, place);
+        }
+    }
+}
+/// Puts the vector registers back into the state if they are in the host's.
+fn save_vector(e: &mut Emitter, pushed: i32) {
+    let saved = e.label();
+    e.alu_mi(AluOp::Cmp, Width::Byte, state(pushed + VECTOR_LIVE), 0);
+    e.jcc(Condition::Equal, saved);
+    for n in 0..16 {
+        e.vmovups_stack(n, pushed + YMM + n as i32 * 32, true);
+    }
+    e.mov_mi(Width::Qword, state(pushed + VECTOR_LIVE), 0);
+    e.vzeroupper();
+    e.bind(saved);
+}
+fn load_vector(e: &mut Emitter, pushed: i32) {
+    for n in 0..16 {
+        e.vmovups_stack(n, pushed + YMM + n as i32 * 32, false);
+    }
+    e.mov_mi(Width::Qword, state(pushed + VECTOR_LIVE), 1);
+}
+
+/// The thunk that hands an instruction over. Called, so RSP is 8 below the core.
+fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool) {
+    general_registers(e, 8, true);
+    save_vector(e, 8);
+    e.lea(Width::Qword, Reg::Rdi, state(8));
+    e.mov_rr(Width::Dword, Reg::Rsi, T0);
+    e.alu_ri(AluOp::Sub, Width::Qword, Reg::Rsp, 8);
+    e.mov_ri(T0, function as u64);
+    e.call_r(T0);
+    e.alu_ri(AluOp::Add, Width::Qword, Reg::Rsp, 8);
+    let elsewhere = e.label();
+    e.test_rr(Width::Qword, T0, T0);
+    e.jcc(Condition::NotEqual, elsewhere);
+    if vector {
+        load_vector(e, 8);
+    }
+    general_registers(e, 8, false);
+    e.ret();
+    e.bind(elsewhere);
+    e.alu_ri(AluOp::Add, Width::Qword, Reg::Rsp, 8);
+    go_on(e, leave);
+}
+
+/// Goes to the block at the address in T0, or leaves. Guest state is in memory.
+fn go_on(e: &mut Emitter, leave: CodeOffset) {
+    e.alu_ri(AluOp::Cmp, Width::Qword, T0, answer::LEAVE as i32);
+    e.jcc_placed(Condition::Equal, leave);
+    e.mov_rr(Width::Qword, T1, T0);
+    general_registers(e, 0, false);
+    e.jmp_r(T1);
+}
+
+/// Saves everything, calls `function`, and goes where it says.
+fn call_and_go(e: &mut Emitter, function: usize, leave: CodeOffset) {
+    general_registers(e, 0, true);
+    save_vector(e, 0);
+    e.mov_rr(Width::Qword, Reg::Rdi, Reg::Rsp);
+    e.mov_rr(Width::Dword, Reg::Rsi, T0);
+    e.mov_ri(T0, function as u64);
+    e.call_r(T0);
+    go_on(e, leave);
+}
+
+/// A thunk could not be placed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ThunkError {
+    /// No memory for code.
+    #[error(transparent)]
+    Memory(#[from] CodeMemoryError),
+    /// A bug in a thunk.
+    #[error(transparent)]
+    Emitter(#[from] EmitterError),
+}
+
+impl Thunks {
+    /// Emits and places the thunks, at the start of code memory.
+    ///
+    /// # Errors
+    /// See [`ThunkError`].
+    pub fn place(memory: &mut CodeMemory, runtime: &Runtime) -> Result<Thunks, ThunkError> {
+        let mut e = Emitter::new();
+        let mut put = |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
+            e.clear();
+            e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
+            emit(&mut e);
+            Ok(memory.place(e.finish()?, 16)?)
+        };
+        let enter = put(memory, &|e| {
+            for register in CALLEE_SAVED {
+                e.push(register);
+            }
+            e.mov_mr(Width::Qword, crate::emitter::Mem::base(Reg::Rdi, HOST_STACK), Reg::Rsp);
+            e.mov_rr(Width::Qword, Reg::Rsp, Reg::Rdi);
+            e.mov_rr(Width::Qword, T1, Reg::Rsi);
+            general_registers(e, 0, false);
+            e.jmp_r(T1);
+        })?;
+        let leave = put(memory, &|e| {
+            e.mov_rm(Width::Qword, Reg::Rsp, state(HOST_STACK));
+            for register in CALLEE_SAVED.into_iter().rev() {
+                e.pop(register);
+            }
+            e.ret();
+        })?;
+        let exit = |reason: Leave| {
+            move |e: &mut Emitter| {
+                e.mov_mr(Width::Qword, state(EXIT_OFFSET), T0);
+                e.mov_mi(Width::Qword, state(EXIT_REASON), reason as i32);
+                general_registers(e, 0, true);
+                save_vector(e, 0);
+                e.jmp_placed(leave);
+            }
+        };
+        let exit_budget = put(memory, &exit(Leave::Budget))?;
+        let exit_dead = put(memory, &exit(Leave::Dead))?;
+        let exit_step = put(memory, &exit(Leave::Step))?;
+        let op = put(memory, &|e| op_thunk(e, runtime.op, leave, false))?;
+        let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true))?;
+        let link = put(memory, &|e| call_and_go(e, runtime.link, leave))?;
+        let lookup = put(memory, &|e| {
+            e.mov_mr(Width::Qword, state(RIP), T1);
+            call_and_go(e, runtime.lookup, leave);
+        })?;
+        let load_vector = put(memory, &|e| {
+            load_vector(e, 8);
+            e.ret();
+        })?;
+        debug_assert_eq!(gpr(1), state(8));
+        Ok(Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, lookup, load_vector })
+    }
+}

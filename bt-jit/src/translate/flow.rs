@@ -1,0 +1,301 @@
+//! Transfers of control: direct jumps become links, indirect ones look into the jump table.
+
+use super::address::Access;
+use super::cold::Cold;
+use super::{OpenLink, Translator};
+use crate::emitter::{AluOp, Condition, Label, Mem, Width};
+use crate::layout::{JUMP_KEY, JUMPS, RSP, SPARE, T0, T1, T2, page_rip, state};
+use iced_x86::{Instruction, OpKind};
+
+/// Entries of the jump table, a power of two.
+pub const JUMP_ENTRIES: usize = 4096;
+/// log2 of an entry's size.
+const JUMP_ENTRY_SHIFT: u8 = 5;
+
+/// One entry of the jump table: where RIP leads under a key (see `CpuState::jump_key`).
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
+pub struct JumpEntry {
+    /// RIP.
+    pub rip: u64,
+    /// The key that it holds for; 0 for none.
+    pub key: u64,
+    /// Host address of the block.
+    pub code: u64,
+    /// RIP of the first byte of the block's page.
+    pub page_rip: u64,
+}
+impl JumpEntry {
+    /// An entry that matches nothing.
+    pub const EMPTY: JumpEntry = JumpEntry { rip: 0, key: 0, code: 0, page_rip: 0 };
+}
+/// The index of the entry for `rip` under `key`.
+pub fn jump_index(rip: u64, key: u64) -> usize {
+    let rip = rip as u32;
+    (rip.rotate_right(3) ^ rip ^ (key >> 24) as u32) as usize & (JUMP_ENTRIES - 1)
+}
+
+/// What happens where the jump table does not have the target, which is in T1.
+pub(super) struct Miss {
+    /// The instruction, to be run alone where the target is not canonical.
+    offset: u16,
+    left: u8,
+    /// Added to the stack pointer before the jump (RET).
+    pop: Option<i32>,
+}
+
+fn condition(number: u8) -> Condition {
+    use Condition as C;
+    [
+        C::Overflow,
+        C::NotOverflow,
+        C::Below,
+        C::AboveOrEqual,
+        C::Equal,
+        C::NotEqual,
+        C::BelowOrEqual,
+        C::Above,
+        C::Sign,
+        C::NotSign,
+        C::Parity,
+        C::NotParity,
+        C::Less,
+        C::GreaterOrEqual,
+        C::LessOrEqual,
+        C::Greater,
+    ][number as usize & 15]
+}
+
+/// The condition of a Jcc, by its number in opcodes.
+fn condition_of(i: &Instruction) -> Condition {
+    use iced_x86::ConditionCode as N;
+    condition(match i.condition_code() {
+        N::o | N::None => 0,
+        N::no => 1,
+        N::b => 2,
+        N::ae => 3,
+        N::e => 4,
+        N::ne => 5,
+        N::be => 6,
+        N::a => 7,
+        N::s => 8,
+        N::ns => 9,
+        N::p => 10,
+        N::np => 11,
+        N::l => 12,
+        N::ge => 13,
+        N::le => 14,
+        N::g => 15,
+    })
+}
+
+/// The target's offset from the first byte of the page, for which the decoder's RIP was 0.
+fn target_of(i: &Instruction) -> Option<i32> {
+    match i.op0_kind() {
+        OpKind::NearBranch64 => i32::try_from(i.near_branch64() as i64).ok(),
+        _ => Some(i.near_branch32() as i32),
+    }
+}
+
+impl Translator<'_> {
+    /// Goes to the code at `target` bytes from the page's start. Flags are in memory.
+    pub(super) fn go_to(&mut self, target: i32) {
+        let stub = self.e.label();
+        let page = target >> 12;
+        if page == 0 {
+            let site = self.e.jmp_to_patch();
+            self.open_links.push(OpenLink { site, stub, target, key: None });
+            return;
+        }
+        // The page may be mapped otherwise the next time: the link holds for one key.
+        let key = self.e.mov_key(T2);
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T2, state(JUMP_KEY));
+        self.e.jcc(Condition::NotEqual, stub);
+        let width = self.stack_width();
+        self.e.alu_mi(AluOp::Add, width, page_rip(), page << 12);
+        let site = self.e.jmp_to_patch();
+        self.open_links.push(OpenLink { site, stub, target, key: Some(key) });
+    }
+    /// Leaves for the run loop, which finds the code at `target` bytes from the page's start.
+    pub(super) fn look_up(&mut self, target: i32) {
+        self.e.mov_ri(T0, target as u64);
+        self.e.jmp_placed(self.thunks.exit_dead);
+    }
+    /// Has the instruction under translation run alone.
+    pub(super) fn step_here(&mut self) {
+        self.refund(self.left + 1);
+        self.e.mov_ri(T0, self.offset as u64);
+        self.e.jmp_placed(self.thunks.exit_step);
+    }
+    fn step_label(&mut self) -> Label {
+        let at = self.e.label();
+        self.cold.push(Cold::Step { at, offset: self.offset, refund: self.left + 1 });
+        at
+    }
+
+    /// Jcc.
+    pub(super) fn jcc(&mut self, i: &Instruction) {
+        let Some(target) = target_of(i) else {
+            // Only code at the ends of the address space reaches so far.
+            let skip = self.e.label();
+            self.need_flags();
+            self.e.jcc(condition_of(&negated(i)), skip);
+            self.save_flags();
+            self.step_here();
+            self.e.bind(skip);
+            return;
+        };
+        self.need_flags();
+        let save_flags = self.flags == super::Flags::Host;
+        if target >> 12 == 0 && !save_flags && self.left == 0 {
+            let site = self.e.jcc_to_patch(condition_of(i));
+            let stub = self.e.label();
+            self.open_links.push(OpenLink { site, stub, target, key: None });
+            return;
+        }
+        let at = self.e.label();
+        self.e.jcc(condition_of(i), at);
+        self.cold.push(Cold::Taken { at, save_flags, refund: self.left, target });
+    }
+
+    /// JMP.
+    pub(super) fn jmp(&mut self, i: &Instruction) -> bool {
+        self.save_flags();
+        match target_of(i) {
+            Some(target) => self.go_to(target),
+            None => self.step_here(),
+        }
+        true
+    }
+
+    /// CALL.
+    pub(super) fn call(&mut self, i: &Instruction) -> bool {
+        self.spill_flags();
+        let Some(target) = target_of(i) else {
+            self.step_here();
+            return true;
+        };
+        let slow = self.step_label();
+        self.push_address(slow);
+        self.push_return();
+        self.go_to(target);
+        true
+    }
+    /// Stores the address of the next instruction at T1 and moves the stack pointer. Destroys T2.
+    fn push_return(&mut self) {
+        let (bytes, width) = (self.stack_bytes(), self.stack_width());
+        self.e.mov_rm(Width::Qword, T2, page_rip());
+        self.e.lea(width, T2, Mem::base(T2, self.offset as i32 + self.len as i32));
+        self.e.mov_mr(width, Mem::base(T1, 0), T2);
+        self.move_stack(-bytes);
+    }
+
+    /// The target of an indirect jump to T1. What the table does not have is run alone.
+    fn indirect_target(&mut self, i: &Instruction, slow: Label) {
+        let width = self.stack_width();
+        if i.op0_kind() == OpKind::Memory {
+            self.spill_flags();
+            self.linear_operand(i);
+            self.check(self.stack_bytes() as u32, Access::Read, false, slow);
+            self.e.mov_rm(width, T1, Mem::base(T1, 0));
+            return;
+        }
+        let n = super::address::gpr_number(i.op0_register());
+        let host = self.register_in(n, T1);
+        if host != T1 {
+            self.e.mov_rr(width, T1, host);
+        }
+    }
+
+    /// JMP to an address in a register or in memory.
+    pub(super) fn jmp_indirect(&mut self, i: &Instruction) -> bool {
+        self.spill_flags();
+        let slow = self.step_label();
+        self.indirect_target(i, slow);
+        self.jump_to_t1(None);
+        true
+    }
+
+    /// CALL of an address in a register or in memory.
+    pub(super) fn call_indirect(&mut self, i: &Instruction) -> bool {
+        self.spill_flags();
+        let slow = self.step_label();
+        self.indirect_target(i, slow);
+        if self.wide {
+            // A target that is not canonical faults before anything is pushed.
+            self.e.mov_rr(Width::Qword, T0, T1);
+            self.e.shift_ri(7, Width::Qword, T0, 47);
+            self.e.alu_ri(AluOp::Add, Width::Qword, T0, 1);
+            self.e.alu_ri(AluOp::Cmp, Width::Qword, T0, 1);
+            self.e.jcc(Condition::Above, slow);
+        }
+        self.e.mov_mr(Width::Qword, state(SPARE), T1);
+        self.push_address(slow);
+        self.push_return();
+        self.e.mov_rm(Width::Qword, T1, state(SPARE));
+        self.jump_to_t1(None);
+        true
+    }
+
+    /// RET.
+    pub(super) fn ret(&mut self, i: &Instruction) -> bool {
+        self.spill_flags();
+        let slow = self.step_label();
+        self.pop_address(slow);
+        let width = self.stack_width();
+        self.e.mov_rm(width, T1, Mem::base(T1, 0));
+        let more = if i.op_count() > 0 { i.immediate16() as i32 } else { 0 };
+        self.jump_to_t1(Some(self.stack_bytes() + more));
+        true
+    }
+
+    /// Jumps to the guest address in T1, through the table. Flags are in memory.
+    fn jump_to_t1(&mut self, pop: Option<i32>) {
+        let at = self.e.label();
+        self.cold.push(Cold::Miss { at, work: Miss { offset: self.offset, left: self.left, pop } });
+        self.e.rorx(Width::Dword, T0, T1, 3);
+        self.e.alu_rr(AluOp::Xor, Width::Dword, T0, T1);
+        self.e.alu_rm(AluOp::Xor, Width::Dword, T0, state(JUMP_KEY + 3));
+        self.e.alu_ri(AluOp::And, Width::Dword, T0, JUMP_ENTRIES as i32 - 1);
+        self.e.shift_ri(4, Width::Dword, T0, JUMP_ENTRY_SHIFT);
+        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(JUMPS));
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, 0));
+        self.e.jcc(Condition::NotEqual, at);
+        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, 8));
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T2, state(JUMP_KEY));
+        self.e.jcc(Condition::NotEqual, at);
+        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, 24));
+        if let Some(bytes) = pop {
+            self.move_stack(bytes);
+        }
+        self.e.mov_mr(Width::Qword, page_rip(), T2);
+        self.e.jmp_m(Mem::base(T0, 16));
+    }
+    /// Cold: the table does not have the target.
+    pub(super) fn miss(&mut self, work: Miss) {
+        if self.wide {
+            let canonical = self.e.label();
+            self.e.mov_rr(Width::Qword, T0, T1);
+            self.e.shift_ri(4, Width::Qword, T0, 16);
+            self.e.shift_ri(7, Width::Qword, T0, 16);
+            self.e.alu_rr(AluOp::Cmp, Width::Qword, T0, T1);
+            self.e.jcc(Condition::Equal, canonical);
+            // Nothing has been committed: CALL has checked its target before.
+            self.refund(work.left + 1);
+            self.e.mov_ri(T0, work.offset as u64);
+            self.e.jmp_placed(self.thunks.exit_step);
+            self.e.bind(canonical);
+        }
+        if let Some(bytes) = work.pop {
+            self.e.lea(self.stack_width(), RSP, Mem::base(RSP, bytes));
+        }
+        self.e.jmp_placed(self.thunks.lookup);
+    }
+}
+
+/// The Jcc with the opposite condition.
+fn negated(i: &Instruction) -> Instruction {
+    let mut n = *i;
+    n.negate_condition_code();
+    n
+}

@@ -1,0 +1,373 @@
+//! Instructions that are emitted as they are: the operation stays, registers become the host's, and a
+//! memory operand becomes the checked host address.
+
+use super::address::{Access, gpr_number};
+use super::operands::{is_high_byte, sized};
+use super::{ARITHMETIC, Flags, Translator};
+use crate::emitter::{Reg, Width};
+use crate::layout::{HOST, T0, T1, T2};
+use iced_x86::{Code, Instruction, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register};
+
+/// What an operand is used for.
+#[derive(Clone, Copy)]
+struct Use {
+    operand: u32,
+    read: bool,
+    written: bool,
+}
+
+/// A guest register that stands in a free host register during the instruction.
+#[derive(Clone, Copy)]
+struct Borrowed {
+    guest: u8,
+    host: Reg,
+    written: bool,
+}
+
+fn access_of(access: OpAccess) -> (bool, bool) {
+    match access {
+        OpAccess::Read | OpAccess::CondRead => (true, false),
+        OpAccess::Write => (false, true),
+        OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+        _ => (false, false),
+    }
+}
+
+impl Translator<'_> {
+    /// Emits `i` with host operands.
+    pub(super) fn generic(&mut self, i: &Instruction) {
+        let info = self.info.info_options(
+            i,
+            InstructionInfoOptions::NO_MEMORY_USAGE | InstructionInfoOptions::NO_REGISTER_USAGE,
+        );
+        let mut uses = [Use { operand: 0, read: false, written: false }; 5];
+        let count = i.op_count() as usize;
+        for n in 0..count {
+            let (read, written) = access_of(info.op_access(n as u32));
+            uses[n] = Use { operand: n as u32, read, written };
+        }
+        let uses = &uses[..count];
+        if swaps_high_byte(i) {
+            return self.hand_over(i);
+        }
+        let mut g = *i;
+        g.set_code(plain_code(i.code()));
+        let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
+        let pending = memory.map(|u| {
+            let access = if u.written { Access::Write } else { Access::Read };
+            let pending = self.operand_address(i, access);
+            point_at_t1(&mut g);
+            pending
+        });
+        let (read, written) = flag_use(i);
+        let partial = written != 0 && written != ARITHMETIC;
+        if read != 0 || partial {
+            self.need_flags();
+        }
+        let third = if pending.is_none() { Some(T1) } else { None };
+        self.with_registers(i, &mut g, uses, third);
+        if written != 0 {
+            self.flags = Flags::Host;
+        } else if pending.is_some() {
+            self.flags = Flags::Memory;
+        }
+        if let Some(pending) = pending {
+            self.resume(pending);
+        }
+    }
+
+    /// Emits `g` after its register operands became the host's. T0, T2 and `third` are free.
+    fn with_registers(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], third: Option<Reg>) {
+        let mut free = [Some(T0), Some(T2), third].into_iter().flatten();
+        let mut borrowed: [Option<Borrowed>; 3] = [None; 3];
+        let mut rotated = None;
+        let mut copied = 0u8;
+        for u in uses {
+            if i.op_kind(u.operand) != OpKind::Register || !i.op_register(u.operand).is_gpr() {
+                continue;
+            }
+            let r = i.op_register(u.operand);
+            let n = gpr_number(r);
+            if is_high_byte(r) {
+                let host = HOST[n as usize].unwrap_or(T2);
+                if u.written {
+                    copied |= self.keep_low(i, g, uses, n, host, &mut free);
+                    rotated = Some(host);
+                    g.set_op_register(u.operand, sized(host, 1));
+                } else if let Some(copy) = free.next() {
+                    self.e.rorx(Width::Qword, copy, host, 8);
+                    g.set_op_register(u.operand, sized(copy, 1));
+                }
+                continue;
+            }
+            let host = match HOST[n as usize] {
+                Some(host) => host,
+                None => self.borrow(n, *u, r.size(), &mut borrowed, &mut free),
+            };
+            if copied >> u.operand & 1 == 0 {
+                g.set_op_register(u.operand, sized(host, r.size()));
+            }
+        }
+        if let Some(host) = rotated {
+            self.e.rorx(Width::Qword, host, host, 8);
+        }
+        self.encode(g);
+        if let Some(host) = rotated {
+            self.e.rorx(Width::Qword, host, host, 56);
+        }
+        for b in borrowed.into_iter().flatten().filter(|b| b.written) {
+            self.register_out(b.guest, b.host);
+        }
+    }
+
+    /// A free host register for guest register `n`, which stays in memory.
+    fn borrow(
+        &mut self,
+        n: u8,
+        u: Use,
+        bytes: usize,
+        borrowed: &mut [Option<Borrowed>; 3],
+        free: &mut impl Iterator<Item = Reg>,
+    ) -> Reg {
+        let load = u.read || bytes < 4;
+        if let Some(b) = borrowed.iter_mut().flatten().find(|b| b.guest == n) {
+            b.written |= u.written;
+            let host = b.host;
+            if load {
+                // Loading twice is harmless: nothing has been computed yet.
+                self.register_in(n, host);
+            }
+            return host;
+        }
+        let Some(host) = free.next() else { unreachable!("no instruction has three such registers") };
+        if load {
+            self.register_in(n, host);
+        }
+        let place = borrowed.iter_mut().find(|b| b.is_none());
+        if let Some(place) = place {
+            *place = Some(Borrowed { guest: n, host, written: u.written });
+        }
+        host
+    }
+
+    /// `host` will be rotated to reach its high byte: where its low byte is also read, that is
+    /// copied first. Gives the operands that became copies, a bit each.
+    fn keep_low(
+        &mut self,
+        i: &Instruction,
+        g: &mut Instruction,
+        uses: &[Use],
+        n: u8,
+        host: Reg,
+        free: &mut impl Iterator<Item = Reg>,
+    ) -> u8 {
+        let mut copied = 0;
+        for u in uses {
+            let other = i.op_kind(u.operand) == OpKind::Register && i.op_register(u.operand).is_gpr();
+            if !other || is_high_byte(i.op_register(u.operand)) || gpr_number(i.op_register(u.operand)) != n {
+                continue;
+            }
+            if let Some(copy) = free.next() {
+                self.e.mov_rr(Width::Qword, copy, host);
+                g.set_op_register(u.operand, sized(copy, i.op_register(u.operand).size()));
+                copied |= 1 << u.operand;
+            }
+        }
+        copied
+    }
+
+    /// LEA: the address is the result.
+    pub(super) fn lea(&mut self, i: &Instruction) {
+        let n = gpr_number(i.op0_register());
+        let bytes = i.op0_register().size();
+        if bytes == 2 {
+            self.effective_address(i, T1);
+            let host = self.register_in(n, T2);
+            self.e.mov_rr(Width::Word, host, T1);
+            return self.register_out(n, host);
+        }
+        let host = self.register_for(n, T1);
+        self.effective_address(i, host);
+        let cut = iced_x86_address_is_wide(i, self.source.mode) && bytes == 4;
+        if cut {
+            self.e.mov_rr(Width::Dword, host, host);
+        }
+        self.register_out(n, host);
+    }
+
+    /// CWDE, CDQE, CDQ, CQO. Flags stay.
+    pub(super) fn extend(&mut self, i: &Instruction) {
+        use crate::layout::RAX;
+        match i.mnemonic() {
+            Mnemonic::Cwde => {
+                self.encode_two(Code::Movsx_r32_rm16, sized(RAX, 4), sized(RAX, 2));
+            }
+            Mnemonic::Cdqe => {
+                self.encode_two(Code::Movsxd_r64_rm32, sized(RAX, 8), sized(RAX, 4));
+            }
+            mnemonic => {
+                let wide = mnemonic == Mnemonic::Cqo;
+                self.e.mov_ri(T0, if wide { 63 } else { 31 });
+                let width = if wide { Width::Qword } else { Width::Dword };
+                self.e.sarx(width, Reg::Rdx, RAX, T0);
+            }
+        }
+    }
+    fn encode_two(&mut self, code: Code, a: Register, b: Register) {
+        match Instruction::with2(code, a, b) {
+            Ok(i) => self.encode(&i),
+            Err(error) => unreachable!("{code:?}: {error}"),
+        }
+    }
+
+    /// CMPXCHG, CMPXCHG8B, CMPXCHG16B: the accumulator goes through the host's.
+    pub(super) fn compare_exchange(&mut self, i: &Instruction) {
+        use crate::layout::RAX;
+        if (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n))) {
+            return self.hand_over(i);
+        }
+        let memory = i.op0_kind() == OpKind::Memory;
+        if !memory {
+            // The register may be the accumulator itself.
+            return self.hand_over(i);
+        }
+        let mut g = *i;
+        let pending = self.operand_address(i, Access::Write);
+        point_at_t1(&mut g);
+        let (read, written) = flag_use(i);
+        if read != 0 || written != ARITHMETIC {
+            self.need_flags();
+        }
+        self.e.mov_rr(Width::Qword, T0, RAX);
+        if i.op_count() == 2 {
+            let r = i.op1_register();
+            let n = gpr_number(r);
+            let host = if n == 0 { T0 } else { self.register_in(n, T2) };
+            g.set_op1_register(sized(host, r.size()));
+        }
+        self.encode(&g);
+        self.e.mov_rr(Width::Qword, RAX, T0);
+        self.flags = Flags::Host;
+        self.resume(pending);
+    }
+}
+
+fn iced_x86_address_is_wide(i: &Instruction, mode: u32) -> bool {
+    trimotor_cpu_interp::lower::iced_address_bits(i, mode) == 64
+}
+
+/// XCHG and XADD of a high byte and another register; a shift of CH by CL.
+fn swaps_high_byte(i: &Instruction) -> bool {
+    let shifts_ch = i.op_count() == 2
+        && i.op0_kind() == OpKind::Register
+        && i.op0_register() == Register::CH
+        && i.op1_kind() == OpKind::Register
+        && i.op1_register() == Register::CL
+        && flag_use(i).0 == ARITHMETIC;
+    shifts_ch || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
+        && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
+}
+
+/// The memory operand becomes `[T1]`.
+pub(super) fn point_at_t1(g: &mut Instruction) {
+    g.set_memory_base(sized(T1, 8));
+    g.set_memory_index(Register::None);
+    g.set_memory_index_scale(1);
+    g.set_memory_displacement64(0);
+    g.set_memory_displ_size(0);
+    g.set_segment_prefix(Register::None);
+}
+
+/// Arithmetic flags that `i` reads (or may keep), and that it writes.
+pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
+    let read = i.rflags_read() & ARITHMETIC;
+    let written = i.rflags_modified() & ARITHMETIC;
+    use Mnemonic as M;
+    let shift = matches!(
+        i.mnemonic(),
+        M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
+    );
+    if shift {
+        // A count of zero keeps all flags; so does nothing else.
+        let last = i.op_count() - 1;
+        let count = match i.op_kind(last) {
+            OpKind::Immediate8 => i.immediate8() & if i.op0_kind() == OpKind::Register && i.op0_register().size() == 8 || i.memory_size().size() == 8 { 63 } else { 31 },
+            _ => 0,
+        };
+        let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;
+        return (if kept { ARITHMETIC } else { read }, ARITHMETIC);
+    }
+    // These set ZF or CF and leave some of the others as they were, on some processors.
+    if matches!(i.mnemonic(), M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt) {
+        return (ARITHMETIC, ARITHMETIC);
+    }
+    (read, written)
+}
+
+/// The form of an instruction whose operands are free to choose, for one that fixes the accumulator.
+fn plain_code(code: Code) -> Code {
+    use Code as C;
+    match code {
+        C::Add_AL_imm8 => C::Add_rm8_imm8,
+        C::Add_AX_imm16 => C::Add_rm16_imm16,
+        C::Add_EAX_imm32 => C::Add_rm32_imm32,
+        C::Add_RAX_imm32 => C::Add_rm64_imm32,
+        C::Or_AL_imm8 => C::Or_rm8_imm8,
+        C::Or_AX_imm16 => C::Or_rm16_imm16,
+        C::Or_EAX_imm32 => C::Or_rm32_imm32,
+        C::Or_RAX_imm32 => C::Or_rm64_imm32,
+        C::Adc_AL_imm8 => C::Adc_rm8_imm8,
+        C::Adc_AX_imm16 => C::Adc_rm16_imm16,
+        C::Adc_EAX_imm32 => C::Adc_rm32_imm32,
+        C::Adc_RAX_imm32 => C::Adc_rm64_imm32,
+        C::Sbb_AL_imm8 => C::Sbb_rm8_imm8,
+        C::Sbb_AX_imm16 => C::Sbb_rm16_imm16,
+        C::Sbb_EAX_imm32 => C::Sbb_rm32_imm32,
+        C::Sbb_RAX_imm32 => C::Sbb_rm64_imm32,
+        C::And_AL_imm8 => C::And_rm8_imm8,
+        C::And_AX_imm16 => C::And_rm16_imm16,
+        C::And_EAX_imm32 => C::And_rm32_imm32,
+        C::And_RAX_imm32 => C::And_rm64_imm32,
+        C::Sub_AL_imm8 => C::Sub_rm8_imm8,
+        C::Sub_AX_imm16 => C::Sub_rm16_imm16,
+        C::Sub_EAX_imm32 => C::Sub_rm32_imm32,
+        C::Sub_RAX_imm32 => C::Sub_rm64_imm32,
+        C::Xor_AL_imm8 => C::Xor_rm8_imm8,
+        C::Xor_AX_imm16 => C::Xor_rm16_imm16,
+        C::Xor_EAX_imm32 => C::Xor_rm32_imm32,
+        C::Xor_RAX_imm32 => C::Xor_rm64_imm32,
+        C::Cmp_AL_imm8 => C::Cmp_rm8_imm8,
+        C::Cmp_AX_imm16 => C::Cmp_rm16_imm16,
+        C::Cmp_EAX_imm32 => C::Cmp_rm32_imm32,
+        C::Cmp_RAX_imm32 => C::Cmp_rm64_imm32,
+        C::Test_AL_imm8 => C::Test_rm8_imm8,
+        C::Test_AX_imm16 => C::Test_rm16_imm16,
+        C::Test_EAX_imm32 => C::Test_rm32_imm32,
+        C::Test_RAX_imm32 => C::Test_rm64_imm32,
+        // The aliases with an opcode of their own that 64-bit mode lacks.
+        C::Add_rm8_imm8_82 => C::Add_rm8_imm8,
+        C::Or_rm8_imm8_82 => C::Or_rm8_imm8,
+        C::Adc_rm8_imm8_82 => C::Adc_rm8_imm8,
+        C::Sbb_rm8_imm8_82 => C::Sbb_rm8_imm8,
+        C::And_rm8_imm8_82 => C::And_rm8_imm8,
+        C::Sub_rm8_imm8_82 => C::Sub_rm8_imm8,
+        C::Xor_rm8_imm8_82 => C::Xor_rm8_imm8,
+        C::Cmp_rm8_imm8_82 => C::Cmp_rm8_imm8,
+        C::Mov_AL_moffs8 => C::Mov_r8_rm8,
+        C::Mov_AX_moffs16 => C::Mov_r16_rm16,
+        C::Mov_EAX_moffs32 => C::Mov_r32_rm32,
+        C::Mov_RAX_moffs64 => C::Mov_r64_rm64,
+        C::Mov_moffs8_AL => C::Mov_rm8_r8,
+        C::Mov_moffs16_AX => C::Mov_rm16_r16,
+        C::Mov_moffs32_EAX => C::Mov_rm32_r32,
+        C::Mov_moffs64_RAX => C::Mov_rm64_r64,
+        C::Xchg_r16_AX => C::Xchg_rm16_r16,
+        C::Xchg_r32_EAX => C::Xchg_rm32_r32,
+        C::Xchg_r64_RAX => C::Xchg_rm64_r64,
+        C::Inc_r16 => C::Inc_rm16,
+        C::Inc_r32 => C::Inc_rm32,
+        C::Dec_r16 => C::Dec_rm16,
+        C::Dec_r32 => C::Dec_rm32,
+        code => code,
+    }
+}

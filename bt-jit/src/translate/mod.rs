@@ -1,0 +1,377 @@
+//! From a block of guest instructions to host code.
+//!
+//! A block starts anywhere, lies within one page, and goes on through conditional jumps that are not
+//! taken. [`classify`] says for each instruction how it is translated; most are emitted as
+//! they are, with other registers and a checked address ([`generic`]). What is not translated is
+//! handed over to the interpreter, one instruction at a time.
+//!
+//! # The arithmetic flags
+//! At the start of a block they are in memory. Within a block they are in the host's flags or in memory,
+//! or in both ([`Flags`]). Before anything that destroys the host's flags or may fault they are put into
+//! memory, so that a fault or an interrupt finds all six as the hardware would leave them.
+
+mod address;
+mod classify;
+mod cold;
+mod flow;
+mod generic;
+mod muldiv;
+mod operands;
+mod stack;
+
+use crate::code_memory::CodeOffset;
+use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Width};
+use crate::layout::{ARITH, BUDGET, T0, VECTOR_LIVE, state};
+use crate::thunks::Thunks;
+pub use classify::{HostFeatures, Kind};
+pub use flow::{JUMP_ENTRIES, JumpEntry, jump_index};
+use cold::Cold;
+use iced_x86::{Decoder, Encoder, FlowControl, Instruction, InstructionInfoFactory};
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu_interp::core::mode;
+use trimotor_cpu_interp::lower::Lowering;
+
+/// The most instructions of one block.
+pub const MAX_INSTRUCTIONS: usize = 64;
+/// The longest instruction, in bytes.
+pub const MAX_LENGTH: usize = 15;
+/// The six arithmetic flags as iced-x86 names them.
+pub const ARITHMETIC: u32 = iced_x86::RflagsBits::OF
+    | iced_x86::RflagsBits::SF
+    | iced_x86::RflagsBits::ZF
+    | iced_x86::RflagsBits::AF
+    | iced_x86::RflagsBits::CF
+    | iced_x86::RflagsBits::PF;
+
+/// Where the guest's arithmetic flags are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flags {
+    /// In memory only.
+    Memory,
+    /// In the host's flags only.
+    Host,
+    /// In both.
+    Both,
+}
+
+/// An instruction that may be handed over: what is needed to lower it when that happens first.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// Its bytes.
+    pub bytes: [u8; MAX_LENGTH],
+    /// Its length.
+    pub len: u8,
+    /// Instructions of the block after it.
+    pub left: u8,
+    /// Offset within its page.
+    pub offset: u16,
+    /// The mode of its block.
+    pub mode: u32,
+}
+
+/// A jump to code that may not exist yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Where its displacement stands.
+    pub site: CodeOffset,
+    /// Where it leads when it is not linked.
+    pub stub: CodeOffset,
+    /// The target's offset from the first byte of the page that is jumped from.
+    pub target: i32,
+    /// Where the key stands that a jump to another page is valid for.
+    pub key: Option<CodeOffset>,
+}
+
+/// A link under translation.
+struct OpenLink {
+    site: usize,
+    stub: Label,
+    target: i32,
+    key: Option<usize>,
+}
+
+/// What a translation gives, besides the code in the emitter.
+#[derive(Default, Debug)]
+pub struct Translation {
+    /// Bytes of guest code.
+    pub bytes: usize,
+    /// Guest instructions.
+    pub instructions: usize,
+    /// The stub for a dead block, in bytes from the start.
+    pub dead: usize,
+    /// Sites, from the first free number on.
+    pub sites: Vec<Site>,
+    /// Links, from the first free number on.
+    pub links: Vec<Link>,
+    /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
+    pub positions: Vec<(u16, u32)>,
+}
+
+/// What the translator keeps from block to block.
+pub struct Tools {
+    /// Where the code goes.
+    pub emitter: Emitter,
+    encoder: Encoder,
+    info: InstructionInfoFactory,
+    features: HostFeatures,
+    instructions: Vec<Instruction>,
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tools {
+    /// Tools for this host.
+    pub fn new() -> Tools {
+        Tools {
+            emitter: Emitter::new(),
+            encoder: Encoder::new(64),
+            info: InstructionInfoFactory::new(),
+            features: HostFeatures::detect(),
+            instructions: Vec::new(),
+        }
+    }
+}
+
+/// What a block is translated for.
+pub struct Source<'a> {
+    /// The mode (see [`mode`]).
+    pub mode: u32,
+    /// What the CPU has.
+    pub model: &'a CpuModel,
+    /// Guest bytes from the block's first one to the end of the page.
+    pub bytes: &'a [u8],
+    /// Offset of the first byte within its page.
+    pub offset: u16,
+    /// Where the code will be placed.
+    pub base: CodeOffset,
+    /// The number that the first site gets.
+    pub first_site: u32,
+    /// The number that the first link gets.
+    pub first_link: u32,
+}
+
+/// A block under translation.
+pub(crate) struct Translator<'a> {
+    e: &'a mut Emitter,
+    encoder: &'a mut Encoder,
+    info: &'a mut InstructionInfoFactory,
+    source: &'a Source<'a>,
+    thunks: &'a Thunks,
+    wide: bool,
+    flags: Flags,
+    vector: bool,
+    cold: Vec<Cold>,
+    open_links: Vec<OpenLink>,
+    out: Translation,
+    /// The instruction that is being translated: offset in its page, length, instructions after it.
+    offset: u16,
+    len: u8,
+    left: u8,
+}
+
+impl Tools {
+    /// Translates the block; `None` where not even its first instruction lies within the page.
+    ///
+    /// # Errors
+    /// A bug in what is emitted.
+    pub fn translate(
+        &mut self,
+        source: &Source<'_>,
+        thunks: &Thunks,
+    ) -> Result<Option<Translation>, EmitterError> {
+        let kinds = self.decode(source);
+        if kinds.is_empty() {
+            return Ok(None);
+        }
+        let Tools { emitter, encoder, info, instructions, .. } = self;
+        emitter.clear();
+        emitter.set_base(source.base);
+        let mut t = Translator {
+            e: emitter,
+            encoder,
+            info,
+            source,
+            thunks,
+            wide: source.mode & mode::CODE_SIZE == mode::CODE64,
+            flags: Flags::Memory,
+            vector: kinds.iter().any(|k| k.uses_vector()),
+            cold: Vec::new(),
+            open_links: Vec::new(),
+            out: Translation::default(),
+            offset: source.offset,
+            len: 0,
+            left: 0,
+        };
+        t.block(instructions, &kinds);
+        let mut out = t.out;
+        let links = t.open_links;
+        let code_start = source.base.0;
+        for link in links {
+            let stub = self.emitter.bound(link.stub);
+            out.links.push(Link {
+                site: CodeOffset(code_start + link.site as u32),
+                stub: CodeOffset(code_start + stub as u32),
+                target: link.target,
+                key: link.key.map(|at| CodeOffset(code_start + at as u32)),
+            });
+            let displacement = stub as i32 - (link.site as i32 + 4);
+            self.emitter.patch(link.site, &displacement.to_le_bytes());
+        }
+        Ok(Some(out))
+    }
+
+    /// Decodes the block's instructions and says how each is translated.
+    fn decode(&mut self, source: &Source<'_>) -> Vec<Kind> {
+        let bits = if source.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
+        let lowering = Lowering { mode: source.mode, model: source.model, rip: 0, page_offset: 0 };
+        let options = lowering.decoder_options();
+        let mut decoder = Decoder::with_ip(bits, source.bytes, source.offset as u64, options);
+        self.instructions.clear();
+        let mut kinds = Vec::with_capacity(16);
+        let mut i = Instruction::default();
+        while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
+            decoder.decode_out(&mut i);
+            if i.is_invalid() {
+                let rest = source.offset as usize + source.bytes.len() - i.ip() as usize;
+                if rest < MAX_LENGTH {
+                    break; // it may go on in the next page
+                }
+            }
+            let kind = classify::classify(&i, &lowering, &self.features);
+            self.instructions.push(i);
+            kinds.push(kind);
+            if kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
+                break;
+            }
+        }
+        kinds
+    }
+}
+
+impl Translator<'_> {
+    /// The whole block: entry, instructions, the way on, and the cold code.
+    fn block(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
+        let count = kinds.len();
+        self.out.instructions = count;
+        let out_of_budget = self.e.label();
+        self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
+        self.e.jcc(Condition::Sign, out_of_budget);
+        if self.vector {
+            let (load, loaded) = (self.e.label(), self.e.label());
+            self.e.alu_mi(AluOp::Cmp, Width::Byte, state(VECTOR_LIVE), 0);
+            self.e.jcc(Condition::Equal, load);
+            self.e.bind(loaded);
+            self.cold.push(Cold::LoadVector { at: load, resume: loaded });
+        }
+        let mut ended = false;
+        for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
+            self.offset = i.ip() as u16;
+            self.len = i.len() as u8;
+            self.left = (count - 1 - n) as u8;
+            self.out.positions.push((self.offset, self.e.offset() as u32));
+            self.out.bytes += i.len();
+            ended = self.instruction(i, *kind);
+        }
+        if !ended {
+            let next = self.offset as i32 + self.len as i32;
+            self.save_flags();
+            self.go_to(next);
+        }
+        self.emit_cold(count, out_of_budget);
+    }
+
+    /// One instruction; true if control does not come out behind it.
+    fn instruction(&mut self, i: &Instruction, kind: Kind) -> bool {
+        match kind {
+            Kind::Nothing => {}
+            Kind::Generic { .. } => self.generic(i),
+            Kind::Lea => self.lea(i),
+            Kind::Push => self.push(i),
+            Kind::Pop => self.pop(i),
+            Kind::Leave => self.leave(),
+            Kind::Extend => self.extend(i),
+            Kind::Multiply => self.multiply(i),
+            Kind::Divide => self.divide(i),
+            Kind::CompareExchange => self.compare_exchange(i),
+            Kind::Jcc => self.jcc(i),
+            Kind::Jmp => return self.jmp(i),
+            Kind::Call => return self.call(i),
+            Kind::JmpIndirect => return self.jmp_indirect(i),
+            Kind::CallIndirect => return self.call_indirect(i),
+            Kind::Ret => return self.ret(i),
+            Kind::Step => {
+                self.save_flags();
+                self.step_here();
+                return true;
+            }
+            Kind::HandOver => self.hand_over(i),
+            Kind::HandOverLast => {
+                self.hand_over(i);
+                // Where it does not transfer control itself (INTO, for one).
+                let next = self.offset as i32 + self.len as i32;
+                self.look_up(next);
+                return true;
+            }
+        }
+        false
+    }
+
+    // ---- flags ----
+
+    /// Puts the flags into memory. Destroys T0, keeps the host's flags.
+    fn save_flags(&mut self) {
+        if self.flags == Flags::Host {
+            self.emit_save_flags();
+            self.flags = Flags::Both;
+        }
+    }
+    fn emit_save_flags(&mut self) {
+        self.e.lahf();
+        self.e.seto(T0);
+        self.e.mov_mr(Width::Word, state(ARITH), T0);
+    }
+    /// The host's flags are about to be destroyed: keeps the guest's in memory.
+    fn spill_flags(&mut self) {
+        self.save_flags();
+        self.flags = Flags::Memory;
+    }
+    /// Puts the flags into the host's. Destroys T0.
+    fn need_flags(&mut self) {
+        if self.flags == Flags::Memory {
+            self.emit_load_flags();
+            self.flags = Flags::Both;
+        }
+    }
+    fn emit_load_flags(&mut self) {
+        self.e.movzx_rm(Width::Word, T0, state(ARITH));
+        // OF as 0 or 1, plus 7Fh, overflows or does not.
+        self.e.alu_ri(AluOp::Add, Width::Byte, T0, 0x7F);
+        self.e.sahf();
+    }
+
+    // ---- what is handed over ----
+
+    /// A site for the instruction under translation.
+    fn site(&mut self) -> u32 {
+        let mut bytes = [0; MAX_LENGTH];
+        let at = (self.offset - self.source.offset) as usize;
+        let len = self.len as usize;
+        bytes[..len].copy_from_slice(&self.source.bytes[at..at + len]);
+        let number = self.source.first_site + self.out.sites.len() as u32;
+        let (len, left, offset, mode) = (self.len, self.left, self.offset, self.source.mode);
+        self.out.sites.push(Site { bytes, len, left, offset, mode });
+        number
+    }
+    /// Hands the instruction over.
+    fn hand_over(&mut self, _i: &Instruction) {
+        self.spill_flags();
+        let site = self.site();
+        self.e.mov_ri(T0, site as u64);
+        let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
+        self.e.call_placed(thunk);
+    }
+}

@@ -1,0 +1,171 @@
+//! Single instructions for other engines: what the translator does not translate, and what its
+//! quick paths do not cover, runs here, on the same state.
+//!
+//! An instruction that is handed over belongs to a *page block*: `slot::BLOCK_RIP` holds the RIP of the
+//! first byte of its page, and [`Op::offset`] counts from there. The engine has charged the budget with
+//! its whole block at entry, and [`Op::left`] says how much of that is still ahead, as
+//! in blocks of the interpreter.
+
+#![allow(unsafe_code, reason = "handlers are called with pointers to ops")]
+
+use crate::core::{Core, mode};
+use crate::lower::{Lowering, plain_op};
+use crate::op::{Exit, Op};
+use iced_x86::Instruction;
+use trimotor_bus::GuestMemory;
+use trimotor_cpu::Fault;
+use trimotor_cpu::flags::Rflags;
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::state::{Activity, slot};
+
+/// State that a translator keeps with each vCPU, at fixed places behind the CPU state so that
+/// its code reaches it. The interpreter does not look at it.
+#[repr(C)]
+pub struct EngineArea {
+    /// The host's stack pointer while translated code runs.
+    pub host_stack: u64,
+    /// Offset within its page of the instruction where translated code was left.
+    pub exit_offset: u64,
+    /// Why translated code was left.
+    pub exit_reason: u64,
+    /// Non-zero while the vector registers are in the host's and not in [`CpuState`](trimotor_cpu::CpuState).
+    pub vector_live: u64,
+    /// Non-zero while the x87 registers are in the host's.
+    pub x87_live: u64,
+    /// A place for one register.
+    pub spare: [u64; 3],
+    /// The table that indirect jumps look into.
+    pub jumps: *mut u8,
+    /// The translator.
+    pub translator: *mut u8,
+}
+
+impl Default for EngineArea {
+    fn default() -> Self {
+        EngineArea {
+            host_stack: 0,
+            exit_offset: 0,
+            exit_reason: 0,
+            vector_live: 0,
+            x87_live: 0,
+            spare: [0; 3],
+            jumps: std::ptr::null_mut(),
+            translator: std::ptr::null_mut(),
+        }
+    }
+}
+
+/// The end of a handed-over instruction: back to who handed it over.
+fn finished(_core: &mut Core, _op: *const Op) -> Exit {
+    Exit::Continue
+}
+
+/// The ops of `i`, which stands `offset` bytes into its page, with `left` instructions of its block after
+/// it. `i` was decoded with the RIP `page_rip + offset`.
+pub fn lower_one(
+    model: &CpuModel,
+    mode: u32,
+    page_rip: u64,
+    i: &Instruction,
+    offset: u16,
+    left: u8,
+) -> Box<[Op]> {
+    let mut ops = Vec::with_capacity(3);
+    Lowering { mode, model, rip: page_rip, page_offset: 0 }.lower(i, offset, &mut ops);
+    for op in &mut ops {
+        op.left = left;
+    }
+    ops.push(plain_op(finished, offset));
+    ops.into_boxed_slice()
+}
+
+impl Lowering<'_> {
+    /// Whether the CPU as it stands refuses `i`: the model lacks it, or its unit is switched off.
+    pub fn refuses(&self, i: &Instruction) -> bool {
+        self.refusal(i).is_some()
+    }
+}
+
+impl Core {
+    /// Runs ops of [`lower_one`]. [`Exit::Continue`]: the instruction retired, and the engine goes on after
+    /// it. Else RIP and the budget are settled, and the engine leaves its block.
+    ///
+    /// # Safety
+    /// `ops` points to ops of `lower_one` for the mode that the vCPU is in, and `slot::BLOCK_RIP` is set.
+    pub unsafe fn run_handed_over(&mut self, ops: *const Op) -> Exit {
+        // SAFETY: the caller's promise; the last op's handler returns at once.
+        unsafe {
+            let mut exit = ((*ops).handler)(self, ops);
+            if cfg!(debug_assertions) {
+                // Builds that dispatch by a loop: until the op that ends the handover has run.
+                while exit == Exit::Continue && (*self.next_op).handler as usize != finished as *const () as usize {
+                    let op = self.next_op;
+                    exit = ((*op).handler)(self, op);
+                }
+            }
+            exit
+        }
+    }
+
+    /// Sets `slot::BLOCK_RIP` to the RIP of a page's first byte.
+    #[inline]
+    pub fn set_block_rip(&mut self, rip: u64) {
+        self.state.slots[(slot::BLOCK_RIP / 8) as usize] = rip;
+    }
+
+    /// Whether the run loop has nothing to do between two blocks: no pins, traps, changes of memory.
+    #[inline]
+    pub fn undisturbed(&self) -> bool {
+        self.signals.pending() == 0
+            && !self.memory.code_writes_pending()
+            && self.memory.map_generation() == self.mmu.map_generation()
+            && self.state.pending_debug == 0
+            && self.state.activity == Activity::Active
+            && self.state.dr[7] & 0xFF == 0
+            && !self.state.rflags.intersects(Rflags::TF.union(Rflags::RF))
+    }
+
+    /// Whether code fetches and data accesses need no segment: CS is open, and ES, CS, SS and DS start
+    /// at zero.
+    pub fn is_flat(&self) -> bool {
+        let first = (slot::SEG_BASE / 8) as usize;
+        self.state.mode & mode::OPEN_CS != 0 && self.state.slots[first..first + 4] == [0; 4]
+    }
+
+    /// The host address of the code at RIP in flat code, from the translation table or by a walk;
+    /// `None` where it comes from a device.
+    ///
+    /// # Faults
+    /// Those of the fetch: #GP(0) for a non-canonical address, #PF.
+    pub fn fetch_flat(&mut self, rip: u64) -> Result<Option<usize>, Fault> {
+        if self.state.mode & mode::CODE_SIZE == mode::CODE64 && !self.canonical(rip) {
+            return Err(Fault::gp(0));
+        }
+        self.fetch_host(rip)
+    }
+
+    /// Registers `ranges` (host address and bytes, each within one page) as what block `id` of another
+    /// engine was made from: a write to one of them reports `id` in [`killed_blocks`](Self::killed_blocks).
+    pub fn track_code(&mut self, id: u32, host: usize, bytes: usize) {
+        let memory: std::sync::Arc<GuestMemory> = self.memory.clone();
+        if self.code_cache().track(&memory, id, host, bytes) {
+            self.mmu.protect_page((host & !4095) as *mut u8);
+        }
+    }
+    /// Takes the list of tracked blocks that were written to.
+    pub fn killed_blocks(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.code_cache().killed_tracked)
+    }
+    /// Whether that list is empty.
+    pub fn killed_blocks_empty(&mut self) -> bool {
+        self.code_cache().killed_tracked.is_empty()
+    }
+    /// Forgets all tracked blocks.
+    pub fn forget_tracked(&mut self) {
+        self.code_cache().forget_tracked();
+    }
+    /// How often the cache of decoded code dropped everything, tracked blocks included.
+    pub fn cache_flushes(&mut self) -> u64 {
+        self.code_cache().flushes
+    }
+}

@@ -1,0 +1,215 @@
+//! Two engines side by side: random programs in all modes, run by both from the same state and
+//! memory; registers, memory, accesses to the board and counts are compared whenever a run ends.
+//!
+//! The pairs are the interpreter in whole blocks against the interpreter in steps of an instruction,
+//! and each other engine of this build and host against the interpreter.
+//!
+//! Environment variables: `TRIMOTOR_LOCKSTEP_BLOCKS` (how many programs each pair runs, default
+//! 100,000), `TRIMOTOR_LOCKSTEP_SEED`, `TRIMOTOR_LOCKSTEP_FROM` (the number of the first one),
+//! `TRIMOTOR_LOCKSTEP_ENGINES` (one pair, as in `interp,jit` or `interp,interp/1`; `/1` runs an
+//! instruction at a time), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
+//! `TRIMOTOR_LOCKSTEP_SHOW` (prints the program with this number).
+
+#![allow(
+    unsafe_code,
+    missing_docs,
+    dead_code,
+    clippy::unwrap_used,
+    reason = "a test; memory is compared in place, and the files of the host comparison are used in part"
+)]
+
+mod board;
+mod case;
+mod forms;
+mod handlers;
+mod instructions;
+#[path = "../host_diff/layout.rs"]
+mod layout;
+mod map;
+mod pair;
+mod program;
+mod reduce;
+#[path = "../host_diff/registers.rs"]
+mod registers;
+mod report;
+mod side;
+#[path = "../host_diff/values.rs"]
+mod values;
+mod world;
+
+use case::Case;
+use forms::Forms;
+use iced_x86::InstructionInfoFactory;
+use pair::Pair;
+use reduce::Trial;
+use side::Driver;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use trimotor_cpu::model::CpuModel;
+use trimotor_machine::engines::Engine;
+use values::Random;
+use world::World;
+
+/// Programs of one mode in a row: changing the mode writes much memory anew.
+const ROW: u64 = 32;
+/// After so many programs both sides start anew, so that a difference that only old programs explain
+/// is found again in a short time.
+const EPOCH: u64 = 4096;
+/// How often all of RAM is compared.
+const WHOLE: u64 = 256;
+/// How often progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_secs(10);
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+fn number(name: &str, default: u64) -> u64 {
+    variable(name).map_or(default, |v| v.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={v}")))
+}
+
+/// What all cases share.
+struct Fuzzer {
+    seed: u64,
+    model: Arc<CpuModel>,
+    worlds: Vec<World>,
+    /// For code of 16, 32 and 64 bits.
+    forms: [Forms; 3],
+    info: InstructionInfoFactory,
+}
+
+impl Fuzzer {
+    fn new(seed: u64, only: Option<&str>) -> Fuzzer {
+        let model = CpuModel::parse("max", 1_000_000_000).unwrap().limited_to_host();
+        let mut random = Random::new(0x5EED);
+        let data: Vec<u8> = (0..4).flat_map(|_| values::template(&mut random)).collect();
+        let model = Arc::new(model);
+        let driver = Driver { engine: Engine::Interp, stepped: false };
+        let reset = side::Side::new(driver, &model).unwrap().vcpu.state();
+        let mut worlds = world::all(&reset, &data);
+        worlds.retain(|world| only.is_none_or(|part| world.name.contains(part)));
+        assert!(!worlds.is_empty(), "no mode of that name");
+        let forms = [16, 32, 64].map(|bits| Forms::new(&model, bits));
+        Fuzzer { seed, model, worlds, forms, info: InstructionInfoFactory::new() }
+    }
+    /// Case `number`.
+    fn case(&mut self, number: u64) -> Case {
+        let world = (number / ROW % self.worlds.len() as u64) as usize;
+        let seed = Random::new(self.seed.wrapping_mul(0x1_0000_01B3) ^ number << 20).next();
+        let forms = &self.forms[self.worlds[world].bits as usize / 32];
+        Case::new(seed, world, &self.worlds[world], forms, &mut self.info)
+    }
+
+    /// Runs cases on a pair; the text tells of the first difference.
+    fn run(&mut self, drivers: [Driver; 2], from: u64, count: u64) -> Result<(), String> {
+        let mut pair = Pair::new(drivers, &self.model)?;
+        let began = Instant::now();
+        let mut shown = began;
+        for number in from..from + count {
+            let done = number - from;
+            if done > 0 && number % EPOCH == 0 {
+                let runs = pair.runs;
+                pair = Pair::new(drivers, &self.model)?;
+                pair.runs = runs;
+            }
+            if shown.elapsed() > SHOWN_EVERY {
+                shown = Instant::now();
+                progress(drivers, done, &pair, began);
+            }
+            let case = self.case(number);
+            if pair.run(&case, &self.worlds, number % WHOLE == 0, false).is_some() {
+                return Err(self.explain(drivers, number, &case));
+            }
+        }
+        progress(drivers, count, &pair, began);
+        Ok(())
+    }
+
+    /// Finds a difference again on fresh sides, makes its case smaller and describes it.
+    fn explain(&mut self, drivers: [Driver; 2], number: u64, case: &Case) -> String {
+        let again = format!(
+            "TRIMOTOR_LOCKSTEP_ENGINES={},{} TRIMOTOR_LOCKSTEP_SEED={}",
+            name(drivers[0]),
+            name(drivers[1]),
+            self.seed
+        );
+        let title = format!("{} and {} differ in program {number}", drivers[0], drivers[1]);
+        let epoch = number - number % EPOCH;
+        let mut earlier = 0;
+        loop {
+            let from = number.saturating_sub(earlier).max(epoch);
+            let before: Vec<Case> = (from..number).map(|earlier| self.case(earlier)).collect();
+            let mut trial = Trial { worlds: &self.worlds, drivers, model: &self.model, before };
+            if trial.run(case).is_some() {
+                trial.forget(case);
+                let small = trial.reduce(case);
+                let (pair, found) = trial.run(&small).expect("it differed just now");
+                let text = report::describe(&small, &found, &pair, &self.worlds);
+                let mut first = String::new();
+                for earlier in &trial.before {
+                    let world = &self.worlds[earlier.world];
+                    first +=
+                        &format!("after one in {} mode:\n{}", world.name, report::listing(earlier, world));
+                }
+                return format!("{title}\nagain: {again} TRIMOTOR_LOCKSTEP_FROM={from}\n{first}{text}");
+            }
+            if from == epoch {
+                let listing = report::listing(case, &self.worlds[case.world]);
+                return format!("{title}, but not again; {again} TRIMOTOR_LOCKSTEP_FROM={epoch}\n{listing}");
+            }
+            // Only with what earlier programs left in the engines.
+            earlier = (earlier * 2).max(1);
+        }
+    }
+}
+
+fn name(driver: Driver) -> String {
+    format!("{}{}", driver.engine, if driver.stepped { "/1" } else { "" })
+}
+
+fn progress(drivers: [Driver; 2], done: u64, pair: &Pair, began: Instant) {
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = done as f64 / seconds;
+    println!(
+        "{} and {}: {done} programs in {} runs, {seconds:.0} s, {rate:.0} a second",
+        drivers[0], drivers[1], pair.runs
+    );
+}
+
+/// The pairs to run, and why others are not.
+fn pairs() -> (Vec<[Driver; 2]>, Vec<String>) {
+    let parse = |text: &str| text.trim().parse::<Driver>().unwrap_or_else(|error| panic!("{error}"));
+    if let Some(text) = variable("TRIMOTOR_LOCKSTEP_ENGINES") {
+        let (first, second) = text.split_once(',').expect("two engines with a comma between them");
+        return (vec![[parse(first), parse(second)]], Vec::new());
+    }
+    let whole = |engine| Driver { engine, stepped: false };
+    let reference = whole(Engine::Interp);
+    let mut pairs = vec![[reference, Driver { engine: Engine::Interp, stepped: true }]];
+    let mut skipped = Vec::new();
+    // KVM's processor is the host's, whose flags and faults are its own.
+    match Engine::Jit.start() {
+        Ok(_) => pairs.push([reference, whole(Engine::Jit)]),
+        Err(why) => skipped.push(format!("skipped: {} against {reference}: {why}", Engine::Jit)),
+    }
+    (pairs, skipped)
+}
+
+#[test]
+fn engines_do_the_same() {
+    let mut fuzzer =
+        Fuzzer::new(number("TRIMOTOR_LOCKSTEP_SEED", 1), variable("TRIMOTOR_LOCKSTEP_MODE").as_deref());
+    if let Some(text) = variable("TRIMOTOR_LOCKSTEP_SHOW") {
+        let case = fuzzer.case(text.parse().unwrap());
+        println!("{}\n{:?}", fuzzer.worlds[case.world].name, case.runs);
+        println!("{}", report::listing(&case, &fuzzer.worlds[case.world]));
+        return;
+    }
+    let (pairs, skipped) = pairs();
+    skipped.iter().for_each(|line| println!("{line}"));
+    for drivers in pairs {
+        let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", 100_000);
+        if let Err(difference) = fuzzer.run(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
+            panic!("{difference}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! One of the two sides: an engine with a vCPU, memory and board of its own.
+
+use crate::board::Board;
+use crate::map::{ACTIVE, PAGE, RAM};
+use std::fmt;
+use std::sync::Arc;
+use trimotor_bus::memory::WindowRead;
+use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::{ArchState, CpuBackend, Vcpu, VcpuExit};
+use trimotor_machine::engines::Engine;
+
+/// An engine and how it is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Driver {
+    pub engine: Engine,
+    /// An instruction a run: what the engine does between blocks, it does after each.
+    pub stepped: bool,
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.engine, if self.stepped { " stepped" } else { "" })
+    }
+}
+
+impl std::str::FromStr for Driver {
+    type Err = String;
+    /// `interp`, or `interp/1` for an instruction a run.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (engine, stepped) = text.strip_suffix("/1").map_or((text, false), |name| (name, true));
+        Ok(Driver { engine: engine.parse()?, stepped })
+    }
+}
+
+pub struct Side {
+    pub driver: Driver,
+    /// Keeps what the vCPU shares with others of its engine.
+    _backend: Box<dyn CpuBackend>,
+    pub memory: Arc<GuestMemory>,
+    pub vcpu: Box<dyn Vcpu>,
+    pub board: Board,
+}
+
+impl Side {
+    /// # Errors
+    /// The engine cannot be used; the text says why.
+    pub fn new(driver: Driver, model: &Arc<CpuModel>) -> Result<Side, String> {
+        let mut backend = driver.engine.start()?;
+        let memory = GuestMemory::new(RAM, &[]).map_err(|e| e.to_string())?;
+        assert_eq!(memory.window(PhysAddr(crate::map::DEVICE)).0, WindowRead::Device);
+        let signals = VcpuSignals::new();
+        let vcpu = backend.create_vcpu(0, model, &memory, &signals).map_err(|e| e.to_string())?;
+        let board = Board::new(memory.clone(), signals);
+        Ok(Side { driver, _backend: backend, memory, vcpu, board })
+    }
+
+    /// Has memory be as `wanted`, in the active pages or in all, and starts from `state`.
+    pub fn restore(&mut self, wanted: &[u8], state: &ArchState, all: bool) {
+        let whole = [0..RAM];
+        for range in if all { &whole[..] } else { &ACTIVE[..] } {
+            for at in range.clone().step_by(PAGE as usize) {
+                let page = &wanted[at as usize..][..PAGE as usize];
+                if self.page(at).is_some_and(|now| now != page) {
+                    self.memory.write(PhysAddr(at), page);
+                }
+            }
+        }
+        self.board.reset();
+        self.vcpu.set_state(state);
+    }
+
+    /// A page of RAM; `None` where the device is.
+    pub fn page(&self, at: u64) -> Option<&[u8]> {
+        let read = self.memory.backing(PhysAddr(at)).read;
+        // SAFETY: a whole page is mapped there for as long as the memory lives; it is written only
+        // while the vCPU runs or `memory` is written to, which nobody does while the slice lives.
+        (!read.is_null()).then(|| unsafe { std::slice::from_raw_parts(read, PAGE as usize) })
+    }
+
+    /// Runs up to `budget` instructions.
+    pub fn run(&mut self, budget: u64) -> VcpuExit {
+        self.board.kicked = false;
+        self.board.earlier = 0;
+        if !self.driver.stepped {
+            return self.vcpu.run(&mut self.board, budget);
+        }
+        let began = self.vcpu.retired();
+        loop {
+            self.board.earlier = self.vcpu.retired() - began;
+            let left = budget - self.board.earlier;
+            let before = self.vcpu.retired();
+            let exit = self.vcpu.run(&mut self.board, left.min(1));
+            let retired = self.vcpu.retired() - before;
+            let ended = exit != VcpuExit::Budget || self.board.kicked || retired == 0;
+            if ended || self.vcpu.retired() - began == budget {
+                return exit;
+            }
+        }
+    }
+}
+
+/// The pages in which two sides' memory differs, among the active ones or all.
+pub fn differing_pages(a: &Side, b: &Side, all: bool) -> Vec<u64> {
+    let whole = [0..RAM];
+    let ranges = if all { &whole[..] } else { &ACTIVE[..] };
+    let pages = ranges.iter().flat_map(|range| range.clone().step_by(PAGE as usize));
+    pages.filter(|&at| a.page(at) != b.page(at)).collect()
+}

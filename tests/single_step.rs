@@ -1,0 +1,37 @@
+//! The single-step trap comes after each iteration of a repeated string instruction.
+
+#![allow(clippy::unwrap_used, reason = "a guest that does not assemble ends the test")]
+
+use iced_x86::code_asm::*;
+use trimotor_cpu::VcpuExit;
+
+mod bare;
+use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
+
+/// Runs `repeated` with RCX = 10 and TF; returns what is left of RCX when the first trap comes, which
+/// finds no interrupt table and ends the run.
+fn left_at_first_trap(repeated: impl FnOnce(&mut CodeAssembler)) -> u64 {
+    let mut a = CodeAssembler::new(64).unwrap();
+    repeated(&mut a);
+    a.hlt().unwrap();
+    let mut m = BareMachine::long_mode(&a.assemble(LONG_MODE_CODE).unwrap());
+    let mut s = m.vcpu.state();
+    s.rflags |= 0x100;
+    (s.gpr[1], s.gpr[6], s.gpr[7]) = (10, LONG_MODE_DATA, LONG_MODE_DATA + 0x1000);
+    s.idtr.limit = 0;
+    m.vcpu.set_state(&s);
+    // The page is in the table of translations, so that the whole repetition could be done at once.
+    m.write(LONG_MODE_DATA + 0x1000, &[0; 8]);
+    let exit = m.vcpu.run(&mut m.bus, 100);
+    assert!(matches!(exit, VcpuExit::Shutdown(_)), "{exit:?}");
+    m.vcpu.state().gpr[1]
+}
+
+#[test]
+fn each_iteration_traps() {
+    assert_eq!(left_at_first_trap(|a| a.rep().stosb().unwrap()), 9);
+    assert_eq!(left_at_first_trap(|a| a.rep().movsq().unwrap()), 9);
+    assert_eq!(left_at_first_trap(|a| a.rep().lodsd().unwrap()), 9);
+    assert_eq!(left_at_first_trap(|a| a.repe().cmpsb().unwrap()), 9);
+    assert_eq!(left_at_first_trap(|a| a.repne().scasw().unwrap()), 9);
+}
