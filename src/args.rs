@@ -164,6 +164,9 @@ pub struct MachineArgs {
     /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
     #[arg(long, help_heading = "Debugging")]
     pub test_device: bool,
+    /// Walks the guest's page tables again at each access and compares with what the engine has kept of them: slow
+    #[arg(long, help_heading = "Debugging")]
+    pub check_tlb: bool,
 }
 
 impl Default for MachineArgs {

@@ -19,7 +19,7 @@ use trimotor_console::session::{Display, Ending, Session};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::{MemoryMap, Platform};
-use trimotor_machine::engines::Engine;
+use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
     BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
@@ -112,7 +112,19 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         screen_dump::write(path, machine.screen().as_ref())?;
     }
     log_end(&machine);
+    if args.check_tlb {
+        report_tlb_check(&machine);
+    }
     finish(ending, reason, &machine, display)
+}
+
+/// What `--check-tlb` found.
+fn report_tlb_check(machine: &Machine) {
+    let statistics = machine.statistics();
+    let sum = |wanted: &str| -> u64 {
+        statistics.iter().flatten().filter(|(name, _)| name == wanted).map(|(_, count)| count).sum()
+    };
+    eprintln!("trimotor: {}: {}, {}: {}", TLB_HITS, sum(TLB_HITS), TLB_DIFFERENCES, sum(TLB_DIFFERENCES));
 }
 
 /// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
@@ -223,6 +235,7 @@ fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineCon
         serial_ports: serial_ports as u8,
         test_device: args.test_device,
         debug_exit: args.debug_exit,
+        check_tlb: args.check_tlb,
         random_seed: host_services::random_seed(args.icount),
     }
 }

@@ -23,15 +23,28 @@ use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, slot};
 use trimotor_cpu::{ArchState, Fault, SegReg};
 
+/// Statistics line: hits of shadow page tables that were held against a walk.
+pub const TLB_HITS: &str = "TLB hits checked";
+/// Statistics line: those that a walk contradicts.
+pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
+
 /// The interpreter as an engine. Its vCPUs share one code cache, and run one at a time.
 pub struct Interpreter {
     code: Arc<Mutex<CodeCache>>,
+    check_tlb: bool,
 }
 
 impl Interpreter {
     /// An interpreter without vCPUs.
     pub fn new() -> Interpreter {
-        Interpreter { code: Arc::new(Mutex::new(CodeCache::new())) }
+        Interpreter { code: Arc::new(Mutex::new(CodeCache::new())), check_tlb: false }
+    }
+    /// Holds each hit of a shadow page table of vCPUs made from now on against a walk: their statistics
+    /// then tell of [`TLB_HITS`] and [`TLB_DIFFERENCES`], and each of the first differences is logged.
+    #[must_use]
+    pub fn checking_tlb(mut self) -> Interpreter {
+        self.check_tlb = true;
+        self
     }
     /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
     /// hand instructions over (see [`home`](crate::home)).
@@ -46,6 +59,10 @@ impl Interpreter {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
+        }
+        if self.check_tlb {
+            core.mmu.check_hits();
+            core.mmu.select(&mut core.state);
         }
         let core = CoreHome::new(core, stack_bytes);
         InterpVcpu { core, code: self.code.clone(), seen_flushes: 0, seen_pages: 0 }
@@ -197,6 +214,10 @@ impl Vcpu for InterpVcpu {
             ("page walks".to_owned(), self.core.mmu.walks),
             ("TLB flushes".to_owned(), self.core.mmu.flushes),
         ];
+        if let Some(found) = self.core.mmu.differences() {
+            lines.push((TLB_HITS.to_owned(), found.hits));
+            lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
+        }
         if let Ok(code) = self.code.try_lock() {
             lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
             lines.push(("blocks decoded".to_owned(), code.decoded));

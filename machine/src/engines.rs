@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use trimotor_cpu::CpuBackend;
 use trimotor_bt_jit::Translator;
+use trimotor_cpu::CpuBackend;
 use trimotor_cpu_interp::Interpreter;
+pub use trimotor_cpu_interp::run::{TLB_DIFFERENCES, TLB_HITS};
 
 /// An engine that a machine can run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
@@ -64,6 +65,19 @@ impl Engine {
     pub fn fastest() -> Engine {
         let usable = |engine: &Engine| engine.is_built() && engine.status().available.is_ok();
         Engine::ALL.into_iter().find(usable).unwrap_or(Engine::Interp)
+    }
+    /// Starts the engine so that it holds each hit of its translations against a walk of the guest's page
+    /// tables; `statistics` of its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and where the engine has no such mode.
+    pub fn start_checking_tlb(self) -> Result<Box<dyn CpuBackend>, String> {
+        match self {
+            Engine::Interp => Ok(Box::new(Interpreter::new().checking_tlb())),
+            Engine::Jit | Engine::Kvm => {
+                Err("it cannot check translations (--check-tlb); use --accel interp".to_owned())
+            }
+        }
     }
     /// Starts the engine.
     ///

@@ -127,7 +127,8 @@ impl Machine {
             return Err(MachineError::Cpus { cpus });
         }
         let engine = config.engine.unwrap_or_else(Engine::fastest);
-        let mut backend = engine.start().map_err(|reason| MachineError::Engine { engine, reason })?;
+        let started = if config.check_tlb { engine.start_checking_tlb() } else { engine.start() };
+        let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
         let mut vcpus = Vec::with_capacity(usize::from(cpus));

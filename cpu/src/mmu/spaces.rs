@@ -12,6 +12,7 @@
 // Host addresses of guest pages are kept in the tables; see the SAFETY notes.
 #![allow(unsafe_code)]
 
+use super::check::{TlbCheck, TlbDifferences};
 use super::entry::{TLB_ENTRIES, TlbEntry, tlb_index};
 use super::walk::{Access, PageWalk, WalkConfig, WalkResult, walk};
 use crate::fault::Fault;
@@ -207,6 +208,7 @@ pub struct Mmu {
     phys_bits: u32,
     gib_pages: bool,
     map_generation: u64,
+    check: Option<Box<TlbCheck>>,
     /// Walks made, for statistics.
     pub walks: u64,
     /// Flushes made, for statistics.
@@ -271,11 +273,21 @@ impl Mmu {
             phys_bits,
             gib_pages,
             map_generation,
+            check: None,
             walks: 0,
             flushes: 0,
         }
     }
 
+    /// Holds each hit against a walk from now on: see [`TlbDifferences`]. To be called before the first
+    /// [`select`](Self::select).
+    pub fn check_hits(&mut self) {
+        self.check = Some(Box::new(TlbCheck::new()));
+    }
+    /// What [`check_hits`](Self::check_hits) found, where it was called.
+    pub fn differences(&self) -> Option<TlbDifferences> {
+        self.check.as_ref().map(|check| check.found)
+    }
     /// The guest's memory.
     pub fn memory(&self) -> &Arc<GuestMemory> {
         &self.memory
@@ -309,14 +321,20 @@ impl Mmu {
     pub fn select(&mut self, state: &mut CpuState) {
         let kind = Self::kind(state, state.cpl == 3);
         let space = &mut self.spaces[self.current];
-        state.tlb = space.table(kind).entries.as_mut_ptr();
+        state.tlb = match &mut self.check {
+            Some(check) => check.table(),
+            None => space.table(kind).entries.as_mut_ptr(),
+        };
         state.jump_key = space.space.generation << 24 | state.mode as u64;
     }
 
     /// The table for supervisor accesses (AC clear), whatever the CPL: descriptor tables, TSS.
     #[inline]
     pub fn supervisor_table(&mut self) -> *mut TlbEntry {
-        self.spaces[self.current].table(SUPERVISOR).entries.as_mut_ptr()
+        match &mut self.check {
+            Some(check) => check.table(),
+            None => self.spaces[self.current].table(SUPERVISOR).entries.as_mut_ptr(),
+        }
     }
 
     /// A CR3 load: switches to the space of its PCID. `keep` is bit 63 of the value with CR4.PCIDE.
@@ -416,6 +434,36 @@ impl Mmu {
     /// #PF with its error code; `state.fault_address` is set. The caller has checked that the
     /// address is canonical.
     pub fn translate(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        request: FillRequest,
+        cacheable: bool,
+    ) -> Result<Mapped, Fault> {
+        if self.check.is_none() {
+            return self.walk_and_fill(state, linear, request, cacheable);
+        }
+        let hit = self.hit(state, linear, request);
+        let walked = self.walk_and_fill(state, linear, request, cacheable);
+        if let Some(check) = &mut self.check {
+            check.compare(linear, request.access, hit, &walked);
+        }
+        walked
+    }
+
+    /// The host page that the table has for an access, if it has it.
+    fn hit(&mut self, state: &CpuState, linear: u64, request: FillRequest) -> Option<*mut u8> {
+        let table = self.spaces[self.current].table(Self::kind(state, request.user));
+        let entry = &table.entries[tlb_index(linear)];
+        let tag = match request.access {
+            Access::Read => entry.read_tag,
+            Access::Write => entry.write_tag,
+            Access::Execute => entry.exec_tag,
+        };
+        (tag == linear & !0xFFF && !entry.host.is_null()).then_some(entry.host)
+    }
+
+    fn walk_and_fill(
         &mut self,
         state: &mut CpuState,
         linear: u64,
