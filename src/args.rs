@@ -87,6 +87,9 @@ pub struct RunArgs {
     /// The kernel: a bzImage, a vmlinux, or a PVH or multiboot 1 or 2 image
     #[arg(long, value_name = "FILE", help_heading = "Boot")]
     pub kernel: PathBuf,
+    /// What the kernel is taken for, where it could be booted in more than one way [default: what it looks like]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Boot")]
+    pub boot_as: Option<BootAs>,
     /// The initial file system
     #[arg(long, value_name = "FILE", help_heading = "Boot")]
     pub initrd: Option<PathBuf>,
@@ -179,6 +182,23 @@ impl Default for MachineArgs {
         }
         Nothing::parse_from(["trimotor"]).machine
     }
+}
+
+/// How a kernel is booted.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BootAs {
+    /// A Linux bzImage (vmlinuz)
+    Bzimage,
+    /// A Linux ELF file, entered as the kernel's own unpacking code does
+    Vmlinux,
+    /// An ELF file with a PVH entry, such as Linux's
+    Pvh,
+    /// Multiboot 1
+    Multiboot1,
+    /// Multiboot 2
+    Multiboot2,
+    /// A flat image, loaded to 7C00h and entered in real mode
+    Flat,
 }
 
 /// An engine, or the choice of one.

@@ -1,12 +1,12 @@
 //! Reads the files that a guest boots from.
 
-use crate::args::RunArgs;
+use crate::args::{BootAs, RunArgs};
 use crate::error::Failure;
 use crate::host_memory::MemorySize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use trimotor_firmware::boot::{BootFile, BootModule, BootRequest};
+use trimotor_firmware::boot::{BootFile, BootModule, BootRequest, KernelKind};
 
 /// The files that `run` names, open for as long as the machine may start over: each reset reads them
 /// again, so that no copy has to be kept beside guest memory. A file that is replaced meanwhile
@@ -17,6 +17,7 @@ pub struct GuestFiles {
     initrd: Option<GuestFile>,
     modules: Vec<(GuestFile, String)>,
     command_line: String,
+    kind: Option<KernelKind>,
 }
 
 impl GuestFiles {
@@ -36,6 +37,7 @@ impl GuestFiles {
             initrd: run.initrd.as_deref().map(|path| open("--initrd", path)).transpose()?,
             modules: run.module.iter().map(module).collect::<Result<_, Failure>>()?,
             command_line: run.append.clone(),
+            kind: run.boot_as.map(kind),
         })
     }
     /// Reads all files.
@@ -45,12 +47,24 @@ impl GuestFiles {
     pub fn read(&mut self) -> Result<BootRequest, Failure> {
         let mut request = BootRequest::new(self.kernel.read()?);
         request.initrd = self.initrd.as_mut().map(GuestFile::read).transpose()?;
+        request.kind = self.kind;
         request.command_line.clone_from(&self.command_line);
         for (file, command_line) in &mut self.modules {
             let module = BootModule { file: file.read()?, command_line: command_line.clone() };
             request.modules.push(module);
         }
         Ok(request)
+    }
+}
+
+fn kind(boot_as: BootAs) -> KernelKind {
+    match boot_as {
+        BootAs::Bzimage => KernelKind::BzImage,
+        BootAs::Vmlinux => KernelKind::Vmlinux,
+        BootAs::Pvh => KernelKind::Pvh,
+        BootAs::Multiboot1 => KernelKind::Multiboot1,
+        BootAs::Multiboot2 => KernelKind::Multiboot2,
+        BootAs::Flat => KernelKind::Flat,
     }
 }
 
