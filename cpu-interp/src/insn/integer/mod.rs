@@ -12,6 +12,7 @@ pub mod alu;
 pub mod bcd;
 pub mod bits;
 pub mod fused;
+pub(crate) mod pairs;
 pub mod misc;
 pub mod moves;
 pub mod muldiv;
