@@ -13,8 +13,8 @@ use trimotor_cpu::registers::{Cr0, Cr4, Efer};
 mod bare;
 use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
 
-/// A loop that touches one byte of each of `pages` pages in turn, and flushes the translations
-/// (MOV to CR3) after each round where `flush` says so.
+/// A loop that touches one byte of each of `pages` pages in turn, and after each round where `flush`
+/// says so does what drops all translations: MOV to a debug register. (MOV to CR3 keeps them.)
 fn touching(pages: u32, flush: bool) -> BareMachine {
     let mut a = CodeAssembler::new(64).unwrap();
     let (mut round, mut top) = (a.create_label(), a.create_label());
@@ -27,8 +27,7 @@ fn touching(pages: u32, flush: bool) -> BareMachine {
     a.dec(ecx).unwrap();
     a.jne(top).unwrap();
     if flush {
-        a.mov(rax, cr3).unwrap();
-        a.mov(cr3, rax).unwrap();
+        a.mov(dr0, rax).unwrap();
     }
     a.jmp(round).unwrap();
     BareMachine::long_mode(&a.assemble(LONG_MODE_CODE).unwrap())

@@ -33,6 +33,15 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
     trimotor run --kernel kernel.elf --module 'disk.img root=ram' \\
         --debugcon stdio --debug-exit --nographic";
 
+const LOCKSTEP_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
+  A Linux boot on interpreter and translator:
+    trimotor lockstep --memory 512M --kernel vmlinuz --initrd off.cpio.gz \\
+        --append \"console=ttyS0\"
+  Is a run the same as a run of the same engine?
+    trimotor lockstep --engines interp,interp --until 100000000 --kernel vmlinuz
+
+Guest time counts instructions, as with --icount. Exit codes: 0 no difference, 1 one was found.";
+
 /// A full-system x86 PC emulator with three engines.
 #[derive(Parser, Debug)]
 #[command(name = "trimotor", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -50,6 +59,9 @@ pub enum Command {
     /// Boot a kernel
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Run a kernel on two engines side by side, and find the first instruction that differs
+    #[command(after_help = LOCKSTEP_EXAMPLES)]
+    Lockstep(Box<LockstepArgs>),
     /// Say which engines this build and host can use, and why not
     Doctor,
     /// Fetch and build guests
@@ -108,6 +120,33 @@ pub struct RunArgs {
     /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+/// Options of `trimotor lockstep`.
+#[derive(Args, Debug)]
+pub struct LockstepArgs {
+    /// The two engines, with a comma between them
+    #[arg(
+        long,
+        value_name = "A,B",
+        default_value = "interp,jit",
+        value_delimiter = ',',
+        value_enum,
+        help_heading = "Lockstep"
+    )]
+    pub engines: Vec<Accel>,
+    /// Registers and serial output are compared after so many instructions
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Lockstep")]
+    pub every: u64,
+    /// Memory is compared after so many of these intervals
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Lockstep")]
+    pub memory_every: u64,
+    /// Ends after so many instructions [default: when the guest ends]
+    #[arg(long, value_name = "N", help_heading = "Lockstep")]
+    pub until: Option<u64>,
+    /// What is run.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Options of a machine, whatever it boots.

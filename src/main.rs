@@ -12,6 +12,7 @@ mod guest;
 mod guest_view;
 mod host_memory;
 mod host_services;
+mod lockstep;
 mod ports;
 mod rtc_base;
 mod run;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         None => run::demo(&DemoArgs::default()),
         Some(Command::Demo(args)) => run::demo(&args),
         Some(Command::Run(args)) => run::kernel(&args),
+        Some(Command::Lockstep(args)) => lockstep::run(*args),
         Some(Command::Doctor) => {
             doctor::run();
             Ok(ExitCode::SUCCESS)

@@ -28,19 +28,22 @@ use trimotor_machine::{
 const SIGNAL_EXIT_BASE: i32 = 128;
 
 /// What a machine boots.
-enum Payload {
+pub(crate) enum Payload {
+    /// The built-in demo.
     Demo,
+    /// Files.
     Kernel(Box<GuestFiles>),
 }
 
 /// Makes the boot plan, at power-on and at each reset.
-struct Planner {
+pub(crate) struct Planner {
     payload: Payload,
     platform: Platform,
 }
 
 impl Planner {
-    fn new(payload: Payload, config: &MachineConfig) -> Self {
+    /// For a machine of that configuration.
+    pub(crate) fn new(payload: Payload, config: &MachineConfig) -> Self {
         let low = config.memory_bytes.min(LOW_RAM_LIMIT);
         let platform = Platform {
             memory: MemoryMap::new(low, config.memory_bytes - low),
@@ -50,7 +53,11 @@ impl Planner {
         };
         Self { payload, platform }
     }
-    fn make(&mut self) -> Result<BootPlan, Failure> {
+    /// The plan.
+    ///
+    /// # Errors
+    /// A file that cannot be read or booted.
+    pub(crate) fn make(&mut self) -> Result<BootPlan, Failure> {
         match &mut self.payload {
             Payload::Kernel(files) => boot::load(files.read()?, &self.platform).map_err(Failure::bad),
             Payload::Demo => Ok(demo::plan(&self.platform).context("the demo")?),
@@ -193,7 +200,7 @@ fn finish(
 }
 
 /// The engine that `--accel` asks for.
-fn engine(accel: Accel) -> Result<Engine, Failure> {
+pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
     let engine = match accel {
         Accel::Auto => Engine::fastest(),
         Accel::Interp => Engine::Interp,
@@ -221,7 +228,8 @@ fn display(args: &MachineArgs) -> Result<Display, Failure> {
     }
 }
 
-fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
+/// What the options say of the machine.
+pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
     MachineConfig {
         memory_bytes: args.memory.0,
         cpus: args.cpus,

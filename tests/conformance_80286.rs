@@ -7,7 +7,7 @@
 
 mod bare;
 
-use bare::BareMachine;
+use bare::{BareMachine, engines};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -164,8 +164,8 @@ fn recorded_80286_instructions() {
     files.sort();
     assert!(files.len() > 300, "the set is incomplete: {} files", files.len());
     let only = std::env::var("TRIMOTOR_CONFORMANCE_ONLY").ok();
-    let mut machine = BareMachine::new(16 << 20);
-    machine.all_ram();
+    let mut machines: Vec<_> = engines().into_iter().map(|e| (e, BareMachine::on(e, 16 << 20))).collect();
+    machines.iter().for_each(|(_, machine)| machine.all_ram());
     let mut passed = 0;
     let mut excused: BTreeMap<known::Reason, usize> = BTreeMap::new();
     let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -178,8 +178,10 @@ fn recorded_80286_instructions() {
             continue;
         }
         for case in cases(&path) {
-            let result = run(&mut machine, file, &case);
-            match (result, known::excuse(file, &case.bytes, case.exception.map(|(vector, _)| vector))) {
+            let wrong = machines.iter_mut().find_map(|(engine, machine)| {
+                run(machine, file, &case).map(|wrong| format!("{engine}: {wrong}"))
+            });
+            match (wrong, known::excuse(file, &case.bytes, case.exception.map(|(vector, _)| vector))) {
                 (None, _) => passed += 1,
                 (Some(_), Some(reason)) => *excused.entry(reason).or_default() += 1,
                 (Some(wrong), None) => failures

@@ -4,17 +4,18 @@
 
 use iced_x86::code_asm::*;
 use trimotor_cpu::VcpuExit;
+use trimotor_machine::engines::Engine;
 
 mod bare;
-use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
+use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA, engines};
 
 /// Runs `repeated` with RCX = 10 and TF; returns what is left of RCX when the first trap comes, which
 /// finds no interrupt table and ends the run.
-fn left_at_first_trap(repeated: impl FnOnce(&mut CodeAssembler)) -> u64 {
+fn left_at_first_trap(engine: Engine, repeated: impl FnOnce(&mut CodeAssembler)) -> u64 {
     let mut a = CodeAssembler::new(64).unwrap();
     repeated(&mut a);
     a.hlt().unwrap();
-    let mut m = BareMachine::long_mode(&a.assemble(LONG_MODE_CODE).unwrap());
+    let mut m = BareMachine::long_mode_on(engine, &a.assemble(LONG_MODE_CODE).unwrap());
     let mut s = m.vcpu.state();
     s.rflags |= 0x100;
     (s.gpr[1], s.gpr[6], s.gpr[7]) = (10, LONG_MODE_DATA, LONG_MODE_DATA + 0x1000);
@@ -29,9 +30,11 @@ fn left_at_first_trap(repeated: impl FnOnce(&mut CodeAssembler)) -> u64 {
 
 #[test]
 fn each_iteration_traps() {
-    assert_eq!(left_at_first_trap(|a| a.rep().stosb().unwrap()), 9);
-    assert_eq!(left_at_first_trap(|a| a.rep().movsq().unwrap()), 9);
-    assert_eq!(left_at_first_trap(|a| a.rep().lodsd().unwrap()), 9);
-    assert_eq!(left_at_first_trap(|a| a.repe().cmpsb().unwrap()), 9);
-    assert_eq!(left_at_first_trap(|a| a.repne().scasw().unwrap()), 9);
+    for engine in engines() {
+        assert_eq!(left_at_first_trap(engine, |a| a.rep().stosb().unwrap()), 9);
+        assert_eq!(left_at_first_trap(engine, |a| a.rep().movsq().unwrap()), 9);
+        assert_eq!(left_at_first_trap(engine, |a| a.rep().lodsd().unwrap()), 9);
+        assert_eq!(left_at_first_trap(engine, |a| a.repe().cmpsb().unwrap()), 9);
+        assert_eq!(left_at_first_trap(engine, |a| a.repne().scasw().unwrap()), 9);
+    }
 }

@@ -18,6 +18,9 @@ const CODE_BYTES: usize = 64 << 20;
 /// Room that a block of the largest size may need, in bytes.
 const LARGEST_BLOCK: usize = 64 << 10;
 
+/// Mark of a block's variant without groups, in the place of a mode bit.
+const PLAIN: u32 = 1 << 22;
+
 /// A hash for keys that are addresses.
 #[derive(Default)]
 pub struct AddressHasher(u64);
@@ -60,13 +63,14 @@ struct PlacedLink {
     link: Link,
     /// Host address of the page that is jumped from.
     page: usize,
-    mode: u32,
 }
 
 /// A site, and its ops once it was handed over.
 struct PlacedSite {
     site: Site,
     ops: *const Op,
+    /// Times that it was handed over.
+    runs: u64,
 }
 
 /// Counts for `info`.
@@ -84,6 +88,15 @@ pub struct Counts {
     pub lookups: u64,
     pub leaves: u64,
     pub stepped: u64,
+}
+
+/// Reads guest code.
+fn copy_code(host: usize, into: &mut [u8]) {
+    // SAFETY: callers pass the host address of mapped guest memory, and stay within its page.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::ptr::copy_nonoverlapping(host as *const u8, into.as_mut_ptr(), into.len())
+    };
 }
 
 /// All translated code of an engine.
@@ -170,34 +183,47 @@ impl TranslatedCode {
         self.counts.resets += 1;
     }
 
-    /// The block for code at host address `host` in the core's mode, translated now if it must be; `None`:
-    /// its first instruction crosses into the next page. May drop all code: see [`epoch`](Self::epoch).
-    pub fn find(&mut self, core: &mut Core, host: usize) -> Option<u32> {
-        let key = (host, core.state.mode);
+    /// The block for code at host address `host`, where RIP leads, in the core's mode, translated now if it
+    /// must be, or its variant without groups; `None`: it is to be run alone. May drop all code: see [`epoch`](Self::epoch).
+    pub fn find(&mut self, core: &mut Core, host: usize, plain: bool) -> Option<u32> {
+        let key = (host, core.state.mode | if plain { PLAIN } else { 0 });
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
         if !self.has_room() {
             self.reset(core);
         }
-        self.translate(core, key)
-    }
-
-    fn translate(&mut self, core: &mut Core, key: (usize, u32)) -> Option<u32> {
-        let (host, mode) = key;
         let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
         let len = bytes.len().min(4096 - (host & 4095));
-        // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), len)
-        };
+        copy_code(host, &mut bytes[..len]);
+        if let Some(id) = self.translate(core, key, &bytes[..len], None) {
+            return Some(id);
+        }
+        // The first instruction goes on in the next page.
+        let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
+        let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
+        copy_code(second, &mut bytes[len..MAX_LENGTH]);
+        self.translate(core, key, &bytes[..MAX_LENGTH], Some(second))
+    }
+
+    /// Translates `bytes`, whose first one is at the key's host address; `second` is where those lie that
+    /// are in the next page.
+    fn translate(
+        &mut self,
+        core: &mut Core,
+        key: (usize, u32),
+        bytes: &[u8],
+        second: Option<usize>,
+    ) -> Option<u32> {
+        let (host, mode) = (key.0, key.1 & !PLAIN);
         let model = core.model.clone();
         let source = Source {
             mode,
             model: &model,
-            bytes: &bytes[..len],
+            bytes,
             offset: (host & 4095) as u16,
+            plain: key.1 & PLAIN != 0,
+            second_page: second.map(|at| at as u64),
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
             first_link: self.links.len() as u32,
@@ -219,12 +245,16 @@ impl TranslatedCode {
         let dead = CodeOffset(entry.0 + t.dead as u32);
         self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });
         let page = host & !4095;
-        self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page, mode }));
-        self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null() }));
+        self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page }));
+        self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null(), runs: 0 }));
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += t.instructions as u64;
-        core.track_code(id, host, t.bytes);
+        let here = t.bytes.min(4096 - (host & 4095));
+        core.track_code(id, host, here);
+        if let Some(second) = second {
+            core.track_code(id, second, t.bytes - here);
+        }
         Some(id)
     }
 
@@ -246,17 +276,21 @@ impl TranslatedCode {
             let [a, b, c, d] = displacement;
             self.memory.write(block.entry, &[0xE9, a, b, c, d]);
             for n in std::mem::take(&mut block.incoming) {
-                let Link { site, stub, .. } = self.links[n as usize].link;
-                self.memory.link(site, stub);
+                let Link { site, stub, key, .. } = self.links[n as usize].link;
+                match key {
+                    // Without a key it goes to the stub before it has changed the page.
+                    Some(at) => self.memory.write(at, &[0; 8]),
+                    None => self.memory.link(site, stub),
+                }
             }
         }
     }
 
     /// What link `n` leads to: the target's offset from the first byte of the page, that page's host
-    /// address, whether the page is another one, and the mode.
-    pub fn link_target(&self, n: u32) -> (i32, usize, bool, u32) {
+    /// address, whether the target is in another page, and whether it is the variant without groups.
+    pub fn link_target(&self, n: u32) -> (i32, usize, bool, bool) {
         let l = &self.links[n as usize];
-        (l.link.target, l.page, l.link.key.is_some(), l.mode)
+        (l.link.target, l.page, l.link.key.is_some(), l.link.plain)
     }
     /// Makes link `n` lead to a block, where it has a key for `key` only.
     pub fn connect(&mut self, n: u32, block: u32, key: u64) {
@@ -273,14 +307,28 @@ impl TranslatedCode {
         self.memory.link(link.site, target.entry);
     }
 
+    /// What was handed over most since the last reset, by instruction form: how often.
+    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
+        let mut forms: HashMap<iced_x86::Code, u64> = HashMap::new();
+        for placed in self.sites.iter().filter(|placed| placed.runs > 0) {
+            let bits = if placed.site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
+            let bytes = &placed.site.bytes[..placed.site.len as usize];
+            *forms.entry(Decoder::new(bits, bytes, 0).decode().code()).or_default() += placed.runs;
+        }
+        let mut forms: Vec<_> = forms.into_iter().map(|(code, n)| (format!("{code:?}"), n)).collect();
+        forms.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        forms.truncate(count);
+        forms
+    }
+
     /// The ops of site `n`, for [`Core::run_handed_over`].
     pub fn ops(&mut self, model: &CpuModel, n: u32) -> *const Op {
         let placed = &mut self.sites[n as usize];
+        placed.runs += 1;
         if placed.ops.is_null() {
             let site = placed.site;
             let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-            let options =
-                Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
+            let options = Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
             let bytes = &site.bytes[..site.len as usize];
             let i = Decoder::with_ip(bits, bytes, site.offset as u64, options).decode();
             let ops = lower_one(model, site.mode, 0, &i, site.offset, site.left);

@@ -9,7 +9,8 @@ use crate::emitter::{Mem, Reg};
 use std::mem::offset_of;
 use trimotor_cpu::CpuState;
 use trimotor_cpu::mmu::TlbEntry;
-use trimotor_cpu::state::slot;
+use trimotor_cpu::Segment;
+use trimotor_cpu::state::{Msrs, slot};
 use trimotor_cpu_interp::core::Core;
 use trimotor_cpu_interp::handover::EngineArea;
 
@@ -85,6 +86,8 @@ pub const EXIT_REASON: i32 = ENGINE + offset_of!(EngineArea, exit_reason) as i32
 pub const VECTOR_LIVE: i32 = ENGINE + offset_of!(EngineArea, vector_live) as i32;
 /// Displacement of a place for one register.
 pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
+/// Displacement of the host addresses of groups of accesses.
+pub const GROUPS: i32 = ENGINE + offset_of!(EngineArea, groups) as i32;
 /// Displacement of the jump table's address.
 pub const JUMPS: i32 = ENGINE + offset_of!(EngineArea, jumps) as i32;
 
@@ -94,3 +97,37 @@ pub const READ_TAG: i32 = offset_of!(TlbEntry, read_tag) as i32;
 pub const WRITE_TAG: i32 = offset_of!(TlbEntry, write_tag) as i32;
 /// Displacement of its host address.
 pub const HOST_PAGE: i32 = offset_of!(TlbEntry, host) as i32;
+/// Displacement of its tag for execution.
+pub const EXEC_TAG: i32 = offset_of!(TlbEntry, exec_tag) as i32;
+/// Displacement of RFLAGS without the arithmetic flags.
+pub const RFLAGS: i32 = offset_of!(CpuState, rflags) as i32;
+/// Displacement of the privilege level.
+pub const CPL: i32 = offset_of!(CpuState, cpl) as i32;
+/// Displacement of the count of retired instructions, as it was when the budget was the mark.
+pub const RETIRED: i32 = offset_of!(CpuState, retired) as i32;
+/// Displacement of the budget's mark.
+pub const BUDGET_MARK: i32 = offset_of!(Core, budget_mark) as i32;
+/// Displacement of the count at which an interrupt shadow ends.
+pub const SHADOW_AT: i32 = offset_of!(CpuState, shadow_at) as i32;
+/// Displacement of the mark that the shadow is one of MOV SS.
+pub const SHADOW_IS_SS: i32 = offset_of!(CpuState, shadow_is_ss) as i32;
+/// Displacement of IA32_KERNEL_GS_BASE.
+pub const KERNEL_GS_BASE: i32 =
+    offset_of!(CpuState, msrs) as i32 + offset_of!(Msrs, kernel_gs_base) as i32;
+/// Displacement of the address of the vCPU's pins.
+pub const PENDING: i32 = ENGINE + offset_of!(EngineArea, pending) as i32;
+/// Displacement of the base in a segment register's hidden part.
+pub const fn segment_descriptor_base(n: u8) -> i32 {
+    offset_of!(CpuState, segments) as i32
+        + n as i32 * size_of::<Segment>() as i32
+        + offset_of!(Segment, base) as i32
+}
+/// Displacement of CR0, CR2, CR3 or CR4.
+pub const fn control_register(n: usize) -> i32 {
+    (match n {
+        0 => offset_of!(CpuState, cr0),
+        2 => offset_of!(CpuState, cr2),
+        3 => offset_of!(CpuState, cr3),
+        _ => offset_of!(CpuState, cr4),
+    }) as i32
+}

@@ -2,9 +2,10 @@
 //! Rust.
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
-use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Reg, Width};
+use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
+use crate::translate::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, RIP, T0, T1, VECTOR_LIVE, YMM, gpr, state,
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMP_KEY, JUMPS, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE, YMM, gpr, page_rip, state,
 };
 
 /// Why translated code was left.
@@ -50,6 +51,8 @@ pub struct Thunks {
     pub op_vector: CodeOffset,
     /// Jumped to: follows link EAX.
     pub link: CodeOffset,
+    /// Jumped to: follows link `SPARE` to RIP = T1 in another page, by the jump table if it is there.
+    pub probe: CodeOffset,
     /// Jumped to: finds the block at RIP = T1.
     pub lookup: CodeOffset,
     /// Called: brings the vector registers into the host's.
@@ -98,6 +101,28 @@ fn load_vector(e: &mut Emitter, pushed: i32) {
         e.vmovups_stack(n, pushed + YMM + n as i32 * 32, false);
     }
     e.mov_mi(Width::Qword, state(pushed + VECTOR_LIVE), 1);
+}
+
+/// Goes to the guest address in T1 if the jump table has it, else to `miss` with T1 as it was. `pop` is added to
+/// the guest's stack pointer (in the width that is given with it) on the way. Destroys T0, T2 and flags.
+pub fn probe_jump_table(e: &mut Emitter, miss: Label, pop: Option<(Width, i32)>) {
+    e.rorx(Width::Dword, T0, T1, 3);
+    e.alu_rr(AluOp::Xor, Width::Dword, T0, T1);
+    e.alu_rm(AluOp::Xor, Width::Dword, T0, state(JUMP_KEY + 3));
+    e.alu_ri(AluOp::And, Width::Dword, T0, JUMP_ENTRIES as i32 - 1);
+    e.shift_ri(4, Width::Dword, T0, JUMP_ENTRY_SHIFT);
+    e.alu_rm(AluOp::Add, Width::Qword, T0, state(JUMPS));
+    e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, 0));
+    e.jcc(Condition::NotEqual, miss);
+    e.mov_rm(Width::Qword, T2, Mem::base(T0, 8));
+    e.alu_rm(AluOp::Cmp, Width::Qword, T2, state(JUMP_KEY));
+    e.jcc(Condition::NotEqual, miss);
+    e.mov_rm(Width::Qword, T2, Mem::base(T0, 24));
+    if let Some((width, bytes)) = pop {
+        e.lea(width, RSP, Mem::base(RSP, bytes));
+    }
+    e.mov_mr(Width::Qword, page_rip(), T2);
+    e.jmp_m(Mem::base(T0, 16));
 }
 
 /// The thunk that hands an instruction over. Called, so RSP is 8 below the core.
@@ -161,17 +186,18 @@ impl Thunks {
     /// See [`ThunkError`].
     pub fn place(memory: &mut CodeMemory, runtime: &Runtime) -> Result<Thunks, ThunkError> {
         let mut e = Emitter::new();
-        let mut put = |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
-            e.clear();
-            e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
-            emit(&mut e);
-            Ok(memory.place(e.finish()?, 16)?)
-        };
+        let mut put =
+            |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
+                e.clear();
+                e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
+                emit(&mut e);
+                Ok(memory.place(e.finish()?, 16)?)
+            };
         let enter = put(memory, &|e| {
             for register in CALLEE_SAVED {
                 e.push(register);
             }
-            e.mov_mr(Width::Qword, crate::emitter::Mem::base(Reg::Rdi, HOST_STACK), Reg::Rsp);
+            e.mov_mr(Width::Qword, Mem::base(Reg::Rdi, HOST_STACK), Reg::Rsp);
             e.mov_rr(Width::Qword, Reg::Rsp, Reg::Rdi);
             e.mov_rr(Width::Qword, T1, Reg::Rsi);
             general_registers(e, 0, false);
@@ -199,6 +225,13 @@ impl Thunks {
         let op = put(memory, &|e| op_thunk(e, runtime.op, leave, false))?;
         let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true))?;
         let link = put(memory, &|e| call_and_go(e, runtime.link, leave))?;
+        let probe = put(memory, &|e| {
+            let miss = e.label();
+            probe_jump_table(e, miss, None);
+            e.bind(miss);
+            e.mov_rm(Width::Dword, T0, state(SPARE));
+            e.jmp_placed(link);
+        })?;
         let lookup = put(memory, &|e| {
             e.mov_mr(Width::Qword, state(RIP), T1);
             call_and_go(e, runtime.lookup, leave);
@@ -208,6 +241,6 @@ impl Thunks {
             e.ret();
         })?;
         debug_assert_eq!(gpr(1), state(8));
-        Ok(Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, lookup, load_vector })
+        Ok(Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, probe, lookup, load_vector })
     }
 }

@@ -3,7 +3,6 @@
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
 use crate::cache::TranslatedCode;
-use crate::layout::HOST_PAGE;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,8 @@ use trimotor_cpu_interp::{InterpVcpu, Interpreter};
 /// The stack that translated code and what it calls run on.
 const STACK_BYTES: usize = 512 << 10;
 
-const _: () = assert!(HOST_PAGE == 24);
+/// Forms of instructions that the statistics show, those handed over most often.
+const FORMS_SHOWN: usize = 40;
 
 /// The translator as an engine.
 pub struct Translator {
@@ -40,6 +40,14 @@ impl Translator {
         };
         let code = TranslatedCode::new(&runtime).map_err(|error| error.to_string())?;
         Ok(Translator { interpreter: Interpreter::new(), code: Arc::new(Mutex::new(code)) })
+    }
+    /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
+    /// [`Interpreter::checking_tlb`] does. Translated code finds nothing in the table that it looks into,
+    /// so that all its accesses go through [`Mmu::translate`](trimotor_cpu::mmu::Mmu::translate).
+    #[must_use]
+    pub fn checking_tlb(mut self) -> Translator {
+        self.interpreter = self.interpreter.checking_tlb();
+        self
     }
 }
 
@@ -76,6 +84,7 @@ impl Vcpu for JitVcpu {
         let JitVcpu { interp, jumps, epoch, .. } = self;
         let core = interp.core();
         core.engine.jumps = jumps.as_mut_ptr().cast();
+        core.engine.pending = core.signals.pending_word();
         core.engine.translator = (&raw mut *code).cast();
         interp.run_with(bus, budget, &mut |core| run_translated(core, code, jumps, epoch))
     }
@@ -117,6 +126,8 @@ impl Vcpu for JitVcpu {
                 ("leaves of translated code", c.leaves),
             ];
             lines.extend(counts.map(|(name, value)| (name.to_owned(), value)));
+            let forms = code.most_handed_over(FORMS_SHOWN);
+            lines.extend(forms.into_iter().map(|(form, n)| (format!("handed over: {form}"), n)));
         }
         lines
     }
@@ -158,7 +169,7 @@ fn run_translated(
         jumps.fill(JumpEntry::EMPTY);
         *epoch = code.epoch;
     }
-    remember(core, code, target);
+    remember(core, target);
     code.counts.leaves += 1;
     enter(core, code, target);
     leave(core, code)
@@ -200,13 +211,13 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
 fn block_at_rip(core: &mut Core, code: &mut TranslatedCode) -> Result<Option<u64>, Fault> {
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
-    let Some(id) = code.find(core, host) else { return Ok(None) };
+    let Some(id) = code.find(core, host, false) else { return Ok(None) };
     core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
     Ok(Some(code.entry(id)))
 }
 
 /// Puts the block at RIP into the jump table.
-fn remember(core: &mut Core, _code: &TranslatedCode, target: u64) {
+fn remember(core: &mut Core, target: u64) {
     let (rip, key) = (core.state.rip, core.state.jump_key);
     let page_rip = core.slot(slot::BLOCK_RIP);
     let entry = JumpEntry { rip, key, code: target, page_rip };
@@ -270,7 +281,7 @@ fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
 extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     // SAFETY: called by a thunk.
     let (core, code) = unsafe { parts(core) };
-    let (target, page, elsewhere, _) = code.link_target(link);
+    let (target, page, elsewhere, plain) = code.link_target(link);
     let rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(target as i64 as u64));
     core.state.rip = rip;
     core.current = std::ptr::null();
@@ -288,7 +299,7 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
         Some(page + target as usize)
     };
     let Some(host) = found else { return leaves(core, Leave::Lookup) };
-    let Some(id) = code.find(core, host) else { return leaves(core, Leave::Lookup) };
+    let Some(id) = code.find(core, host, plain) else { return leaves(core, Leave::Lookup) };
     if code.epoch != epoch {
         // The link is gone, and the jump table with it.
         return leaves(core, Leave::Lookup);
@@ -297,7 +308,11 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
         core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
     }
     code.connect(link, id, core.state.jump_key);
-    code.entry(id)
+    let target = code.entry(id);
+    if elsewhere {
+        remember(core, target);
+    }
+    target
 }
 
 /// Finds the block at RIP, which the jump table does not have.
@@ -309,7 +324,7 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     let epoch = code.epoch;
     match block_at_rip(core, code) {
         Ok(Some(target)) if code.epoch == epoch => {
-            remember(core, code, target);
+            remember(core, target);
             target
         }
         Ok(_) => leaves(core, Leave::Lookup),

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod pci;
 pub mod save;
 pub mod signals;
+pub mod table_watch;
 pub mod time;
 
 pub use address::{LinearAddr, PhysAddr, Port, Width};

@@ -17,9 +17,13 @@
 
 use crate::address::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 use crate::device::DmaBus;
+use crate::table_watch::TableWatch;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MmapRegion,
+};
 
 /// Where RAM below 4 GiB ends at the latest: above it lies the PCI hole.
 pub const LOW_RAM_LIMIT: u64 = 0xC000_0000;
@@ -137,6 +141,7 @@ pub struct GuestMemory {
     map_generation: AtomicU64,
     code_writes_pending: AtomicBool,
     code_writes: Mutex<Vec<(PhysAddr, u64)>>,
+    tables: TableWatch,
 }
 
 // SAFETY: the raw pointers are the bases of mappings that `mmap` owns for as long as
@@ -207,6 +212,7 @@ impl GuestMemory {
             map_generation: AtomicU64::new(1),
             code_writes_pending: AtomicBool::new(false),
             code_writes: Mutex::new(Vec::new()),
+            tables: TableWatch::new(pages),
         };
         memory.set_window(0xA_0000..0xC_0000, WindowRead::Device, WindowWrite::Device);
         if memory.rom.is_some() {
@@ -328,10 +334,24 @@ impl GuestMemory {
         let offset = ram_page << PAGE_SHIFT;
         PhysAddr(if offset < self.low_bytes { offset } else { offset - self.low_bytes + HIGH_RAM_BASE })
     }
+    /// The host address of a RAM page, whatever the windows say.
+    pub fn ram_page_host(&self, ram_page: u64) -> *mut u8 {
+        self.ram_pointer(self.ram_page_addr(ram_page))
+    }
     /// The state bits of a RAM page.
     #[inline]
     pub fn page_state(&self, ram_page: u64) -> &AtomicU8 {
         &self.states[ram_page as usize]
+    }
+
+    /// Which page-table entries translations came from.
+    #[inline]
+    pub fn tables(&self) -> &TableWatch {
+        &self.tables
+    }
+    /// Pages of RAM.
+    pub fn ram_pages(&self) -> usize {
+        self.states.len()
     }
 
     /// Host address of a RAM byte, null where there is no RAM.
@@ -377,6 +397,40 @@ impl GuestMemory {
             }
             self.code_writes_pending.store(true, Ordering::Release);
         }
+    }
+
+    /// The parts of RAM that were ever touched, as ranges of RAM offsets (as if all of RAM were one
+    /// piece), in ascending order; the rest reads as zeros. Where the host cannot tell, all of RAM.
+    fn touched(&self) -> Vec<std::ops::Range<u64>> {
+        use rustix::fs::{SeekFrom, seek};
+        let all = || std::iter::once(0..self.ram_bytes()).collect();
+        let mut regions = self.mmap.iter().filter_map(|region| region.file_offset());
+        let Some(file) = regions.next().map(FileOffset::file) else { return all() };
+        let (mut ranges, mut at) = (Vec::new(), 0);
+        // ENXIO says that no data follow.
+        while let Ok(start) = seek(file, SeekFrom::Data(at)) {
+            let Ok(end) = seek(file, SeekFrom::Hole(start)) else { return all() };
+            ranges.push(start..end);
+            at = end;
+        }
+        ranges
+    }
+    /// The pages of RAM whose content differs between two memories of the same size, in ascending
+    /// order: for lockstep of two machines that do not run now.
+    pub fn differing_pages(&self, other: &GuestMemory) -> Vec<PhysAddr> {
+        assert_eq!(self.ram_bytes(), other.ram_bytes(), "two machines of the same configuration");
+        let mut pages: Vec<u64> =
+            self.touched().into_iter().chain(other.touched()).flat_map(page_numbers).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        let differs = |page: &u64| {
+            let addr = self.ram_page_addr(*page);
+            let (a, b) = (self.ram_pointer(addr), other.ram_pointer(addr));
+            // SAFETY: both are whole pages of mapped RAM of the same size, and no vCPU runs.
+            let [a, b] = [a, b].map(|p| unsafe { std::slice::from_raw_parts(p, PAGE_SIZE as usize) });
+            a != b
+        };
+        pages.into_iter().filter(differs).map(|page| self.ram_page_addr(page)).collect()
     }
 
     /// Reads memory as the board sees it; returns how many bytes RAM or ROM backed. Others read FFh.
@@ -443,6 +497,11 @@ impl DmaBus for GuestMemory {
     fn dma_write(&self, addr: PhysAddr, from: &[u8]) {
         self.write(addr, from);
     }
+}
+
+/// The RAM page numbers of a range of RAM offsets.
+fn page_numbers(range: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    range.start >> PAGE_SHIFT..range.end.div_ceil(PAGE_SIZE)
 }
 
 /// Cuts `len` bytes from `addr` on into pieces that do not cross a page.
@@ -520,6 +579,18 @@ mod tests {
         m.write(PhysAddr(0x3FFF), &[1, 2]);
         assert_eq!(m.take_code_writes(), [(PhysAddr(0x4000), 1)]);
         assert!(!m.code_writes_pending());
+    }
+
+    #[test]
+    fn differing_pages_are_found_where_only_one_memory_was_touched() {
+        let (a, b) = (GuestMemory::new(16 << 20, &[]).unwrap(), GuestMemory::new(16 << 20, &[]).unwrap());
+        a.write(PhysAddr(0x5000), &[0; 4]);
+        b.write(PhysAddr(0x7FFF), &[1, 2]);
+        a.write(PhysAddr(0x8000), &[2]);
+        a.write(PhysAddr(0xFF_FFFF), &[9]);
+        assert_eq!(a.differing_pages(&b), [PhysAddr(0x7000), PhysAddr(0xFF_F000)]);
+        assert_eq!(b.differing_pages(&a), a.differing_pages(&b));
+        assert_eq!(a.differing_pages(&a), []);
     }
 
     #[test]

@@ -50,6 +50,10 @@ impl VcpuSignals {
     pub fn pending(&self) -> u32 {
         self.pending.load(Ordering::Acquire)
     }
+    /// The word behind [`pending`](Self::pending), for code that looks at it without a call.
+    pub fn pending_word(&self) -> &AtomicU32 {
+        &self.pending
+    }
     /// Takes the given bits: returns those that were high, and lowers them.
     #[inline]
     pub fn take(&self, bits: u32) -> u32 {

@@ -6,6 +6,8 @@
 
 use crate::core::{Core, mode};
 use crate::op::{Done, Op, info};
+use std::sync::atomic::Ordering;
+use trimotor_bus::memory::PageState;
 use trimotor_bus::{PhysAddr, Width};
 use trimotor_cpu::mmu::{Access, FillRequest, Mapped, TlbEntry, tlb_index};
 use trimotor_cpu::{Fault, SegReg, Segment};
@@ -359,6 +361,12 @@ impl Core {
         if self.state.mode & mode::ALIGN != 0 {
             self.check_alignment(linear, size)?;
         }
+        if let Some(host) = self.mmu.held(&self.state, linear, size as u64) {
+            // SAFETY: the table says that these bytes are mapped guest memory that may be written.
+            unsafe { host.cast::<T>().write_unaligned(value) };
+            self.held_written(linear, host, size);
+            return Ok(());
+        }
         // SAFETY: T is plain data.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const value).cast::<u8>(), size) };
         self.write_pieces(linear, bytes, self.state.cpl == 3)
@@ -436,12 +444,12 @@ impl Core {
         self.after_bus();
     }
     fn write_mapped(&mut self, m: Mapped, from: &[u8]) {
-        if m.watched {
-            self.code_written(m.host, from.len());
-        }
         if !m.host.is_null() {
             // SAFETY: a piece does not cross its page, which is mapped and writable.
             unsafe { std::ptr::copy(from.as_ptr(), m.host, from.len()) };
+            if m.watched {
+                self.memory_written(m.host, from.len());
+            }
             return;
         }
         for (addr, piece) in device_pieces(m.phys, from.len()) {
@@ -454,6 +462,25 @@ impl Core {
         self.after_bus();
     }
 
+    /// A page that the table in use holds was written at `linear`.
+    fn held_written(&mut self, linear: u64, host: *mut u8, len: usize) {
+        if let Some(ram_page) = self.memory_written(host, len) {
+            self.mmu.release(&self.state, linear, ram_page);
+        }
+    }
+    /// Memory of a page with a state was written at host address `host`. Returns the RAM page if it has
+    /// no state any more.
+    fn memory_written(&mut self, host: *mut u8, len: usize) -> Option<u64> {
+        let ram_page = self.memory.ram_page_of_host(host)?;
+        let state = self.memory.page_state(ram_page).load(Ordering::Acquire);
+        if state & PageState::PAGE_TABLE != 0 {
+            self.mmu.table_written(&mut self.state, ram_page, host as u64 & (PAGE - 1), len as u64);
+        }
+        if state & PageState::CODE != 0 {
+            self.code_written(host, len);
+        }
+        (state == 0).then_some(ram_page)
+    }
     /// Guest code may have been written at host address `host`: drops blocks decoded from there.
     #[cold]
     #[inline(never)]

@@ -113,7 +113,7 @@ pub struct Core {
     pub(crate) jumps: JumpCache,
     bus: Option<NonNull<dyn CpuBus>>,
     /// `budget` at which `retired` was last brought up to date.
-    budget_mark: i64,
+    pub budget_mark: i64,
     /// `state.retired` when the present run began.
     pub(crate) run_began: u64,
     /// `state.retired` when a repeated string instruction was last left between two iterations.
@@ -145,12 +145,7 @@ unsafe impl Send for Core {}
 
 impl Core {
     /// A vCPU after RESET.
-    pub fn new(
-        id: u32,
-        model: Arc<CpuModel>,
-        memory: Arc<GuestMemory>,
-        signals: Arc<VcpuSignals>,
-    ) -> Core {
+    pub fn new(id: u32, model: Arc<CpuModel>, memory: Arc<GuestMemory>, signals: Arc<VcpuSignals>) -> Core {
         let mmu = Mmu::new(memory.clone(), model.phys_bits, model.gib_pages());
         let mut core = Core {
             state: CpuState::at_reset(model.signature),
@@ -218,12 +213,15 @@ impl Core {
     pub(crate) fn set_bus(&mut self, bus: Option<NonNull<dyn CpuBus>>) {
         self.bus = bus;
     }
-    /// Looks around after a bus access: pins, DMA into code, changes of the memory map.
-    pub fn after_bus(&mut self) {
-        if self.signals.pending() != 0
+    /// Whether the run loop must look around: pins, DMA into code, changes of the memory map.
+    pub(crate) fn board_wants_attention(&self) -> bool {
+        self.signals.pending() != 0
             || self.memory.code_writes_pending()
             || self.memory.map_generation() != self.mmu.map_generation()
-        {
+    }
+    /// Looks around after a bus access.
+    pub fn after_bus(&mut self) {
+        if self.board_wants_attention() {
             self.attention = true;
         }
     }

@@ -14,7 +14,6 @@ use crate::op::{Exit, Op};
 use iced_x86::Instruction;
 use trimotor_bus::GuestMemory;
 use trimotor_cpu::Fault;
-use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, slot};
 
@@ -34,6 +33,10 @@ pub struct EngineArea {
     pub x87_live: u64,
     /// A place for one register.
     pub spare: [u64; 3],
+    /// Host addresses of groups of accesses that share a check.
+    pub groups: [u64; 16],
+    /// The word of the vCPU's pins (`VcpuSignals::pending_word`).
+    pub pending: *const std::sync::atomic::AtomicU32,
     /// The table that indirect jumps look into.
     pub jumps: *mut u8,
     /// The translator.
@@ -49,6 +52,8 @@ impl Default for EngineArea {
             vector_live: 0,
             x87_live: 0,
             spare: [0; 3],
+            groups: [0; 16],
+            pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }
@@ -98,7 +103,9 @@ impl Core {
             let mut exit = ((*ops).handler)(self, ops);
             if cfg!(debug_assertions) {
                 // Builds that dispatch by a loop: until the op that ends the handover has run.
-                while exit == Exit::Continue && (*self.next_op).handler as usize != finished as *const () as usize {
+                while exit == Exit::Continue
+                    && (*self.next_op).handler as usize != finished as *const () as usize
+                {
                     let op = self.next_op;
                     exit = ((*op).handler)(self, op);
                 }
@@ -121,8 +128,7 @@ impl Core {
             && self.memory.map_generation() == self.mmu.map_generation()
             && self.state.pending_debug == 0
             && self.state.activity == Activity::Active
-            && self.state.dr[7] & 0xFF == 0
-            && !self.state.rflags.intersects(Rflags::TF.union(Rflags::RF))
+            && !self.must_step()
     }
 
     /// Whether code fetches and data accesses need no segment: CS is open, and ES, CS, SS and DS start

@@ -81,6 +81,7 @@ pub fn implements(code: Code) -> bool {
     table()[code as usize].is_some() || insn::integer::implements(code) || is_near_transfer(code)
 }
 
+/// Whether it is a near jump, call or return.
 pub fn is_near_transfer(code: Code) -> bool {
     code.is_jmp_short_or_near()
         || code.is_jcc_short_or_near()

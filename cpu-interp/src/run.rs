@@ -113,6 +113,8 @@ impl InterpVcpu {
             Some(pages) => pages.iter().for_each(|&p| core.mmu.protect_page(p as *mut u8)),
             None => core.mmu.flush_all(&mut core.state),
         }
+        let core = &mut *self.core;
+        core.mmu.catch_up(&mut core.state);
     }
 }
 
@@ -160,7 +162,7 @@ impl Vcpu for InterpVcpu {
     fn set_state(&mut self, state: &ArchState) {
         let core = &mut *self.core;
         core.state.set_arch(state);
-        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
     }
@@ -176,7 +178,7 @@ impl Vcpu for InterpVcpu {
         if core.id != 0 {
             core.state.activity = Activity::WaitForSipi;
         }
-        core.mmu.load_cr3(&mut core.state, false);
+        core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
         core.shutdown = Default::default();
@@ -213,6 +215,8 @@ impl Vcpu for InterpVcpu {
             ("single steps".to_owned(), c.single_steps),
             ("page walks".to_owned(), self.core.mmu.walks),
             ("TLB flushes".to_owned(), self.core.mmu.flushes),
+            ("spaces begun".to_owned(), self.core.mmu.new_spaces),
+            ("page-table writes noticed".to_owned(), self.core.mmu.table_writes),
         ];
         if let Some(found) = self.core.mmu.differences() {
             lines.push((TLB_HITS.to_owned(), found.hits));
@@ -254,7 +258,7 @@ impl Core {
                         self.settle(exit);
                         if exit != Exit::Lookup
                             || self.state.budget <= 0
-                            || self.signals.pending() != 0
+                            || self.board_wants_attention()
                             || self.must_step()
                             || self.state.activity != Activity::Active
                         {
@@ -307,6 +311,7 @@ impl Core {
 
     fn device_writes(&mut self) {
         for (addr, bytes) in self.memory.take_code_writes() {
+            self.mmu.device_wrote(&mut self.state, addr, bytes);
             let memory = self.memory.clone();
             // A write to SMRAM is on the list too.
             let page = memory.backing_for(addr, View::Smm).read;
@@ -359,8 +364,9 @@ impl Core {
     }
 
     /// Whether the next instruction must run alone: single step, breakpoints on code, or an
-    /// interrupt that waits for a shadow to end.
-    fn must_step(&self) -> bool {
+    /// interrupt that waits for a shadow to end; or branches are recorded.
+    #[inline]
+    pub(crate) fn must_step(&self) -> bool {
         self.state.rflags.contains(Rflags::TF)
             || self.state.dr[7] & 0xFF != 0
             || self.state.shadow_at == self.state.retired && self.signals.pending() != 0

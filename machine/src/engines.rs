@@ -72,10 +72,13 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start), and where the engine has no such mode.
     pub fn start_checking_tlb(self) -> Result<Box<dyn CpuBackend>, String> {
+        self.status().available?;
         match self {
             Engine::Interp => Ok(Box::new(Interpreter::new().checking_tlb())),
-            Engine::Jit | Engine::Kvm => {
-                Err("it cannot check translations (--check-tlb); use --accel interp".to_owned())
+            Engine::Jit => Ok(Box::new(Translator::new()?.checking_tlb())),
+            Engine::Kvm => {
+                Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
+                    .to_owned())
             }
         }
     }

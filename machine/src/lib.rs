@@ -19,6 +19,7 @@
 //! | what other threads may do to a running machine | [`control`] |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
+//! | two machines side by side, compared | [`lockstep`] |
 //!
 //! No file here reads the host's clock, randomness, environment or files: the program hands
 //! them in.
@@ -31,6 +32,7 @@ pub mod config;
 pub mod control;
 pub mod engines;
 pub mod exit;
+pub mod lockstep;
 pub mod machine;
 pub mod mmio;
 pub mod ports;

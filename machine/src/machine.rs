@@ -109,6 +109,8 @@ pub struct Machine {
     /// `changes` of the display when it was last published.
     pub(crate) published_screen: Option<u64>,
     pub(crate) paused: bool,
+    /// The count of all vCPUs' instructions at which slices end at the latest.
+    pub(crate) stop_at: u64,
 }
 
 impl Machine {
@@ -151,6 +153,7 @@ impl Machine {
             next_poll_ns: 0,
             published_screen: None,
             paused: false,
+            stop_at: u64::MAX,
         };
         machine.power_on()?;
         Ok(machine)
@@ -238,6 +241,17 @@ impl Machine {
     /// The text screen now.
     pub fn screen(&self) -> Option<TextScreen> {
         self.board.vga.screen()
+    }
+    /// The code bytes at a vCPU's CS:RIP that can be read now, as many as `into` takes.
+    pub fn code_at_rip(&mut self, cpu: usize, into: &mut [u8]) -> usize {
+        let Some(slot) = self.vcpus.get_mut(cpu) else { return 0 };
+        let state = slot.vcpu.state();
+        let cs = &state.segments[trimotor_cpu::SegReg::Cs as usize];
+        slot.vcpu.read_linear(cs.base.wrapping_add(state.rip), into)
+    }
+    /// How many vCPUs there are.
+    pub fn vcpus(&self) -> usize {
+        self.vcpus.len()
     }
     /// A vCPU's state.
     pub fn vcpu_state(&self, cpu: usize) -> Option<ArchState> {

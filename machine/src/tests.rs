@@ -216,7 +216,7 @@ fn numbers_that_no_board_has_are_refused() {
         MachineConfig { cpus: 9, ..config() },
         MachineConfig { memory_bytes: 0, ..config() },
         MachineConfig { memory_bytes: u64::MAX, ..config() },
-        MachineConfig { engine: Some(Engine::Jit), ..config() },
+        MachineConfig { engine: Some(Engine::Kvm), ..config() },
     ] {
         assert!(Machine::new(bad, model.clone(), services(), Box::new(plan.clone())).is_err());
     }

@@ -9,8 +9,8 @@ use trimotor_bus::memory::{WindowRead, WindowWrite};
 use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::Activity;
-use trimotor_cpu::{CpuBackend, Segment, Vcpu, VcpuExit};
-use trimotor_cpu_interp::Interpreter;
+use trimotor_cpu::{Segment, Vcpu, VcpuExit};
+use trimotor_machine::engines::Engine;
 
 /// A bus on which nobody answers.
 #[derive(Default)]
@@ -60,7 +60,20 @@ impl CpuBus for EmptyBus {
     }
 }
 
-/// A vCPU of the interpreter, and its memory.
+/// The engines that instruction tests run on: all that this build and host have, but KVM, whose CPU is
+/// the host's. Says which are skipped.
+pub fn engines() -> Vec<Engine> {
+    let usable = |engine: &Engine| match engine.start() {
+        Ok(_) => true,
+        Err(why) => {
+            println!("skipped: engine {engine}: {why}");
+            false
+        }
+    };
+    [Engine::Interp, Engine::Jit].into_iter().filter(usable).collect()
+}
+
+/// A vCPU and its memory.
 pub struct BareMachine {
     pub memory: Arc<GuestMemory>,
     pub signals: Arc<VcpuSignals>,
@@ -69,12 +82,16 @@ pub struct BareMachine {
 }
 
 impl BareMachine {
-    /// With `bytes` bytes of RAM and the fullest CPU model.
+    /// On the interpreter, with `bytes` bytes of RAM and the fullest CPU model.
     pub fn new(bytes: u64) -> BareMachine {
+        BareMachine::on(Engine::Interp, bytes)
+    }
+    /// The same on an engine of [`engines`].
+    pub fn on(engine: Engine, bytes: u64) -> BareMachine {
         let memory = GuestMemory::new(bytes, &[]).unwrap();
         let signals = VcpuSignals::new();
         let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        let vcpu = Interpreter::new().create_vcpu(0, &model, &memory, &signals).unwrap();
+        let vcpu = engine.start().unwrap().create_vcpu(0, &model, &memory, &signals).unwrap();
         BareMachine { memory, signals, vcpu, bus: EmptyBus::default() }
     }
     /// RAM in the whole first megabyte.
@@ -152,7 +169,11 @@ pub const LONG_MODE_DATA: u64 = 0x80_0000;
 impl BareMachine {
     /// 64-bit mode at CPL 0 with 16 MiB of memory mapped one to one in 4 KiB pages, about to run `code`.
     pub fn long_mode(code: &[u8]) -> BareMachine {
-        let mut m = BareMachine::new(16 << 20);
+        BareMachine::long_mode_on(Engine::Interp, code)
+    }
+    /// The same on an engine of [`engines`].
+    pub fn long_mode_on(engine: Engine, code: &[u8]) -> BareMachine {
+        let mut m = BareMachine::on(engine, 16 << 20);
         let (pml4, pdpt, pd, pts) = (0x1000u64, 0x2000u64, 0x3000u64, 0x10000u64);
         m.write(pml4, &(pdpt | 7).to_le_bytes());
         m.write(pdpt, &(pd | 7).to_le_bytes());

@@ -1,10 +1,13 @@
 //! The embedded demo, by its serial port and by screen and keyboard.
 
+use crate::on_each_engine;
 use crate::support::program::Program;
 
+on_each_engine!(the_demo_shows_faults_and_powers_off, the_demo_reboots_and_halts);
+
 /// The demo up to its prompt, with pipes: serial output on standard output.
-fn on_serial_port(more: &[&str]) -> Program {
-    let mut program = Program::start(&[&["demo", "--accel", "interp"], more].concat());
+fn on_serial_port(engine: &str, more: &[&str]) -> Program {
+    let mut program = Program::start(&[&["demo", "--accel", engine], more].concat());
     for step in
         [" 1 Real mode", " 2 Protected mode", " 3 Two-level paging", "hello", " 4 Long mode", " 5 Interrupts"]
     {
@@ -18,9 +21,8 @@ fn on_serial_port(more: &[&str]) -> Program {
     program
 }
 
-#[test]
-fn the_demo_shows_faults_and_powers_off() {
-    let mut program = on_serial_port(&[]);
+fn the_demo_shows_faults_and_powers_off(engine: &str) {
+    let mut program = on_serial_port(engine, &[]);
     program.send("fault\r");
     program.expect("exception 14, #PF page fault");
     program.expect("no page is mapped there, it was a read");
@@ -36,9 +38,8 @@ fn the_demo_shows_faults_and_powers_off() {
     assert_eq!(program.wait().code, Some(0));
 }
 
-#[test]
-fn the_demo_reboots_and_halts() {
-    let mut program = on_serial_port(&[]);
+fn the_demo_reboots_and_halts(engine: &str) {
+    let mut program = on_serial_port(engine, &[]);
     program.send("reboot\r");
     program.expect(" 1 Real mode");
     program.expect("trimotor> ");
@@ -50,7 +51,7 @@ fn the_demo_reboots_and_halts() {
 
 #[test]
 fn the_demo_ends_with_a_reset_where_it_is_told_so() {
-    let mut program = on_serial_port(&["--on-reset", "exit"]);
+    let mut program = on_serial_port("interp", &["--on-reset", "exit"]);
     program.send("reboot\r");
     assert_eq!(program.wait().code, Some(0));
 }

@@ -1,5 +1,7 @@
 //! Boots Debian's kernels and talks to them on the serial console.
 
+use crate::on_each_engine;
+use crate::support::engines::usable;
 use crate::support::guests::Guest;
 use crate::support::program::{Ended, Program, run_to_end};
 use crate::vmlinux;
@@ -10,16 +12,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Words that a kernel says when it finds something wrong with the machine.
 const COMPLAINTS: &str = "BUG|WARNING|unchecked MSR|Call Trace|Oops";
 
-/// Arguments that boot `kernel` with `initrd` on the serial console.
-fn boot(kernel: Guest, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
-    boot_file(&kernel.path(), initrd, append, more)
+/// Arguments that boot `kernel` with `initrd` on the serial console, on an engine.
+fn boot(engine: &str, kernel: Guest, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
+    boot_file(engine, &kernel.path(), initrd, append, more)
 }
 
 /// Arguments that boot the kernel in the file `kernel`.
-fn boot_file(kernel: &str, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
+fn boot_file(engine: &str, kernel: &str, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
     let append = format!("console=ttyS0 {append}");
     let initrd = initrd.path();
-    let fixed = ["run", "--accel", "interp", "--memory", "512M", "--nographic"];
+    let fixed = ["run", "--accel", engine, "--memory", "512M", "--nographic"];
     let named = ["--kernel", kernel, "--initrd", &initrd, "--append", &append];
     fixed.iter().chain(&named).chain(more).map(|argument| argument.to_string()).collect()
 }
@@ -27,6 +29,15 @@ fn boot_file(kernel: &str, initrd: Guest, append: &str, more: &[&str]) -> Vec<St
 fn strs(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
+
+on_each_engine!(
+    the_cloud_kernel_runs_a_shell_reboots_and_powers_off,
+    the_power_off_guest_ends_with_code_0,
+    the_full_kernel_runs_a_shell,
+    the_32_bit_installer_reaches_its_first_dialog,
+    four_processors_come_up,
+    no_translation_that_is_kept_is_wrong,
+);
 
 /// A shell in a guest.
 struct Shell(Program);
@@ -57,9 +68,8 @@ impl Shell {
     }
 }
 
-#[test]
-fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off() {
-    let mut shell = Shell::start(&boot(Guest::CloudKernel, Guest::Shell, "", &[]));
+fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off(engine: &str) {
+    let mut shell = Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "", &[]));
     let cpuinfo = shell.run("cat /proc/cpuinfo");
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).expect("flags");
     for flag in
@@ -86,33 +96,33 @@ fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off() {
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
 }
 
-#[test]
-fn the_power_off_guest_ends_with_code_0() {
-    let ended = run_to_end(&strs(&boot(Guest::CloudKernel, Guest::PowerOff, "", &[])));
+fn the_power_off_guest_ends_with_code_0(engine: &str) {
+    let ended = run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "", &[])));
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
     assert!(ended.output.contains("MARK-BOOTED") && ended.output.contains("Power down"), "{}", ended.output);
 }
 
 #[test]
 fn a_reset_ends_the_program_where_it_is_told_so() {
-    let mut shell = Shell::start(&boot(Guest::CloudKernel, Guest::Shell, "quiet", &["--on-reset", "exit"]));
+    // The board's doing, whatever the engine.
+    let engine = "interp";
+    let mut shell =
+        Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "quiet", &["--on-reset", "exit"]));
     shell.0.send("reboot -f\n");
     let ended = shell.0.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     assert_eq!(ended.output.matches("MARK-BOOTED").count(), 1);
 }
 
-#[test]
-fn the_full_kernel_runs_a_shell() {
-    let mut shell = Shell::start(&boot(Guest::FullKernel, Guest::Shell, "", &[]));
+fn the_full_kernel_runs_a_shell(engine: &str) {
+    let mut shell = Shell::start(&boot(engine, Guest::FullKernel, Guest::Shell, "", &[]));
     shell.has_no_complaints();
     assert!(shell.run("uname -m").contains("x86_64"));
     assert_eq!(shell.power_off().code, Some(0));
 }
 
-#[test]
-fn the_32_bit_installer_reaches_its_first_dialog() {
-    let arguments = boot(Guest::InstallerKernel, Guest::InstallerInitrd, "", &[]);
+fn the_32_bit_installer_reaches_its_first_dialog(engine: &str) {
+    let arguments = boot(engine, Guest::InstallerKernel, Guest::InstallerInitrd, "", &[]);
     let mut program = Program::start(&strs(&arguments));
     program.expect("Select a language");
     program.send("\x01x");
@@ -120,17 +130,21 @@ fn the_32_bit_installer_reaches_its_first_dialog() {
 }
 
 #[test]
-fn two_counted_runs_print_the_same_bytes() {
-    let arguments = boot(Guest::CloudKernel, Guest::PowerOff, "", &["--icount"]);
-    let first = run_to_end(&strs(&arguments));
-    assert_eq!(first.code, Some(0), "{}\n{}", first.output, first.errors);
-    let second = run_to_end(&strs(&arguments));
-    assert_eq!(first.output, second.output);
+fn counted_runs_print_the_same_bytes_on_all_engines() {
+    let run = |engine: &str| {
+        let ended = run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "", &["--icount"])));
+        assert_eq!(ended.code, Some(0), "{engine}: {}\n{}", ended.output, ended.errors);
+        ended.output
+    };
+    let first = run("interp");
+    assert_eq!(first, run("interp"));
+    if usable("jit") {
+        assert_eq!(first, run("jit"));
+    }
 }
 
-#[test]
-fn four_processors_come_up() {
-    let mut shell = Shell::start(&boot(Guest::CloudKernel, Guest::Shell, "", &["--cpus", "4"]));
+fn four_processors_come_up(engine: &str) {
+    let mut shell = Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "", &["--cpus", "4"]));
     assert_eq!(shell.run("nproc"), "4");
     assert_eq!(shell.run("grep -c ^processor /proc/cpuinfo"), "4");
     shell.has_no_complaints();
@@ -173,7 +187,7 @@ fn the_kernel_proper_boots_as_vmlinux_and_by_its_pvh_entry() {
     let kernel = MadeKernel::new("vmlinux", &elf);
     for (boot_as, wanted) in [("vmlinux", 0xFF), ("pvh", 0xB0)] {
         let more = ["--boot-as", boot_as];
-        let mut shell = Shell::start(&boot_file(kernel.path(), Guest::Shell, "quiet", &more));
+        let mut shell = Shell::start(&boot_file("interp", kernel.path(), Guest::Shell, "quiet", &more));
         assert_eq!(loader(&mut shell), wanted, "{boot_as}");
         shell.has_no_complaints();
         assert_eq!(shell.power_off().code, Some(0));
@@ -187,7 +201,7 @@ fn a_64_bit_kernel_boots_by_its_32_bit_entry() {
     let mut image = fs::read(Guest::CloudKernel.path()).expect("the kernel can be read");
     image[XLOADFLAGS] &= !1;
     let kernel = MadeKernel::new("vmlinuz-32", &image);
-    let mut shell = Shell::start(&boot_file(kernel.path(), Guest::Shell, "quiet", &[]));
+    let mut shell = Shell::start(&boot_file("interp", kernel.path(), Guest::Shell, "quiet", &[]));
     // The kernel got the header that offers no 64-bit entry.
     let flags =
         shell.run("dd if=/sys/kernel/boot_params/data bs=1 skip=566 count=1 2>/dev/null | od -An -tu1");
@@ -197,9 +211,9 @@ fn a_64_bit_kernel_boots_by_its_32_bit_entry() {
     assert_eq!(shell.power_off().code, Some(0));
 }
 
-#[test]
-fn no_translation_that_is_kept_is_wrong() {
-    let ended = run_to_end(&strs(&boot(Guest::CloudKernel, Guest::PowerOff, "quiet", &["--check-tlb"])));
+fn no_translation_that_is_kept_is_wrong(engine: &str) {
+    let ended =
+        run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "quiet", &["--check-tlb"])));
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
     assert!(ended.output.contains("MARK-BOOTED"));
     assert!(ended.errors.contains("contradicts: 0\n"), "{}", ended.errors);

@@ -176,6 +176,8 @@ fn may_differ(codes: &[Code], host: &Outcome, ours: &Outcome) -> bool {
         M::Arpl => any(&[14]),
         // Which parts of the area that it does not need it touches.
         M::Xrstor | M::Xrstor64 => any(&[14]),
+        // Which of its two operands it reads first.
+        M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq => host.vector == 14 && ours.vector == 14,
         // AMD's reads four bytes.
         _ if *c == Code::Movsxd_r16_rm16 => any(&[14]),
         _ => false,

@@ -1,4 +1,4 @@
-//! The interpreter's side: 64-bit user mode with the same addresses as on the host.
+//! An engine's side: 64-bit user mode with the same addresses as on the host.
 //!
 //! Page tables map the code area and the scratch pages for user mode at their host addresses.
 //! Each exception vector's handler is a HLT of its own, so that the run ends with the frame on
@@ -12,7 +12,6 @@ use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, 
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::Activity;
 use trimotor_cpu::{ArchState, CpuBackend, Segment, TableRegister, Vcpu, VcpuExit};
-use trimotor_cpu_interp::Interpreter;
 
 const TABLES: u64 = 0x1000;
 const GDT: u64 = 0x8000;
@@ -67,6 +66,8 @@ impl CpuBus for Nothing {
 }
 
 pub struct Guest {
+    /// Keeps what the vCPU shares with others of its engine.
+    _backend: Box<dyn CpuBackend>,
     memory: Arc<GuestMemory>,
     vcpu: Box<dyn Vcpu>,
     base: ArchState,
@@ -136,11 +137,11 @@ fn segment(selector: u16, attributes: u16) -> Segment {
 }
 
 impl Guest {
-    pub fn new(model: &Arc<CpuModel>, templates: Vec<Vec<u8>>) -> Guest {
+    pub fn new(mut backend: Box<dyn CpuBackend>, model: &Arc<CpuModel>, templates: Vec<Vec<u8>>) -> Guest {
         let memory = GuestMemory::new(8 << 20, &[]).unwrap();
         write_tables(&memory);
         write_descriptors(&memory);
-        let vcpu = Interpreter::new().create_vcpu(0, model, &memory, &VcpuSignals::new()).unwrap();
+        let vcpu = backend.create_vcpu(0, model, &memory, &VcpuSignals::new()).unwrap();
         memory.write(PhysAddr(SCRATCH_AT), &templates[0]);
         let mut base = vcpu.state();
         base.cr0 = 0x8005_0033;
@@ -160,7 +161,7 @@ impl Guest {
         base.activity = Activity::Active;
         // Pages of 4 KiB that lie one after the other in the low RAM.
         let scratch = memory.backing(PhysAddr(SCRATCH_AT)).write;
-        Guest { memory, vcpu, base, templates, scratch }
+        Guest { _backend: backend, memory, vcpu, base, templates, scratch }
     }
 
     /// Puts the code of a batch in place.

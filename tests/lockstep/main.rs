@@ -5,7 +5,7 @@
 //! and each other engine of this build and host against the interpreter.
 //!
 //! Environment variables: `TRIMOTOR_LOCKSTEP_BLOCKS` (how many programs each pair runs, default
-//! 100,000), `TRIMOTOR_LOCKSTEP_SEED`, `TRIMOTOR_LOCKSTEP_FROM` (the number of the first one),
+//! 40,000), `TRIMOTOR_LOCKSTEP_SEED`, `TRIMOTOR_LOCKSTEP_FROM` (the number of the first one),
 //! `TRIMOTOR_LOCKSTEP_ENGINES` (one pair, as in `interp,jit` or `interp,interp/1`; `/1` runs an
 //! instruction at a time), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
 //! `TRIMOTOR_LOCKSTEP_SHOW` (prints the program with this number).
@@ -43,7 +43,8 @@ use iced_x86::InstructionInfoFactory;
 use pair::Pair;
 use reduce::Trial;
 use side::Driver;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use trimotor_cpu::model::CpuModel;
 use trimotor_machine::engines::Engine;
@@ -54,7 +55,7 @@ use world::World;
 const ROW: u64 = 32;
 /// After so many programs both sides start anew, so that a difference that only old programs explain
 /// is found again in a short time.
-const EPOCH: u64 = 4096;
+const EPOCH: u64 = 1024;
 /// How often all of RAM is compared.
 const WHOLE: u64 = 256;
 /// How often progress is shown.
@@ -99,29 +100,23 @@ impl Fuzzer {
         Case::new(seed, world, &self.worlds[world], forms, &mut self.info)
     }
 
-    /// Runs cases on a pair; the text tells of the first difference.
-    fn run(&mut self, drivers: [Driver; 2], from: u64, count: u64) -> Result<(), String> {
-        let mut pair = Pair::new(drivers, &self.model)?;
-        let began = Instant::now();
-        let mut shown = began;
-        for number in from..from + count {
-            let done = number - from;
-            if done > 0 && number % EPOCH == 0 {
-                let runs = pair.runs;
-                pair = Pair::new(drivers, &self.model)?;
-                pair.runs = runs;
+    /// Runs cases on a pair, an epoch at a time; returns the number of the first that differs.
+    fn run(&mut self, drivers: [Driver; 2], work: &Work) -> Result<Option<u64>, String> {
+        while let Some(range) = work.next_epoch() {
+            let mut pair = Pair::new(drivers, &self.model)?;
+            for number in range.clone() {
+                let case = self.case(number);
+                if pair.run(&case, &self.worlds, number % WHOLE == 0, false).is_some() {
+                    work.stop.store(true, Ordering::Relaxed);
+                    return Ok(Some(number));
+                }
+                if work.stop.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
             }
-            if shown.elapsed() > SHOWN_EVERY {
-                shown = Instant::now();
-                progress(drivers, done, &pair, began);
-            }
-            let case = self.case(number);
-            if pair.run(&case, &self.worlds, number % WHOLE == 0, false).is_some() {
-                return Err(self.explain(drivers, number, &case));
-            }
+            work.done(drivers, range.end - range.start, pair.runs);
         }
-        progress(drivers, count, &pair, began);
-        Ok(())
+        Ok(None)
     }
 
     /// Finds a difference again on fresh sides, makes its case smaller and describes it.
@@ -166,13 +161,65 @@ fn name(driver: Driver) -> String {
     format!("{}{}", driver.engine, if driver.stepped { "/1" } else { "" })
 }
 
-fn progress(drivers: [Driver; 2], done: u64, pair: &Pair, began: Instant) {
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = done as f64 / seconds;
-    println!(
-        "{} and {}: {done} programs in {} runs, {seconds:.0} s, {rate:.0} a second",
-        drivers[0], drivers[1], pair.runs
-    );
+/// What the threads share: which epoch is next, and what has been done.
+struct Work {
+    next: AtomicU64,
+    end: u64,
+    stop: AtomicBool,
+    done: Mutex<(u64, u64, Instant)>,
+    began: Instant,
+}
+
+impl Work {
+    fn new(from: u64, count: u64) -> Work {
+        let began = Instant::now();
+        let done = Mutex::new((0, 0, began));
+        Work { next: AtomicU64::new(from), end: from + count, stop: AtomicBool::new(false), done, began }
+    }
+    /// The next cases that are run on the same sides.
+    fn next_epoch(&self) -> Option<std::ops::Range<u64>> {
+        let step = |at: u64| Some((at / EPOCH + 1) * EPOCH).filter(|_| at < self.end);
+        let start = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).ok()?;
+        (!self.stop.load(Ordering::Relaxed)).then(|| start..((start / EPOCH + 1) * EPOCH).min(self.end))
+    }
+    /// Counts, and shows progress now and then.
+    fn done(&self, drivers: [Driver; 2], programs: u64, runs: u64) {
+        let mut done = self.done.lock().unwrap();
+        done.0 += programs;
+        done.1 += runs;
+        let last = self.next.load(Ordering::Relaxed) >= self.end;
+        if last || done.2.elapsed() > SHOWN_EVERY {
+            done.2 = Instant::now();
+            let seconds = self.began.elapsed().as_secs_f64();
+            let (a, b) = (drivers[0], drivers[1]);
+            let rate = done.0 as f64 / seconds;
+            println!(
+                "{a} and {b}: {} programs in {} runs, {seconds:.0} s, {rate:.0} a second",
+                done.0, done.1
+            );
+        }
+    }
+}
+
+/// Runs `count` cases on a pair, on all of the host's cores; the text tells of the first difference.
+fn campaign(drivers: [Driver; 2], from: u64, count: u64) -> Result<(), String> {
+    let seed = number("TRIMOTOR_LOCKSTEP_SEED", 1);
+    let only = variable("TRIMOTOR_LOCKSTEP_MODE");
+    let work = Work::new(from, count);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let found: Result<Vec<_>, _> = std::thread::scope(|scope| {
+        let run = || Fuzzer::new(seed, only.as_deref()).run(drivers, &work);
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        started.into_iter().map(|thread| thread.join().expect("a thread of the test")).collect()
+    });
+    match found?.into_iter().flatten().min() {
+        None => Ok(()),
+        Some(number) => {
+            let mut fuzzer = Fuzzer::new(seed, only.as_deref());
+            let case = fuzzer.case(number);
+            Err(fuzzer.explain(drivers, number, &case))
+        }
+    }
 }
 
 /// The pairs to run, and why others are not.
@@ -196,9 +243,9 @@ fn pairs() -> (Vec<[Driver; 2]>, Vec<String>) {
 
 #[test]
 fn engines_do_the_same() {
-    let mut fuzzer =
-        Fuzzer::new(number("TRIMOTOR_LOCKSTEP_SEED", 1), variable("TRIMOTOR_LOCKSTEP_MODE").as_deref());
     if let Some(text) = variable("TRIMOTOR_LOCKSTEP_SHOW") {
+        let only = variable("TRIMOTOR_LOCKSTEP_MODE");
+        let mut fuzzer = Fuzzer::new(number("TRIMOTOR_LOCKSTEP_SEED", 1), only.as_deref());
         let case = fuzzer.case(text.parse().unwrap());
         println!("{}\n{:?}", fuzzer.worlds[case.world].name, case.runs);
         println!("{}", report::listing(&case, &fuzzer.worlds[case.world]));
@@ -207,8 +254,8 @@ fn engines_do_the_same() {
     let (pairs, skipped) = pairs();
     skipped.iter().for_each(|line| println!("{line}"));
     for drivers in pairs {
-        let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", 100_000);
-        if let Err(difference) = fuzzer.run(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
+        let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", 40_000);
+        if let Err(difference) = campaign(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
             panic!("{difference}");
         }
     }

@@ -40,7 +40,10 @@ pub const SMM_SAVE: u64 = 0x3_F000;
 pub const DEVICE: u64 = 0xA_0000;
 
 /// What cases change and what is compared after each, in pages: the rest is looked at now and then.
-pub const ACTIVE: [std::ops::Range<u64>; 3] = [0..ACTIVE_END, SMM_HANDLER..0x3_9000, SMM_SAVE..0x4_0000];
+pub static ACTIVE: [std::ops::Range<u64>; 3] = [0..ACTIVE_END, SMM_HANDLER..0x3_9000, SMM_SAVE..0x4_0000];
+
+/// All of RAM.
+pub static WHOLE: std::ops::Range<u64> = 0..RAM;
 
 /// Linear addresses with paging.
 pub mod linear {

@@ -1,7 +1,7 @@
 //! One of the two sides: an engine with a vCPU, memory and board of its own.
 
 use crate::board::Board;
-use crate::map::{ACTIVE, PAGE, RAM};
+use crate::map::{ACTIVE, PAGE, RAM, WHOLE};
 use std::fmt;
 use std::sync::Arc;
 use trimotor_bus::memory::WindowRead;
@@ -57,8 +57,7 @@ impl Side {
 
     /// Has memory be as `wanted`, in the active pages or in all, and starts from `state`.
     pub fn restore(&mut self, wanted: &[u8], state: &ArchState, all: bool) {
-        let whole = [0..RAM];
-        for range in if all { &whole[..] } else { &ACTIVE[..] } {
+        for range in ranges(all) {
             for at in range.clone().step_by(PAGE as usize) {
                 let page = &wanted[at as usize..][..PAGE as usize];
                 if self.page(at).is_some_and(|now| now != page) {
@@ -100,10 +99,13 @@ impl Side {
     }
 }
 
+/// The active pages, or all of RAM.
+fn ranges(all: bool) -> &'static [std::ops::Range<u64>] {
+    if all { std::slice::from_ref(&WHOLE) } else { &ACTIVE }
+}
+
 /// The pages in which two sides' memory differs, among the active ones or all.
 pub fn differing_pages(a: &Side, b: &Side, all: bool) -> Vec<u64> {
-    let whole = [0..RAM];
-    let ranges = if all { &whole[..] } else { &ACTIVE[..] };
-    let pages = ranges.iter().flat_map(|range| range.clone().step_by(PAGE as usize));
+    let pages = ranges(all).iter().flat_map(|range| range.clone().step_by(PAGE as usize));
     pages.filter(|&at| a.page(at) != b.page(at)).collect()
 }

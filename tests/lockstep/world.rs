@@ -190,7 +190,7 @@ impl Plan {
             (selector::USER_DATA, 0, 0xF_FFFF, 0xC0F3),
             (selector::USER_CODE64, 0, 0xF_FFFF, 0xA0FB),
             (selector::CODE32, 0, 0xF_FFFF, 0xC09B),
-            (selector::TSS, TSS, 0x88, if self.gates == 64 { 0x8B } else { 0x8B }),
+            (selector::TSS, TSS, 0x88, 0x8B),
             (selector::ODD_CODE, CODE, CODE_BYTES - 1, 0x9B | dpl | size),
             (selector::ODD_DATA, DATA, DATA_BYTES - 1, 0x93 | dpl),
             (selector::ODD_EXTRA, CODE, CODE_BYTES + DATA_BYTES - 1, 0x93 | dpl),

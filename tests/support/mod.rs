@@ -3,6 +3,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod engines;
 pub mod guests;
 pub mod program;
 pub mod pty;

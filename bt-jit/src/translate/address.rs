@@ -1,10 +1,13 @@
 //! Memory operands: the linear address, and the inline check against the shadow page table.
 
 use super::classify::must_be_aligned;
-use super::cold::Cold;
+use super::cold::{After, Cold};
+use super::plan::Member;
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
-use crate::layout::{HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, state};
+use crate::layout::{
+    GROUPS, HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, state,
+};
 use iced_x86::{Instruction, Register};
 use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu_interp::lower::iced_address_bits;
@@ -31,8 +34,9 @@ fn scale_of(i: &Instruction) -> Scale {
 }
 
 impl Translator<'_> {
-    /// Puts the effective address of the memory operand into T1, cut to its size. May destroy T2; keeps flags.
-    pub(super) fn effective_address(&mut self, i: &Instruction, to: Reg) {
+    /// Puts the effective address of the memory operand plus `more` into `to`, cut to its size. May destroy
+    /// T1 and T2; keeps flags.
+    pub(super) fn effective_address(&mut self, i: &Instruction, to: Reg, more: i32) {
         let bits = iced_address_bits(i, self.source.mode);
         let width = if bits == 64 { Width::Qword } else { Width::Dword };
         let displacement = i.memory_displacement64();
@@ -40,10 +44,10 @@ impl Translator<'_> {
             // The decoder counted RIP from the page's first byte.
             self.e.mov_rm(Width::Qword, T1, page_rip());
             let relative = if bits == 64 { displacement as i64 as i32 } else { displacement as u32 as i32 };
-            self.e.lea(width, to, Mem::base(T1, relative));
+            self.e.lea(width, to, Mem::base(T1, relative.wrapping_add(more)));
             return;
         }
-        let displacement = displacement as i32;
+        let displacement = (displacement as i32).wrapping_add(more);
         let base = i.memory_base();
         let index = i.memory_index();
         let base = (base != Register::None).then(|| self.address_register(base, T1));
@@ -73,9 +77,9 @@ impl Translator<'_> {
         }
     }
 
-    /// Puts the linear address of the memory operand into T1. Destroys flags and T2.
-    pub(super) fn linear_operand(&mut self, i: &Instruction) {
-        self.effective_address(i, T1);
+    /// Puts the linear address of the memory operand plus `more` into T1. Destroys flags and T2.
+    pub(super) fn linear_operand(&mut self, i: &Instruction, more: i32) {
+        self.effective_address(i, T1, more);
         let width = if self.wide { Width::Qword } else { Width::Dword };
         match i.memory_segment() {
             Register::FS => self.e.alu_rm(AluOp::Add, width, T1, segment_base(4)),
@@ -88,11 +92,8 @@ impl Translator<'_> {
     /// Destroys T0 and flags, which must be in memory.
     pub(super) fn check(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
         debug_assert_eq!(self.flags, Flags::Memory);
-        const ENTRY_SHIFT: u8 = 5;
         let tag = if access == Access::Write { WRITE_TAG } else { READ_TAG };
-        self.e.rorx(Width::Dword, T0, T1, 12 - ENTRY_SHIFT);
-        self.e.alu_ri(AluOp::And, Width::Dword, T0, ((TLB_ENTRIES - 1) << ENTRY_SHIFT) as i32);
-        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(TLB));
+        self.table_entry();
         self.e.alu_rm(AluOp::Sub, Width::Qword, T1, Mem::base(T0, tag));
         if aligned {
             self.e.test_ri(Width::Dword, T1, bytes as i32 - 1);
@@ -103,17 +104,72 @@ impl Translator<'_> {
         self.e.alu_rm(AluOp::Add, Width::Qword, T1, Mem::base(T0, HOST_PAGE));
     }
 
-    /// Puts the host address of the memory operand into T1; where the table does not have it, the
-    /// instruction is handed over. Destroys flags (which go to memory), T0 and T2. The cold
-    /// code goes on at the label that is returned, and is finished by [`resume`](Self::resume).
-    pub(super) fn operand_address(&mut self, i: &Instruction, access: Access) -> Pending {
+    /// Puts the address of the table's entry for the linear address in T1 into T0. Destroys flags.
+    pub(super) fn table_entry(&mut self) {
+        const ENTRY_SHIFT: u8 = 5;
+        self.e.rorx(Width::Dword, T0, T1, 12 - ENTRY_SHIFT);
+        self.e.alu_ri(AluOp::And, Width::Dword, T0, ((TLB_ENTRIES - 1) << ENTRY_SHIFT) as i32);
+        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(TLB));
+    }
+
+    /// Makes the memory operand reachable by T1: its host address is T1 plus the displacement that is
+    /// returned. Where the table does not have it, the instruction is handed over or the block goes on
+    /// without groups. A check destroys flags (which go to memory), T0 and T2. The cold
+    /// code that may be pending is finished by [`resume`](Self::resume).
+    pub(super) fn operand(&mut self, i: &Instruction, access: Access) -> Operand {
         let bytes = i.memory_size().size().max(1) as u32;
+        let aligned = must_be_aligned(i);
+        if let Some(member) = self.plan.steps[self.number].operand {
+            if self.establishes(member) {
+                self.spill_flags();
+                let back = -member.offset;
+                self.linear_operand(i, back);
+                self.establish(member);
+            } else {
+                self.group_address(member);
+            }
+            let pending = aligned.then(|| self.check_alignment(member.offset, bytes));
+            return Operand { displacement: member.offset, pending };
+        }
         self.spill_flags();
-        self.linear_operand(i);
+        self.linear_operand(i, 0);
         let slow = self.e.label();
-        self.check(bytes, access, must_be_aligned(i), slow);
+        self.check(bytes, access, aligned, slow);
+        Operand { displacement: 0, pending: Some(self.pending(slow)) }
+    }
+
+    // ---- groups ----
+
+    /// Whether the instruction has its group's first access, and has not made it yet.
+    pub(super) fn establishes(&self, member: Member) -> bool {
+        self.established & 1 << member.group == 0
+    }
+    /// Turns the linear address of the group's first byte, in T1, into its host address, and keeps it. Where
+    /// the group does not lie in one page of the table, the block goes on without groups from this
+    /// instruction on. Destroys T0 and flags, which must be in memory.
+    pub(super) fn establish(&mut self, member: Member) {
+        let group = self.plan.groups[member.group as usize];
+        let access = if group.write { Access::Write } else { Access::Read };
+        let at = self.e.label();
+        self.check(group.bytes, access, false, at);
+        self.cold.push(Cold::Plain { at, offset: self.offset, refund: self.left + 1 });
+        self.e.mov_mr(Width::Qword, state(GROUPS + member.group as i32 * 8), T1);
+        self.established |= 1 << member.group;
+    }
+    /// Puts the host address of the group's first byte into T1. Keeps flags.
+    pub(super) fn group_address(&mut self, member: Member) {
+        self.e.mov_rm(Width::Qword, T1, state(GROUPS + member.group as i32 * 8));
+    }
+    /// Hands the instruction over where T1 plus `displacement` is not aligned.
+    fn check_alignment(&mut self, displacement: i32, bytes: u32) -> Pending {
+        self.spill_flags();
+        self.e.lea(Width::Dword, T0, Mem::base(T1, displacement));
+        self.e.test_ri(Width::Dword, T0, bytes as i32 - 1);
+        let slow = self.e.label();
+        self.e.jcc(Condition::NotEqual, slow);
         self.pending(slow)
     }
+
     /// The cold code of an access whose slow way is to hand the instruction over.
     pub(super) fn pending(&mut self, slow: Label) -> Pending {
         Pending { slow, site: self.site() }
@@ -123,8 +179,22 @@ impl Translator<'_> {
         let resume = self.e.label();
         self.e.bind(resume);
         let load_flags = self.flags == Flags::Host;
-        self.cold.push(Cold::Op { at: pending.slow, site: pending.site, resume, load_flags });
+        // What the interpreter did may have changed what the kept addresses of groups rest on.
+        let way = if self.plan.live_across(self.number) {
+            After::Plain { next: self.offset + self.len as u16, refund: self.left }
+        } else {
+            After::Resume { at: resume, load_flags }
+        };
+        self.cold.push(Cold::Op { at: pending.slow, site: pending.site, way });
     }
+}
+
+/// A memory operand that can be reached.
+#[must_use]
+pub(super) struct Operand {
+    /// From T1.
+    pub displacement: i32,
+    pub pending: Option<Pending>,
 }
 
 /// A slow way that is not finished.

@@ -1,5 +1,6 @@
 //! How an instruction is translated.
 
+use super::system;
 use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register,
 };
@@ -27,6 +28,15 @@ pub enum Kind {
     Multiply,
     Divide,
     CompareExchange,
+    /// CLI, STI, CLD, STD.
+    SetFlag,
+    PushFlags,
+    PopFlags,
+    SwapGs,
+    /// MOV from a control register.
+    ReadControl,
+    /// BT and its kin with a bit number in a register and memory.
+    BitString,
     Jcc,
     Jmp,
     Call,
@@ -61,8 +71,24 @@ impl HostFeatures {
         let mut has = vec![false; CpuidFeature::values().count()];
         use CpuidFeature as F;
         for f in [
-            F::INTEL8086, F::INTEL186, F::INTEL286, F::INTEL386, F::INTEL486, F::X64, F::MULTIBYTENOP, F::CMOV,
-            F::SSE, F::SSE2, F::CX8, F::PAUSE, F::FPU, F::FPU287, F::FPU387, F::MMX, F::CET_IBT, F::CET_SS,
+            F::INTEL8086,
+            F::INTEL186,
+            F::INTEL286,
+            F::INTEL386,
+            F::INTEL486,
+            F::X64,
+            F::MULTIBYTENOP,
+            F::CMOV,
+            F::SSE,
+            F::SSE2,
+            F::CX8,
+            F::PAUSE,
+            F::FPU,
+            F::FPU287,
+            F::FPU387,
+            F::MMX,
+            F::CET_IBT,
+            F::CET_SS,
         ] {
             has[f as usize] = true;
         }
@@ -97,13 +123,18 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     if i.flow_control() != FlowControl::Next || !wide && loads_segment(i) {
         return Kind::HandOverLast;
     }
+    if does_nothing(i) {
+        return Kind::Nothing;
+    }
     if !host.has(i) || !memory_is_plain(i, lowering.mode, wide) || lowering.mode & mode::ALIGN != 0 {
         return Kind::HandOver;
     }
     if let Some(kind) = stack_instruction(i, lowering.mode, wide) {
         return kind;
     }
-    special(i).unwrap_or_else(|| if is_generic(i) { Kind::Generic { vector: false } } else { vector(i, lowering.mode) })
+    special(i).unwrap_or_else(|| {
+        if is_generic(i) { Kind::Generic { vector: false } } else { vector(i, lowering.mode) }
+    })
 }
 
 /// Near jumps, calls and returns.
@@ -200,6 +231,8 @@ fn stack_instruction(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
         C::Pop_r32 if !wide => Kind::Pop,
         C::Pop_rm64 if wide && i.op0_kind() == OpKind::Register => Kind::Pop,
         C::Pop_rm32 if !wide && i.op0_kind() == OpKind::Register => Kind::Pop,
+        C::Pushfq if wide => Kind::PushFlags,
+        C::Popfq if wide => Kind::PopFlags,
         C::Leaveq if wide => Kind::Leave,
         C::Leaved if !wide => Kind::Leave,
         _ => return None,
@@ -207,17 +240,29 @@ fn stack_instruction(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
     Some(if stack { kind } else { Kind::HandOver })
 }
 
+/// Hints, which have no effect here.
+fn does_nothing(i: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        i.mnemonic(),
+        M::Nop
+            | M::Endbr64
+            | M::Endbr32
+            | M::Pause
+            | M::Reservednop
+            | M::Prefetchnta
+            | M::Prefetcht0
+            | M::Prefetcht1
+            | M::Prefetcht2
+            | M::Prefetchw
+    )
+}
+
 /// Instructions with a translation of their own.
 fn special(i: &Instruction) -> Option<Kind> {
     use Code as C;
     use Mnemonic as M;
     let kind = match i.mnemonic() {
-        M::Nop | M::Endbr64 | M::Endbr32 | M::Pause | M::Reservednop | M::Fnop
-            if i.mnemonic() != M::Fnop =>
-        {
-            Kind::Nothing
-        }
-        M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchw => Kind::Nothing,
         M::Lea => Kind::Lea,
         M::Cwde | M::Cdqe | M::Cdq | M::Cqo => Kind::Extend,
         M::Mul if i.code() != C::Mul_rm8 => Kind::Multiply,
@@ -227,15 +272,25 @@ fn special(i: &Instruction) -> Option<Kind> {
             Kind::Divide
         }
         M::Cmpxchg | M::Cmpxchg16b | M::Cmpxchg8b => Kind::CompareExchange,
+        M::Bt | M::Bts | M::Btr | M::Btc if system::is_bit_string(i) => Kind::BitString,
         M::Bt | M::Bts | M::Btr | M::Btc
             if i.op0_kind() == OpKind::Memory && i.op1_kind() == OpKind::Register =>
         {
             Kind::HandOver
         }
+        M::Cli | M::Sti | M::Cld | M::Std => Kind::SetFlag,
+        M::Swapgs => Kind::SwapGs,
+        M::Mov if reads_plain_control(i) => Kind::ReadControl,
         M::Mov if moves_special_register(i) => Kind::HandOver,
         _ => return None,
     };
     Some(kind)
+}
+
+/// MOV from CR0, CR2, CR3 or CR4.
+fn reads_plain_control(i: &Instruction) -> bool {
+    matches!(i.code(), Code::Mov_r32_cr | Code::Mov_r64_cr)
+        && matches!(i.op1_register(), Register::CR0 | Register::CR2 | Register::CR3 | Register::CR4)
 }
 
 fn moves_special_register(i: &Instruction) -> bool {
@@ -247,19 +302,100 @@ fn is_generic(i: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         i.mnemonic(),
-        M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movbe | M::Movnti | M::Bswap | M::Xchg | M::Xadd
-            | M::Add | M::Adc | M::Sub | M::Sbb | M::And | M::Or | M::Xor | M::Cmp | M::Test
-            | M::Inc | M::Dec | M::Neg | M::Not
-            | M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
-            | M::Seto | M::Setno | M::Setb | M::Setae | M::Sete | M::Setne | M::Setbe | M::Seta
-            | M::Sets | M::Setns | M::Setp | M::Setnp | M::Setl | M::Setge | M::Setle | M::Setg
-            | M::Cmovo | M::Cmovno | M::Cmovb | M::Cmovae | M::Cmove | M::Cmovne | M::Cmovbe | M::Cmova
-            | M::Cmovs | M::Cmovns | M::Cmovp | M::Cmovnp | M::Cmovl | M::Cmovge | M::Cmovle | M::Cmovg
-            | M::Bt | M::Bts | M::Btr | M::Btc
-            | M::Andn | M::Bextr | M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi | M::Pdep | M::Pext
-            | M::Rorx | M::Sarx | M::Shlx | M::Shrx | M::Adcx | M::Adox | M::Popcnt | M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt
-            | M::Crc32 | M::Clc | M::Stc | M::Cmc
-            | M::Mfence | M::Lfence | M::Sfence
+        M::Mov
+            | M::Movzx
+            | M::Movsx
+            | M::Movsxd
+            | M::Movbe
+            | M::Movnti
+            | M::Bswap
+            | M::Xchg
+            | M::Xadd
+            | M::Add
+            | M::Adc
+            | M::Sub
+            | M::Sbb
+            | M::And
+            | M::Or
+            | M::Xor
+            | M::Cmp
+            | M::Test
+            | M::Inc
+            | M::Dec
+            | M::Neg
+            | M::Not
+            | M::Shl
+            | M::Sal
+            | M::Shr
+            | M::Sar
+            | M::Rol
+            | M::Ror
+            | M::Rcl
+            | M::Rcr
+            | M::Shld
+            | M::Shrd
+            | M::Seto
+            | M::Setno
+            | M::Setb
+            | M::Setae
+            | M::Sete
+            | M::Setne
+            | M::Setbe
+            | M::Seta
+            | M::Sets
+            | M::Setns
+            | M::Setp
+            | M::Setnp
+            | M::Setl
+            | M::Setge
+            | M::Setle
+            | M::Setg
+            | M::Cmovo
+            | M::Cmovno
+            | M::Cmovb
+            | M::Cmovae
+            | M::Cmove
+            | M::Cmovne
+            | M::Cmovbe
+            | M::Cmova
+            | M::Cmovs
+            | M::Cmovns
+            | M::Cmovp
+            | M::Cmovnp
+            | M::Cmovl
+            | M::Cmovge
+            | M::Cmovle
+            | M::Cmovg
+            | M::Bt
+            | M::Bts
+            | M::Btr
+            | M::Btc
+            | M::Andn
+            | M::Bextr
+            | M::Blsi
+            | M::Blsr
+            | M::Blsmsk
+            | M::Bzhi
+            | M::Pdep
+            | M::Pext
+            | M::Rorx
+            | M::Sarx
+            | M::Shlx
+            | M::Shrx
+            | M::Adcx
+            | M::Adox
+            | M::Popcnt
+            | M::Bsf
+            | M::Bsr
+            | M::Tzcnt
+            | M::Lzcnt
+            | M::Crc32
+            | M::Clc
+            | M::Stc
+            | M::Cmc
+            | M::Mfence
+            | M::Lfence
+            | M::Sfence
     )
 }
 
@@ -280,11 +416,24 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     let cleared = matches!(i.mnemonic(), M::Vzeroupper | M::Vzeroall);
     let implicit = matches!(
         i.mnemonic(),
-        M::Pcmpestri | M::Pcmpestrm | M::Pcmpistri | M::Pcmpistrm
-            | M::Vpcmpestri | M::Vpcmpestrm | M::Vpcmpistri | M::Vpcmpistrm
-            | M::Maskmovdqu | M::Vmaskmovdqu
-            | M::Vmaskmovps | M::Vmaskmovpd | M::Vpmaskmovd | M::Vpmaskmovq
-            | M::Ldmxcsr | M::Stmxcsr | M::Vldmxcsr | M::Vstmxcsr
+        M::Pcmpestri
+            | M::Pcmpestrm
+            | M::Pcmpistri
+            | M::Pcmpistrm
+            | M::Vpcmpestri
+            | M::Vpcmpestrm
+            | M::Vpcmpistri
+            | M::Vpcmpistrm
+            | M::Maskmovdqu
+            | M::Vmaskmovdqu
+            | M::Vmaskmovps
+            | M::Vmaskmovpd
+            | M::Vpmaskmovd
+            | M::Vpmaskmovq
+            | M::Ldmxcsr
+            | M::Stmxcsr
+            | M::Vldmxcsr
+            | M::Vstmxcsr
     );
     let sized = (0..i.op_count()).all(|n| i.op_kind(n) != OpKind::Memory)
         || i.memory_size() != MemorySize::Unknown && (1..=32).contains(&i.memory_size().size());

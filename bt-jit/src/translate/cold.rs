@@ -1,19 +1,27 @@
 //! Cold code, behind the block: slow ways, exits, stubs of links.
 
 use super::Translator;
-use crate::emitter::{AluOp, Label, Width};
-use crate::layout::{BUDGET, T0, state};
+use crate::emitter::{AluOp, Label, Mem, Width};
+use crate::layout::{BUDGET, SPARE, T0, T1, page_rip, state};
 
-/// A piece of cold code.
-pub(super) enum Cold {
-    /// Hands an instruction over and comes back.
-    Op {
+/// What comes after an instruction was handed over.
+pub(super) enum After {
+    /// Back to the block.
+    Resume {
         at: Label,
-        site: u32,
-        resume: Label,
         /// The guest's flags are in the host's from there on.
         load_flags: bool,
     },
+    /// The variant without groups, at the next instruction.
+    Plain { next: u16, refund: u8 },
+}
+
+/// A piece of cold code.
+pub(super) enum Cold {
+    /// Hands an instruction over.
+    Op { at: Label, site: u32, way: After },
+    /// Goes on with the instruction at `offset` in the variant of the block without groups.
+    Plain { at: Label, offset: u16, refund: u8 },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// A conditional jump that is taken.
@@ -38,23 +46,47 @@ impl Translator<'_> {
         self.e.mov_ri(T0, self.source.offset as u64);
         self.e.jmp_placed(self.thunks.exit_budget);
         for n in 0..self.open_links.len() {
-            self.e.bind(self.open_links[n].stub);
-            self.e.mov_ri(T0, self.source.first_link as u64 + n as u64);
-            self.e.jmp_placed(self.thunks.link);
+            let super::OpenLink { stub, target, key, .. } = self.open_links[n];
+            let number = self.source.first_link + n as u32;
+            self.e.bind(stub);
+            if key.is_some() {
+                // Other spaces use the code too: the table may have where it leads in this one.
+                let width = self.stack_width();
+                self.e.mov_mi(Width::Dword, state(SPARE), number as i32);
+                self.e.mov_rm(Width::Qword, T1, page_rip());
+                self.e.lea(width, T1, Mem::base(T1, target));
+                self.e.jmp_placed(self.thunks.probe);
+            } else {
+                self.e.mov_ri(T0, number as u64);
+                self.e.jmp_placed(self.thunks.link);
+            }
         }
     }
 
     fn emit_one(&mut self, cold: Cold) {
         match cold {
-            Cold::Op { at, site, resume, load_flags } => {
+            Cold::Op { at, site, way } => {
                 self.e.bind(at);
                 self.e.mov_ri(T0, site as u64);
                 let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
                 self.e.call_placed(thunk);
-                if load_flags {
-                    self.emit_load_flags();
+                match way {
+                    After::Resume { at, load_flags } => {
+                        if load_flags {
+                            self.emit_load_flags();
+                        }
+                        self.e.jmp(at);
+                    }
+                    After::Plain { next, refund } => {
+                        self.refund(refund);
+                        self.go_to_plain(next);
+                    }
                 }
-                self.e.jmp(resume);
+            }
+            Cold::Plain { at, offset, refund } => {
+                self.e.bind(at);
+                self.refund(refund);
+                self.go_to_plain(offset);
             }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);

@@ -4,13 +4,14 @@ use super::address::Access;
 use super::cold::Cold;
 use super::{OpenLink, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Width};
-use crate::layout::{JUMP_KEY, JUMPS, RSP, SPARE, T0, T1, T2, page_rip, state};
+use crate::thunks::probe_jump_table;
+use crate::layout::{JUMP_KEY, RSP, SPARE, T0, T1, T2, page_rip, state};
 use iced_x86::{Instruction, OpKind};
 
 /// Entries of the jump table, a power of two.
 pub const JUMP_ENTRIES: usize = 4096;
 /// log2 of an entry's size.
-const JUMP_ENTRY_SHIFT: u8 = 5;
+pub const JUMP_ENTRY_SHIFT: u8 = 5;
 
 /// One entry of the jump table: where RIP leads under a key (see `CpuState::jump_key`).
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +105,7 @@ impl Translator<'_> {
         let page = target >> 12;
         if page == 0 {
             let site = self.e.jmp_to_patch();
-            self.open_links.push(OpenLink { site, stub, target, key: None });
+            self.open_links.push(OpenLink { site, stub, target, key: None, plain: false });
             return;
         }
         // The page may be mapped otherwise the next time: the link holds for one key.
@@ -114,7 +115,17 @@ impl Translator<'_> {
         let width = self.stack_width();
         self.e.alu_mi(AluOp::Add, width, page_rip(), page << 12);
         let site = self.e.jmp_to_patch();
-        self.open_links.push(OpenLink { site, stub, target, key: Some(key) });
+        self.open_links.push(OpenLink { site, stub, target, key: Some(key), plain: false });
+    }
+    /// Goes to the code at `offset` in this page, in its variant without groups. Flags are in memory.
+    pub(super) fn go_to_plain(&mut self, offset: u16) {
+        let target = offset as i32;
+        if target >> 12 != 0 {
+            return self.go_to(target);
+        }
+        let stub = self.e.label();
+        let site = self.e.jmp_to_patch();
+        self.open_links.push(OpenLink { site, stub, target, key: None, plain: true });
     }
     /// Leaves for the run loop, which finds the code at `target` bytes from the page's start.
     pub(super) fn look_up(&mut self, target: i32) {
@@ -127,7 +138,7 @@ impl Translator<'_> {
         self.e.mov_ri(T0, self.offset as u64);
         self.e.jmp_placed(self.thunks.exit_step);
     }
-    fn step_label(&mut self) -> Label {
+    pub(super) fn step_label(&mut self) -> Label {
         let at = self.e.label();
         self.cold.push(Cold::Step { at, offset: self.offset, refund: self.left + 1 });
         at
@@ -146,11 +157,14 @@ impl Translator<'_> {
             return;
         };
         self.need_flags();
+        if self.left == 0 {
+            self.save_flags(); // both ways want them in memory
+        }
         let save_flags = self.flags == super::Flags::Host;
         if target >> 12 == 0 && !save_flags && self.left == 0 {
             let site = self.e.jcc_to_patch(condition_of(i));
             let stub = self.e.label();
-            self.open_links.push(OpenLink { site, stub, target, key: None });
+            self.open_links.push(OpenLink { site, stub, target, key: None, plain: false });
             return;
         }
         let at = self.e.label();
@@ -175,18 +189,17 @@ impl Translator<'_> {
             self.step_here();
             return true;
         };
-        let slow = self.step_label();
-        self.push_address(slow);
-        self.push_return();
+        let at = self.push_address(None);
+        self.push_return(at);
         self.go_to(target);
         true
     }
-    /// Stores the address of the next instruction at T1 and moves the stack pointer. Destroys T2.
-    fn push_return(&mut self) {
+    /// Stores the address of the next instruction at T1 plus `displacement` and moves the stack pointer. Destroys T2.
+    fn push_return(&mut self, displacement: i32) {
         let (bytes, width) = (self.stack_bytes(), self.stack_width());
         self.e.mov_rm(Width::Qword, T2, page_rip());
         self.e.lea(width, T2, Mem::base(T2, self.offset as i32 + self.len as i32));
-        self.e.mov_mr(width, Mem::base(T1, 0), T2);
+        self.e.mov_mr(width, Mem::base(T1, displacement), T2);
         self.move_stack(-bytes);
     }
 
@@ -195,7 +208,7 @@ impl Translator<'_> {
         let width = self.stack_width();
         if i.op0_kind() == OpKind::Memory {
             self.spill_flags();
-            self.linear_operand(i);
+            self.linear_operand(i, 0);
             self.check(self.stack_bytes() as u32, Access::Read, false, slow);
             self.e.mov_rm(width, T1, Mem::base(T1, 0));
             return;
@@ -230,8 +243,8 @@ impl Translator<'_> {
             self.e.jcc(Condition::Above, slow);
         }
         self.e.mov_mr(Width::Qword, state(SPARE), T1);
-        self.push_address(slow);
-        self.push_return();
+        let at = self.push_address(Some(slow));
+        self.push_return(at);
         self.e.mov_rm(Width::Qword, T1, state(SPARE));
         self.jump_to_t1(None);
         true
@@ -240,10 +253,9 @@ impl Translator<'_> {
     /// RET.
     pub(super) fn ret(&mut self, i: &Instruction) -> bool {
         self.spill_flags();
-        let slow = self.step_label();
-        self.pop_address(slow);
+        let at = self.pop_address(None);
         let width = self.stack_width();
-        self.e.mov_rm(width, T1, Mem::base(T1, 0));
+        self.e.mov_rm(width, T1, Mem::base(T1, at));
         let more = if i.op_count() > 0 { i.immediate16() as i32 } else { 0 };
         self.jump_to_t1(Some(self.stack_bytes() + more));
         true
@@ -253,23 +265,8 @@ impl Translator<'_> {
     fn jump_to_t1(&mut self, pop: Option<i32>) {
         let at = self.e.label();
         self.cold.push(Cold::Miss { at, work: Miss { offset: self.offset, left: self.left, pop } });
-        self.e.rorx(Width::Dword, T0, T1, 3);
-        self.e.alu_rr(AluOp::Xor, Width::Dword, T0, T1);
-        self.e.alu_rm(AluOp::Xor, Width::Dword, T0, state(JUMP_KEY + 3));
-        self.e.alu_ri(AluOp::And, Width::Dword, T0, JUMP_ENTRIES as i32 - 1);
-        self.e.shift_ri(4, Width::Dword, T0, JUMP_ENTRY_SHIFT);
-        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(JUMPS));
-        self.e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, 0));
-        self.e.jcc(Condition::NotEqual, at);
-        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, 8));
-        self.e.alu_rm(AluOp::Cmp, Width::Qword, T2, state(JUMP_KEY));
-        self.e.jcc(Condition::NotEqual, at);
-        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, 24));
-        if let Some(bytes) = pop {
-            self.move_stack(bytes);
-        }
-        self.e.mov_mr(Width::Qword, page_rip(), T2);
-        self.e.jmp_m(Mem::base(T0, 16));
+        let pop = pop.map(|bytes| (self.stack_width(), bytes));
+        probe_jump_table(self.e, at, pop);
     }
     /// Cold: the table does not have the target.
     pub(super) fn miss(&mut self, work: Miss) {

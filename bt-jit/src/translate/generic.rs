@@ -6,7 +6,7 @@ use super::operands::{is_high_byte, sized};
 use super::{ARITHMETIC, Flags, Translator};
 use crate::emitter::{Reg, Width};
 use crate::layout::{HOST, T0, T1, T2};
-use iced_x86::{Code, Instruction, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 /// What an operand is used for.
 #[derive(Clone, Copy)]
@@ -24,27 +24,15 @@ struct Borrowed {
     written: bool,
 }
 
-fn access_of(access: OpAccess) -> (bool, bool) {
-    match access {
-        OpAccess::Read | OpAccess::CondRead => (true, false),
-        OpAccess::Write => (false, true),
-        OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
-        _ => (false, false),
-    }
-}
-
 impl Translator<'_> {
     /// Emits `i` with host operands.
     pub(super) fn generic(&mut self, i: &Instruction) {
-        let info = self.info.info_options(
-            i,
-            InstructionInfoOptions::NO_MEMORY_USAGE | InstructionInfoOptions::NO_REGISTER_USAGE,
-        );
+        let accesses = self.plan.steps[self.number].accesses;
         let mut uses = [Use { operand: 0, read: false, written: false }; 5];
         let count = i.op_count() as usize;
-        for n in 0..count {
-            let (read, written) = access_of(info.op_access(n as u32));
-            uses[n] = Use { operand: n as u32, read, written };
+        for (n, place) in uses.iter_mut().enumerate().take(count) {
+            let (read, written) = accesses.operand(n as u32);
+            *place = Use { operand: n as u32, read, written };
         }
         let uses = &uses[..count];
         if swaps_high_byte(i) {
@@ -53,18 +41,19 @@ impl Translator<'_> {
         let mut g = *i;
         g.set_code(plain_code(i.code()));
         let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
-        let pending = memory.map(|u| {
+        let mut pending = None;
+        if let Some(u) = memory {
             let access = if u.written { Access::Write } else { Access::Read };
-            let pending = self.operand_address(i, access);
-            point_at_t1(&mut g);
-            pending
-        });
+            let operand = self.operand(i, access);
+            point_at(&mut g, sized(T1, 8), operand.displacement);
+            pending = operand.pending;
+        }
         let (read, written) = flag_use(i);
         let partial = written != 0 && written != ARITHMETIC;
         if read != 0 || partial {
             self.need_flags();
         }
-        let third = if pending.is_none() { Some(T1) } else { None };
+        let third = if memory.is_none() { Some(T1) } else { None };
         self.with_registers(i, &mut g, uses, third);
         if written != 0 {
             self.flags = Flags::Host;
@@ -102,6 +91,11 @@ impl Translator<'_> {
             }
             let host = match HOST[n as usize] {
                 Some(host) => host,
+                None if third.is_some() && stays_in_memory(i, *u) => {
+                    g.set_op_kind(u.operand, OpKind::Memory);
+                    point_at(g, Register::RSP, n as i32 * 8);
+                    continue;
+                }
                 None => self.borrow(n, *u, r.size(), &mut borrowed, &mut free),
             };
             if copied >> u.operand & 1 == 0 {
@@ -181,13 +175,13 @@ impl Translator<'_> {
         let n = gpr_number(i.op0_register());
         let bytes = i.op0_register().size();
         if bytes == 2 {
-            self.effective_address(i, T1);
+            self.effective_address(i, T1, 0);
             let host = self.register_in(n, T2);
             self.e.mov_rr(Width::Word, host, T1);
             return self.register_out(n, host);
         }
         let host = self.register_for(n, T1);
-        self.effective_address(i, host);
+        self.effective_address(i, host, 0);
         let cut = iced_x86_address_is_wide(i, self.source.mode) && bytes == 4;
         if cut {
             self.e.mov_rr(Width::Dword, host, host);
@@ -232,8 +226,8 @@ impl Translator<'_> {
             return self.hand_over(i);
         }
         let mut g = *i;
-        let pending = self.operand_address(i, Access::Write);
-        point_at_t1(&mut g);
+        let operand = self.operand(i, Access::Write);
+        point_at(&mut g, sized(T1, 8), operand.displacement);
         let (read, written) = flag_use(i);
         if read != 0 || written != ARITHMETIC {
             self.need_flags();
@@ -248,7 +242,9 @@ impl Translator<'_> {
         self.encode(&g);
         self.e.mov_rr(Width::Qword, RAX, T0);
         self.flags = Flags::Host;
-        self.resume(pending);
+        if let Some(pending) = operand.pending {
+            self.resume(pending);
+        }
     }
 }
 
@@ -264,18 +260,33 @@ fn swaps_high_byte(i: &Instruction) -> bool {
         && i.op1_kind() == OpKind::Register
         && i.op1_register() == Register::CL
         && flag_use(i).0 == ARITHMETIC;
-    shifts_ch || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
-        && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
+    shifts_ch
+        || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
+            && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
 }
 
-/// The memory operand becomes `[T1]`.
-pub(super) fn point_at_t1(g: &mut Instruction) {
-    g.set_memory_base(sized(T1, 8));
+/// The memory operand becomes `[base + displacement]`.
+pub(super) fn point_at(g: &mut Instruction, base: Register, displacement: i32) {
+    g.set_memory_base(base);
     g.set_memory_index(Register::None);
     g.set_memory_index_scale(1);
-    g.set_memory_displacement64(0);
-    g.set_memory_displ_size(0);
+    g.set_memory_displacement64(displacement as i64 as u64);
+    g.set_memory_displ_size(u32::from(displacement != 0));
     g.set_segment_prefix(Register::None);
+}
+
+/// Whether a register operand that stays in memory can be used there: the instruction has a form with a
+/// memory operand in its place that means the same.
+fn stays_in_memory(i: &Instruction, u: Use) -> bool {
+    use Mnemonic as M;
+    use iced_x86::OpCodeOperandKind as K;
+    if u.written && i.op_register(u.operand).size() != 8
+        || matches!(i.mnemonic(), M::Xchg | M::Bt | M::Bts | M::Btr | M::Btc)
+    {
+        return false;
+    }
+    let place = plain_code(i.code()).op_code().op_kind(u.operand);
+    matches!(place, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem)
 }
 
 /// Arithmetic flags that `i` reads (or may keep), and that it writes.
@@ -291,7 +302,16 @@ pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
         // A count of zero keeps all flags; so does nothing else.
         let last = i.op_count() - 1;
         let count = match i.op_kind(last) {
-            OpKind::Immediate8 => i.immediate8() & if i.op0_kind() == OpKind::Register && i.op0_register().size() == 8 || i.memory_size().size() == 8 { 63 } else { 31 },
+            OpKind::Immediate8 => {
+                i.immediate8()
+                    & if i.op0_kind() == OpKind::Register && i.op0_register().size() == 8
+                        || i.memory_size().size() == 8
+                    {
+                        63
+                    } else {
+                        31
+                    }
+            }
             _ => 0,
         };
         let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;

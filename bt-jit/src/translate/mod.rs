@@ -17,16 +17,19 @@ mod flow;
 mod generic;
 mod muldiv;
 mod operands;
+mod plan;
 mod stack;
+mod system;
 
 use crate::code_memory::CodeOffset;
-use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Width};
-use crate::layout::{ARITH, BUDGET, T0, VECTOR_LIVE, state};
+use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
+use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE, page_rip, state};
 use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
-pub use flow::{JUMP_ENTRIES, JumpEntry, jump_index};
 use cold::Cold;
+pub use flow::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT, JumpEntry, jump_index};
 use iced_x86::{Decoder, Encoder, FlowControl, Instruction, InstructionInfoFactory};
+use plan::Plan;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
 use trimotor_cpu_interp::lower::Lowering;
@@ -80,14 +83,18 @@ pub struct Link {
     pub target: i32,
     /// Where the key stands that a jump to another page is valid for.
     pub key: Option<CodeOffset>,
+    /// It leads to the variant without groups.
+    pub plain: bool,
 }
 
 /// A link under translation.
+#[derive(Clone, Copy)]
 struct OpenLink {
     site: usize,
     stub: Label,
     target: i32,
     key: Option<usize>,
+    plain: bool,
 }
 
 /// What a translation gives, besides the code in the emitter.
@@ -146,6 +153,10 @@ pub struct Source<'a> {
     pub bytes: &'a [u8],
     /// Offset of the first byte within its page.
     pub offset: u16,
+    /// For one instruction that crosses into the next page: host address of that page.
+    pub second_page: Option<u64>,
+    /// Each access is to have a check of its own.
+    pub plain: bool,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
@@ -158,7 +169,7 @@ pub struct Source<'a> {
 pub(crate) struct Translator<'a> {
     e: &'a mut Emitter,
     encoder: &'a mut Encoder,
-    info: &'a mut InstructionInfoFactory,
+    plan: Plan,
     source: &'a Source<'a>,
     thunks: &'a Thunks,
     wide: bool,
@@ -167,7 +178,10 @@ pub(crate) struct Translator<'a> {
     cold: Vec<Cold>,
     open_links: Vec<OpenLink>,
     out: Translation,
-    /// The instruction that is being translated: offset in its page, length, instructions after it.
+    /// The instruction that is being translated: number, offset in its page, length, instructions after it.
+    number: usize,
+    /// Groups whose addresses are kept, a bit each.
+    established: u32,
     offset: u16,
     len: u8,
     left: u8,
@@ -187,21 +201,25 @@ impl Tools {
         if kinds.is_empty() {
             return Ok(None);
         }
+        let wide = source.mode & mode::CODE_SIZE == mode::CODE64;
         let Tools { emitter, encoder, info, instructions, .. } = self;
+        let plan = Plan::make(instructions, &kinds, info, source.mode, wide, !source.plain);
         emitter.clear();
         emitter.set_base(source.base);
         let mut t = Translator {
             e: emitter,
             encoder,
-            info,
+            plan,
             source,
             thunks,
-            wide: source.mode & mode::CODE_SIZE == mode::CODE64,
+            wide,
             flags: Flags::Memory,
             vector: kinds.iter().any(|k| k.uses_vector()),
             cold: Vec::new(),
             open_links: Vec::new(),
             out: Translation::default(),
+            number: 0,
+            established: 0,
             offset: source.offset,
             len: 0,
             left: 0,
@@ -217,6 +235,7 @@ impl Tools {
                 stub: CodeOffset(code_start + stub as u32),
                 target: link.target,
                 key: link.key.map(|at| CodeOffset(code_start + at as u32)),
+                plain: link.plain,
             });
             let displacement = stub as i32 - (link.site as i32 + 4);
             self.emitter.patch(link.site, &displacement.to_le_bytes());
@@ -235,7 +254,7 @@ impl Tools {
         let mut i = Instruction::default();
         while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
             decoder.decode_out(&mut i);
-            if i.is_invalid() {
+            if i.is_invalid() && source.second_page.is_none() {
                 let rest = source.offset as usize + source.bytes.len() - i.ip() as usize;
                 if rest < MAX_LENGTH {
                     break; // it may go on in the next page
@@ -244,7 +263,13 @@ impl Tools {
             let kind = classify::classify(&i, &lowering, &self.features);
             self.instructions.push(i);
             kinds.push(kind);
-            if kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc {
+            // A jump back is most likely taken: it is cheapest at the end.
+            let back = kind == Kind::Jcc && i.near_branch_target() <= i.ip();
+            if back
+                || source.second_page.is_some()
+                || kind.ends_block()
+                || i.flow_control() != FlowControl::Next && kind != Kind::Jcc
+            {
                 break;
             }
         }
@@ -260,6 +285,9 @@ impl Translator<'_> {
         let out_of_budget = self.e.label();
         self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
         self.e.jcc(Condition::Sign, out_of_budget);
+        if let Some(host) = self.source.second_page {
+            self.check_second_page(host, count);
+        }
         if self.vector {
             let (load, loaded) = (self.e.label(), self.e.label());
             self.e.alu_mi(AluOp::Cmp, Width::Byte, state(VECTOR_LIVE), 0);
@@ -269,6 +297,7 @@ impl Translator<'_> {
         }
         let mut ended = false;
         for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
+            self.number = n;
             self.offset = i.ip() as u16;
             self.len = i.len() as u8;
             self.left = (count - 1 - n) as u8;
@@ -297,6 +326,12 @@ impl Translator<'_> {
             Kind::Multiply => self.multiply(i),
             Kind::Divide => self.divide(i),
             Kind::CompareExchange => self.compare_exchange(i),
+            Kind::SetFlag => self.set_flag(i),
+            Kind::PushFlags => self.push_flags(),
+            Kind::PopFlags => self.pop_flags(),
+            Kind::SwapGs => self.swap_gs(),
+            Kind::ReadControl => self.read_control_register(i),
+            Kind::BitString => self.bit_string(i),
             Kind::Jcc => self.jcc(i),
             Kind::Jmp => return self.jmp(i),
             Kind::Call => return self.call(i),
@@ -318,6 +353,21 @@ impl Translator<'_> {
             }
         }
         false
+    }
+
+    /// The instruction crosses pages: runs it alone unless the second page is the one it was decoded from.
+    fn check_second_page(&mut self, host: u64, count: usize) {
+        let at = self.e.label();
+        self.cold.push(Cold::Step { at, offset: self.source.offset, refund: count as u8 });
+        let width = self.stack_width();
+        self.e.mov_rm(Width::Qword, T1, page_rip());
+        self.e.alu_ri(AluOp::Add, width, T1, 4096);
+        self.table_entry();
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, EXEC_TAG));
+        self.e.jcc(Condition::NotEqual, at);
+        self.e.mov_ri(T2, host);
+        self.e.alu_rm(AluOp::Cmp, Width::Qword, T2, Mem::base(T0, HOST_PAGE));
+        self.e.jcc(Condition::NotEqual, at);
     }
 
     // ---- flags ----

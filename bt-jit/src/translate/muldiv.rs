@@ -1,7 +1,7 @@
 //! Multiplication and division with the implicit register pair.
 
 use super::address::{Access, gpr_number};
-use super::generic::point_at_t1;
+use super::generic::point_at;
 use super::operands::{sized, width_of};
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Mem, Reg, Width};
@@ -12,11 +12,12 @@ impl Translator<'_> {
     /// MUL and IMUL of the accumulator.
     pub(super) fn multiply(&mut self, i: &Instruction) {
         let mut g = *i;
-        let pending = (i.op0_kind() == OpKind::Memory).then(|| {
-            let pending = self.operand_address(i, Access::Read);
-            point_at_t1(&mut g);
-            pending
-        });
+        let mut pending = None;
+        if i.op0_kind() == OpKind::Memory {
+            let operand = self.operand(i, Access::Read);
+            point_at(&mut g, sized(T1, 8), operand.displacement);
+            pending = operand.pending;
+        }
         if i.op0_kind() == OpKind::Register {
             let r = i.op0_register();
             let host = self.register_in(gpr_number(r), T2);
@@ -36,8 +37,14 @@ impl Translator<'_> {
     pub(super) fn divide(&mut self, i: &Instruction) {
         let (bytes, pending) = if i.op0_kind() == OpKind::Memory {
             let bytes = i.memory_size().size();
-            let pending = self.operand_address(i, Access::Read);
-            self.e.mov_rm(width_of(bytes), T2, Mem::base(T1, 0));
+            let operand = self.operand(i, Access::Read);
+            self.e.mov_rm(width_of(bytes), T2, Mem::base(T1, operand.displacement));
+            // The checks below destroy flags.
+            self.spill_flags();
+            let pending = operand.pending.unwrap_or_else(|| {
+                let slow = self.e.label();
+                self.pending(slow)
+            });
             (bytes, pending)
         } else {
             self.spill_flags();

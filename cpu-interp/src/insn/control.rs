@@ -118,8 +118,8 @@ pub(crate) fn write_cr0(core: &mut Core, value: u64) -> Result<(), Fault> {
     }
     core.state.cr0 = new;
     core.state.efer = efer;
-    if (old ^ new).intersects(Cr0::PG | Cr0::WP | Cr0::PE) {
-        core.mmu.flush_all(&mut core.state);
+    if (old ^ new).intersects(Cr0::PG | Cr0::WP) {
+        core.mmu.reconfigure(&mut core.state);
     }
     core.mode_changed();
     Ok(())
@@ -180,7 +180,7 @@ pub(crate) fn write_cr4(core: &mut Core, value: u64) -> Result<(), Fault> {
     core.state.cr4 = new;
     let flushes = reloads | Cr4::PCIDE | Cr4::SMAP | Cr4::PKE | Cr4::LA57;
     if changed.intersects(flushes) {
-        core.mmu.flush_all(&mut core.state);
+        core.mmu.reconfigure(&mut core.state);
     }
     core.mode_changed();
     Ok(())

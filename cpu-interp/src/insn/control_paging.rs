@@ -5,7 +5,7 @@ use trimotor_bus::memory::View;
 use trimotor_cpu::Fault;
 use trimotor_cpu::registers::{Cr0, Cr4, Efer};
 
-/// Bit 63 of a value for CR3 with CR4.PCIDE: keep what the TLB holds of the PCID.
+/// Bit 63 of a value for CR3 with CR4.PCIDE: keep what the TLB holds of the PCID. We always do.
 const NO_FLUSH: u64 = 1 << 63;
 
 /// Whether registers as given mean PAE paging with its four PDPTE registers.
@@ -44,7 +44,6 @@ pub(crate) fn read_pdptes(core: &mut Core, cr3: u64) -> Result<[u64; 4], Fault> 
 pub(crate) fn load_cr3(core: &mut Core, value: u64) -> Result<(), Fault> {
     let s = &core.state;
     let pcide = s.cr4.contains(Cr4::PCIDE);
-    let keep = pcide && value & NO_FLUSH != 0;
     let value = if pcide { value & !NO_FLUSH } else { value };
     if s.long_mode() && value & beyond_physical(core) != 0 {
         return Err(Fault::gp(0));
@@ -54,6 +53,6 @@ pub(crate) fn load_cr3(core: &mut Core, value: u64) -> Result<(), Fault> {
     }
     core.state.cr3 = value;
     let state = &mut core.state;
-    core.mmu.load_cr3(state, keep);
+    core.mmu.load_cr3(state);
     Ok(())
 }

@@ -244,7 +244,7 @@ pub(crate) fn init(core: &mut Core) {
     s.pending_debug = 0;
     s.activity = if core.id == 0 { Activity::Active } else { Activity::WaitForSipi };
     let state = &mut core.state;
-    core.mmu.load_cr3(state, false);
+    core.mmu.load_cr3(state);
     core.mmu.flush_all(state);
     core.mode_changed();
 }

@@ -188,8 +188,7 @@ fn invpcid<T: Int>(core: &mut Core, op: &Op) -> Done {
     match kind {
         // One address of one PCID: flushing it for all is allowed.
         0 => core.mmu.flush_page(state, linear),
-        1 => core.mmu.flush_pcid(state, pcid as u16),
-        2 => core.mmu.flush_all(state),
+        2 => core.mmu.flush_globals(state),
         _ => core.mmu.flush_non_global(state),
     }
     let next = core.next_rip(op);

@@ -259,7 +259,7 @@ fn write_efer(core: &mut Core, value: u64) -> Answer<()> {
     }
     core.state.efer = new;
     if (old ^ new).contains(Efer::NXE) {
-        core.mmu.flush_all(&mut core.state);
+        core.mmu.reconfigure(&mut core.state);
     }
     Ok(())
 }

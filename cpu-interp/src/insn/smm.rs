@@ -161,7 +161,7 @@ pub(crate) fn enter(core: &mut Core) {
 
 fn after_mode_change(core: &mut Core) {
     let state = &mut core.state;
-    core.mmu.load_cr3(state, false);
+    core.mmu.load_cr3(state);
     core.mmu.flush_all(state);
     core.mode_changed();
 }

@@ -241,7 +241,7 @@ pub(super) fn core() -> Box<Core> {
     s.xcr0 = 7;
     s.cr3 = TABLES;
     s.segments[SegReg::Cs as usize].attributes = 0xA09B;
-    core.mmu.load_cr3(&mut core.state, false);
+    core.mmu.load_cr3(&mut core.state);
     core.mode_changed();
     core
 }

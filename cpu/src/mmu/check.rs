@@ -2,16 +2,15 @@
 //!
 //! Engines look translations up inline, where nothing can be checked. So while the mode is on they get
 //! a table in which nothing is found: every access comes to [`Mmu::translate`](super::Mmu::translate),
-//! which knows what the real table would have said, walks, and compares. Entries with fewer rights than
+//! which looks into the real table and, if it finds something there, walks and compares. Entries with fewer rights than
 //! the guest's tables give are right, as they cost a miss only.
 //!
 //! A guest may change its tables and rely on the old translation until it invalidates it, though few do:
 //! a difference tells of a guest that forgot, or of an engine that did.
 
 use super::entry::{TLB_ENTRIES, TlbEntry};
-use super::spaces::Mapped;
-use super::walk::Access;
-use crate::fault::Fault;
+use super::walk::{Access, WalkFault};
+use trimotor_bus::PhysAddr;
 
 /// Differences that are logged; more are only counted, as the guest can make any number.
 const LOGGED: u64 = 16;
@@ -42,21 +41,19 @@ impl TlbCheck {
     pub(super) fn table(&mut self) -> *mut TlbEntry {
         self.nothing.as_mut_ptr()
     }
-    /// Compares the host page of a hit with what a walk gives.
+    /// Compares where a hit leads with what a walk gives: host addresses of the byte.
     pub(super) fn compare(
         &mut self,
         linear: u64,
         access: Access,
-        hit: Option<*mut u8>,
-        walked: &Result<Mapped, Fault>,
+        hit: *mut u8,
+        walked: Result<(PhysAddr, *mut u8), WalkFault>,
     ) {
-        let Some(host) = hit else { return };
         self.found.hits += 1;
-        let offset = (linear & 0xFFF) as usize;
         let says = match walked {
-            Ok(mapped) if mapped.host == host.wrapping_add(offset) => return,
-            Ok(mapped) => format!("physical address {:#x}", mapped.phys.0),
-            Err(fault) => format!("{fault:?}"),
+            Ok((_, host)) if host == hit => return,
+            Ok((phys, _)) => format!("physical address {:#x}", phys.0),
+            Err(fault) => format!("a page fault with error code {:#x}", fault.error_code),
         };
         self.found.differences += 1;
         if self.found.differences <= LOGGED {

@@ -5,6 +5,11 @@ use trimotor_bus::address::PAGE_SHIFT;
 /// Entries of one table: a direct-mapped cache by linear page number.
 pub const TLB_ENTRIES: usize = 1 << 14;
 
+/// What a write tag is XORed with where the page may be written, but the write must be told of: the
+/// page holds code or a page table. It makes the tag an address that is not canonical, which matches
+/// nothing.
+pub const HELD: u64 = 1 << 63;
+
 /// One linear page as an engine sees it: separate tags for reading, writing and executing.
 ///
 /// A tag is the page's linear address where that access is allowed and RAM or ROM answers
@@ -16,7 +21,7 @@ pub const TLB_ENTRIES: usize = 1 << 14;
 pub struct TlbEntry {
     /// Linear page that may be read.
     pub read_tag: u64,
-    /// Linear page that may be written without telling anyone.
+    /// Linear page that may be written without telling anyone (see [`HELD`]).
     pub write_tag: u64,
     /// Linear page that instructions may be fetched from.
     pub exec_tag: u64,
@@ -40,5 +45,12 @@ impl TlbEntry {
     pub const fn empty(index: usize) -> TlbEntry {
         let tag = Self::no_tag(index);
         TlbEntry { read_tag: tag, write_tag: tag, exec_tag: tag, host: std::ptr::null_mut() }
+    }
+    /// Whether the entry at `index` is for the page at `linear`, which belongs there.
+    #[inline]
+    pub fn is_for(&self, linear: u64) -> bool {
+        let page = linear & !((1 << PAGE_SHIFT) - 1);
+        !self.host.is_null()
+            && (self.read_tag == page || self.exec_tag == page || self.write_tag & !HELD == page & !HELD)
     }
 }

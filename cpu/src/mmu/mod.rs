@@ -2,10 +2,20 @@
 
 mod check;
 mod entry;
+mod fill;
+mod guest_tables;
+mod space;
 mod spaces;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tracking;
 mod walk;
+mod watched;
+mod writable;
 
 pub use check::TlbDifferences;
-pub use entry::{TLB_ENTRIES, TlbEntry, tlb_index};
-pub use spaces::{FillRequest, Mapped, Mmu};
+pub use entry::{HELD, TLB_ENTRIES, TlbEntry, tlb_index};
+pub use fill::{FillRequest, Mapped};
+pub use spaces::Mmu;
 pub use walk::{Access, PageWalk, WalkConfig, WalkFault, WalkResult, walk};

@@ -1,262 +1,105 @@
-//! Spaces and their shadow page tables.
+//! The MMU of a vCPU: its spaces, and which of them is in use.
 //!
-//! A *space* is one address space as the guest tags it: the PCID, or the only one where
-//! PCIDs are off. Each space has three tables: user mode, supervisor mode, and supervisor
-//! mode with RFLAGS.AC under SMAP. Tables cache walks as a TLB does (stage 1): CR3 loads,
-//! INVLPG and INVPCID flush what a TLB would flush, global pages survive.
+//! A *space* is one way of seeing memory: the page table that CR3 points to (or the PDPTEs) and the
+//! bits of control registers that decide about rights. It has tables for user mode, supervisor mode,
+//! and supervisor mode with RFLAGS.AC under SMAP. Spaces are kept: a CR3 load chooses one and flushes
+//! nothing.
 //!
-//! Engines cache where code lies in the form of links between blocks. Those links are
-//! valid for one [`generation`](Mmu::generation) of a space: it changes whenever an
-//! executable translation of the space may have gone.
-
-// Host addresses of guest pages are kept in the tables; see the SAFETY notes.
-#![allow(unsafe_code)]
+//! That is allowed because what the tables hold is as fresh as memory. Translations of two kinds are
+//! in them:
+//! - *Tracked* ones: the page-table entries that they came from are marked, and a write to one drops
+//!   what came from it at once, in all spaces (see [`super::tracking`]). No flush does anything to
+//!   them.
+//! - *Global* ones (of pages with the G flag under CR4.PGE) are held as a TLB holds them, until INVLPG
+//!   or until something flushes global pages. Nothing is marked for them.
+//!
+//! Under SMAP and SMEP supervisor code reaches no user pages unless AC is set, so the supervisor's table
+//! holds the kernel's pages alone. They are global pages as a rule: then all spaces share one such
+//! table, and a new process begins with the kernel's translations. Translations in it that are not
+//! global go with the next CR3 load; with many of them the table is no longer shared.
+//!
+//! Engines cache where code lies in the form of links between blocks. Those links are valid for one
+//! [`generation`](Mmu::generation) of a space, which changes when the translation of a page changed or
+//! went that code was fetched from. A kept space keeps its generation, and kernel code that is reached
+//! through the shared table has the generation of that one in all spaces.
 
 use super::check::{TlbCheck, TlbDifferences};
-use super::entry::{TLB_ENTRIES, TlbEntry, tlb_index};
-use super::walk::{Access, PageWalk, WalkConfig, WalkResult, walk};
-use crate::fault::Fault;
+use super::entry::TlbEntry;
+use super::guest_tables;
+use super::space::{SUPERVISOR, SUPERVISOR_AC, Space, SpaceKey, USER};
+use super::table::IndexSet;
+use super::tracking::Tracker;
+use super::walk::WalkConfig;
+use super::writable::WritableMap;
 use crate::flags::Rflags;
-use crate::registers::{Cr0, Cr4};
+use crate::registers::Cr4;
 use crate::state::CpuState;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use trimotor_bus::memory::View;
-use trimotor_bus::{GuestMemory, LinearAddr, PhysAddr};
+use trimotor_bus::{GuestMemory, PhysAddr};
 
-/// How many spaces a vCPU keeps: Linux uses six PCIDs and their user halves.
-const SPACES: usize = 12;
-/// When this many entries of a table are in use, flushing clears the table as a whole.
-const SCAN_LIMIT: usize = TLB_ENTRIES / 2;
-
-/// Which of a space's tables.
-const USER: usize = 0;
-const SUPERVISOR: usize = 1;
-const SUPERVISOR_AC: usize = 2;
-
-/// Where generations come from: unique over all vCPUs of the process.
-static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
-
-fn next_generation() -> u64 {
-    NEXT_GENERATION.fetch_add(1, Ordering::Relaxed)
-}
-
-/// One shadow page table.
-struct Table {
-    entries: Box<[TlbEntry]>,
-    /// Indices that were filled since the last flush (some may be empty again).
-    used: Vec<u16>,
-    /// A bit an entry: it is a global page. Meaningful for entries in use.
-    global: Vec<u64>,
-    /// Whether any bit of `global` may be set.
-    has_global: bool,
-}
-
-impl Table {
-    fn new() -> Table {
-        let layout = std::alloc::Layout::array::<TlbEntry>(TLB_ENTRIES);
-        let Ok(layout) = layout else { unreachable!("the size is a constant") };
-        // SAFETY: the layout is not empty, zeroes are a valid TlbEntry, and a boxed slice of that
-        // many entries has this layout. Zeroed memory costs nothing until it is touched.
-        let mut entries = unsafe {
-            let p = std::alloc::alloc_zeroed(layout) as *mut TlbEntry;
-            if p.is_null() {
-                std::alloc::handle_alloc_error(layout);
-            }
-            Box::from_raw(std::ptr::slice_from_raw_parts_mut(p, TLB_ENTRIES))
-        };
-        entries[0] = TlbEntry::empty(0);
-        Table { entries, used: Vec::new(), global: vec![0; TLB_ENTRIES / 64], has_global: false }
-    }
-
-    /// Empties all entries for which `which(entry, is_global)` holds; true if one was executable.
-    fn clear(&mut self, mut which: impl FnMut(&TlbEntry, bool) -> bool) -> bool {
-        let mut executable = false;
-        let Table { entries, used, global, .. } = self;
-        used.retain(|&i| {
-            let i = i as usize;
-            if entries[i].host.is_null() {
-                return false;
-            }
-            if which(&entries[i], global[i / 64] >> (i % 64) & 1 != 0) {
-                executable |= entries[i].exec_tag != TlbEntry::no_tag(i);
-                entries[i] = TlbEntry::empty(i);
-                return false;
-            }
-            true
-        });
-        executable
-    }
-
-    fn clear_all(&mut self) {
-        if self.used.len() > SCAN_LIMIT {
-            *self = Table::new();
-            return;
-        }
-        for &i in &self.used {
-            self.entries[i as usize] = TlbEntry::empty(i as usize);
-        }
-        self.used.clear();
-        self.has_global = false;
-    }
-
-    fn set_global(&mut self, index: usize, global: bool) {
-        self.has_global |= global;
-        let word = &mut self.global[index / 64];
-        *word = *word & !(1 << (index % 64)) | (global as u64) << (index % 64);
-    }
-}
-
-/// What identifies a space.
-#[derive(Clone, Copy)]
-struct Space {
-    pcid: u16,
-    generation: u64,
-    last_used: u64,
-}
-
-struct SpaceTables {
-    space: Space,
-    tables: [Option<Box<Table>>; 3],
-    /// Pages of 2 MiB and more that entries came from, by linear address >> 21: the page shift.
-    large: HashMap<u64, u8>,
-}
-
-impl SpaceTables {
-    fn new(pcid: u16) -> SpaceTables {
-        SpaceTables {
-            space: Space { pcid, generation: next_generation(), last_used: 0 },
-            tables: [const { None }; 3],
-            large: HashMap::new(),
-        }
-    }
-    fn table(&mut self, kind: usize) -> &mut Table {
-        self.tables[kind].get_or_insert_with(|| Box::new(Table::new()))
-    }
-    fn flush_all(&mut self) {
-        for t in self.tables.iter_mut().flatten() {
-            t.clear_all();
-        }
-        self.large.clear();
-        self.space.generation = next_generation();
-    }
-    fn flush_non_global(&mut self) {
-        for t in self.tables.iter_mut().flatten() {
-            if t.has_global {
-                t.clear(|_, global| !global);
-            } else {
-                t.clear_all();
-            }
-        }
-        self.space.generation = next_generation();
-    }
-    fn flush_page(&mut self, linear: u64) {
-        let large = self.large.get(&(linear >> 21)).copied();
-        let mut executable = false;
-        for t in self.tables.iter_mut().flatten() {
-            if let Some(shift) = large {
-                executable |= t.clear(|e, _| page_of(e) >> shift == linear >> shift);
-            } else {
-                let i = tlb_index(linear);
-                let e = &mut t.entries[i];
-                if !e.host.is_null() && page_of(e) == linear & !0xFFF {
-                    executable |= e.exec_tag != TlbEntry::no_tag(i);
-                    *e = TlbEntry::empty(i);
-                }
-            }
-        }
-        if executable {
-            self.space.generation = next_generation();
-        }
-    }
-}
-
-/// The linear page of an entry in use. Read tags are set in all entries in use that can be read;
-/// execute-only entries (protection keys) carry the address in their exec tag.
-fn page_of(e: &TlbEntry) -> u64 {
-    let no = |t: u64| t == 0 || t == 1 << 12;
-    [e.read_tag, e.exec_tag, e.write_tag].into_iter().find(|&t| !no(t)).unwrap_or(e.read_tag)
-}
-
-/// Where an access ends up.
-#[derive(Clone, Copy, Debug)]
-pub struct Mapped {
-    /// Guest-physical address of the byte.
-    pub phys: PhysAddr,
-    /// Host address of the byte; null where the bus answers (devices, nobody, ROM writes).
-    pub host: *mut u8,
-    /// The RAM page has a state (code, page table): a write must tell.
-    pub watched: bool,
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub struct FillRequest {
-    /// The access.
-    pub access: Access,
-    /// At user privilege.
-    pub user: bool,
-}
+/// How many spaces a vCPU keeps; they are numbered from 1. (Numbers are bits of a u32.)
+const SPACES: usize = 24;
+/// The number of the space that holds the shared supervisor table.
+pub(super) const SHARED: usize = 0;
+/// With so many translations in the shared table that are not global, it is not worth sharing.
+pub(super) const MANY_STRANGERS: usize = 256;
 
 /// The MMU of one vCPU.
 pub struct Mmu {
-    memory: Arc<GuestMemory>,
-    spaces: Vec<SpaceTables>,
-    current: usize,
+    pub(super) memory: Arc<GuestMemory>,
+    pub(super) spaces: Vec<Space>,
+    pub(super) current: usize,
+    /// The current space uses the shared supervisor table.
+    pub(super) sharing: bool,
+    /// The guest's kernel pages are not global.
+    kernel_is_not_global: bool,
+    /// Entries of the shared table that are not global pages.
+    pub(super) strangers: Vec<u16>,
+    /// Code was fetched from a supervisor page that is not global while sharing.
+    pub(super) strange_code: bool,
+    /// Indices of global pages in other tables than the shared one.
+    pub(super) global_elsewhere: IndexSet,
+    pub(super) large: LargePages,
+    pub(super) tracker: Tracker,
+    pub(super) writable: WritableMap,
     clock: u64,
     phys_bits: u32,
     gib_pages: bool,
     map_generation: u64,
-    check: Option<Box<TlbCheck>>,
+    pub(super) check: Option<Box<TlbCheck>>,
     /// Walks made, for statistics.
     pub walks: u64,
     /// Flushes made, for statistics.
     pub flushes: u64,
+    /// CR3 loads that found no kept space, for statistics.
+    pub new_spaces: u64,
+    /// Writes to page-table entries that something came from, for statistics.
+    pub table_writes: u64,
 }
 
 // SAFETY: the raw pointers in the tables lead into guest memory, which `memory` keeps alive and
 // which any thread may access.
+#[allow(unsafe_code)]
 unsafe impl Send for Mmu {}
 
-/// Page-table accesses go straight to RAM.
-struct Tables<'a>(&'a GuestMemory, View);
+/// Where large global pages may have been seen: bits by hash, so that INVLPG need not look everywhere.
+#[derive(Default)]
+pub(super) struct LargePages([u64; 3]);
 
-impl PageWalk for Tables<'_> {
-    fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
-        let page = self.0.backing_for(addr, self.1).read;
-        if page.is_null() {
-            return 0;
-        }
-        let at = page.wrapping_add(addr.page_offset() as usize);
-        // SAFETY: `page` is a mapped page of RAM or ROM; entries are naturally aligned and so
-        // lie within it.
-        unsafe {
-            if bytes == 4 {
-                (*(at as *const AtomicU32)).load(Ordering::Relaxed) as u64
-            } else {
-                (*(at as *const AtomicU64)).load(Ordering::Relaxed)
-            }
+impl LargePages {
+    const SHIFTS: [u8; 3] = [21, 22, 30];
+
+    pub(super) fn add(&mut self, linear: u64, shift: u8) {
+        if let Some(i) = Self::SHIFTS.iter().position(|&s| s == shift) {
+            self.0[i] |= 1 << (linear >> shift & 63);
         }
     }
-    fn set_bits(&mut self, addr: PhysAddr, old: u64, bits: u64, bytes: u8) -> bool {
-        let page = self.0.backing_for(addr, self.1).write;
-        if page.is_null() {
-            return true; // tables in ROM keep what they have
-        }
-        let at = page.wrapping_add(addr.page_offset() as usize);
-        let (o, r) = (Ordering::AcqRel, Ordering::Relaxed);
-        // SAFETY: as in read_entry, and RAM is writable.
-        let done = unsafe {
-            if bytes == 4 {
-                let e = &*(at as *const AtomicU32);
-                e.compare_exchange(old as u32, (old | bits) as u32, o, r).is_ok()
-            } else {
-                (*(at as *const AtomicU64)).compare_exchange(old, old | bits, o, r).is_ok()
-            }
-        };
-        self.0.note_write(addr, bytes as u64);
-        done
+    /// The page sizes (`log2`) of which there may be a page at `linear`.
+    fn around(&self, linear: u64) -> impl Iterator<Item = u32> + use<> {
+        let sets = self.0;
+        let hit = move |i: &usize| sets[*i] >> (linear >> Self::SHIFTS[*i] & 63) & 1 != 0;
+        (0..3).filter(hit).map(|i| Self::SHIFTS[i] as u32)
     }
 }
 
@@ -266,9 +109,16 @@ impl Mmu {
     pub fn new(memory: Arc<GuestMemory>, phys_bits: u32, gib_pages: bool) -> Mmu {
         let map_generation = memory.map_generation();
         Mmu {
-            memory,
-            spaces: vec![SpaceTables::new(0)],
-            current: 0,
+            spaces: vec![Space::new(SpaceKey::default()), Space::new(SpaceKey::default())],
+            current: 1,
+            sharing: false,
+            kernel_is_not_global: false,
+            strangers: Vec::new(),
+            strange_code: false,
+            global_elsewhere: IndexSet::new(),
+            large: LargePages::default(),
+            tracker: Tracker::new(&memory),
+            writable: WritableMap::new(&memory),
             clock: 0,
             phys_bits,
             gib_pages,
@@ -276,6 +126,9 @@ impl Mmu {
             check: None,
             walks: 0,
             flushes: 0,
+            new_spaces: 0,
+            table_writes: 0,
+            memory,
         }
     }
 
@@ -296,16 +149,18 @@ impl Mmu {
     pub fn map_generation(&self) -> u64 {
         self.map_generation
     }
-    /// The generation of the current space: see the module's documentation.
-    pub fn generation(&self) -> u64 {
-        self.spaces[self.current].space.generation
+    /// The generation of links that start in supervisor code (`user` false) or user code of the
+    /// current space: see the module's documentation.
+    #[inline]
+    pub fn generation(&self, user: bool) -> u64 {
+        self.spaces[self.code_space(user)].generation
     }
     /// The walk configuration for a CPU state.
     pub fn config(&self, state: &CpuState) -> WalkConfig {
         WalkConfig::of(state, self.phys_bits, self.gib_pages)
     }
 
-    fn kind(state: &CpuState, user: bool) -> usize {
+    pub(super) fn kind(state: &CpuState, user: bool) -> usize {
         if user {
             USER
         } else if state.cr4.contains(Cr4::SMAP) && state.rflags.contains(Rflags::AC) {
@@ -314,92 +169,157 @@ impl Mmu {
             SUPERVISOR
         }
     }
+    /// The space whose table of a kind is used.
+    #[inline]
+    pub(super) fn table_space(&self, kind: usize) -> usize {
+        if self.sharing && kind == SUPERVISOR { SHARED } else { self.current }
+    }
+    /// The space whose generation holds for code.
+    #[inline]
+    pub(super) fn code_space(&self, user: bool) -> usize {
+        if self.sharing && !user { SHARED } else { self.current }
+    }
 
     /// Points `state.tlb` to the table for the present CPL and AC, and refreshes `state.jump_key`.
     /// To be called after each change of either, and after flushes.
     #[inline]
     pub fn select(&mut self, state: &mut CpuState) {
         let kind = Self::kind(state, state.cpl == 3);
-        let space = &mut self.spaces[self.current];
+        let space = self.table_space(kind);
         state.tlb = match &mut self.check {
             Some(check) => check.table(),
-            None => space.table(kind).entries.as_mut_ptr(),
+            None => self.spaces[space].table(kind).entries.as_mut_ptr(),
         };
-        state.jump_key = space.space.generation << 24 | state.mode as u64;
+        self.refresh_key(state);
+    }
+    /// Refreshes `state.jump_key` after a generation may have changed.
+    #[inline]
+    pub(super) fn refresh_key(&self, state: &mut CpuState) {
+        state.jump_key = self.generation(state.cpl == 3) << 24 | state.mode as u64;
     }
 
     /// The table for supervisor accesses (AC clear), whatever the CPL: descriptor tables, TSS.
     #[inline]
     pub fn supervisor_table(&mut self) -> *mut TlbEntry {
+        let space = self.table_space(SUPERVISOR);
         match &mut self.check {
             Some(check) => check.table(),
-            None => self.spaces[self.current].table(SUPERVISOR).entries.as_mut_ptr(),
+            None => self.spaces[space].table(SUPERVISOR).entries.as_mut_ptr(),
         }
     }
 
-    /// A CR3 load: switches to the space of its PCID. `keep` is bit 63 of the value with CR4.PCIDE.
-    pub fn load_cr3(&mut self, state: &mut CpuState, keep: bool) {
-        let pcid = if state.cr4.contains(Cr4::PCIDE) { (state.cr3 & 0xFFF) as u16 } else { 0 };
-        self.clock += 1;
-        let found = self.spaces.iter().position(|s| s.space.pcid == pcid);
-        match found {
-            Some(i) => {
-                self.current = i;
-                if !keep {
-                    self.flushes += 1;
-                    self.spaces[i].flush_non_global();
-                }
-            }
-            None if self.spaces.len() < SPACES => {
-                self.current = self.spaces.len();
-                self.spaces.push(SpaceTables::new(pcid));
-            }
-            None => {
-                let oldest = (0..self.spaces.len()).min_by_key(|&i| self.spaces[i].space.last_used);
-                self.current = oldest.unwrap_or(0);
-                self.spaces[self.current].flush_all();
-                self.spaces[self.current].space.pcid = pcid;
-            }
+    /// A CR3 load: chooses the space. What is not global and not tracked goes.
+    pub fn load_cr3(&mut self, state: &mut CpuState) {
+        if !self.strangers.is_empty() || self.strange_code {
+            self.drop_strangers();
         }
-        self.spaces[self.current].space.last_used = self.clock;
+        let key = SpaceKey::of(state);
+        if self.spaces[self.current].key != key {
+            self.enter(key);
+        }
+        const SHARES: Cr4 = Cr4::SMAP.union(Cr4::SMEP).union(Cr4::PGE);
+        self.sharing = key.regime != 0 && state.cr4.contains(SHARES) && !self.kernel_is_not_global;
         self.select(state);
     }
 
-    /// Drops everything, global pages too: changes of CR0.PG, CR0.WP, CR4, EFER.NXE, A20, the
-    /// memory map, breakpoints.
+    /// Registers that paging depends on have changed in a way that flushes global pages too: CR0.PG,
+    /// CR0.WP, CR4, EFER.NXE. Chooses the space.
+    pub fn reconfigure(&mut self, state: &mut CpuState) {
+        self.drop_globals();
+        self.kernel_is_not_global = false;
+        self.load_cr3(state);
+    }
+
+    /// Makes the space of a key the current one.
+    fn enter(&mut self, key: SpaceKey) {
+        self.clock += 1;
+        self.spaces[self.current].last_used = self.clock;
+        let kept = (1..self.spaces.len()).find(|&i| self.spaces[i].key == key);
+        self.current = kept.unwrap_or_else(|| {
+            self.new_spaces += 1;
+            if self.spaces.len() <= SPACES {
+                self.spaces.push(Space::new(key));
+                return self.spaces.len() - 1;
+            }
+            let oldest = (1..self.spaces.len())
+                .filter(|&i| i != self.current)
+                .min_by_key(|&i| self.spaces[i].last_used)
+                .unwrap_or(1);
+            self.spaces[oldest].flush();
+            self.tracker.forget_space(oldest);
+            self.spaces[oldest].key = key;
+            oldest
+        });
+    }
+
+    /// Drops what is not global from the shared table.
+    fn drop_strangers(&mut self) {
+        self.kernel_is_not_global |= self.strangers.len() >= MANY_STRANGERS;
+        let shared = &mut self.spaces[SHARED];
+        for i in self.strangers.drain(..) {
+            let t = shared.table(SUPERVISOR);
+            if !t.is_global(i as usize) {
+                t.drop_entry(i as usize);
+            }
+        }
+        if std::mem::take(&mut self.strange_code) {
+            shared.change_generation();
+        }
+        if self.kernel_is_not_global {
+            self.drop_globals();
+        }
+    }
+
+    /// Drops everything: changes of A20, the memory map, breakpoints, protection keys.
     pub fn flush_all(&mut self, state: &mut CpuState) {
         self.flushes += 1;
-        for s in &mut self.spaces {
-            s.flush_all();
+        for (i, s) in self.spaces.iter_mut().enumerate() {
+            s.flush();
+            self.tracker.forget_space(i);
         }
+        self.strangers.clear();
+        self.writable.clear();
+        self.global_elsewhere.clear();
+        self.large = LargePages::default();
         self.select(state);
     }
 
-    /// Drops all spaces' entries but those of global pages.
-    pub fn flush_non_global(&mut self, state: &mut CpuState) {
+    /// Drops the translations of global pages everywhere (what is not global is fresh).
+    pub fn flush_globals(&mut self, state: &mut CpuState) {
+        self.drop_globals();
+        self.drop_strangers();
+        self.select(state);
+    }
+    fn drop_globals(&mut self) {
         self.flushes += 1;
-        for s in &mut self.spaces {
-            s.flush_non_global();
+        self.spaces[SHARED].flush();
+        self.strangers.clear();
+        for s in &mut self.spaces[1..] {
+            s.drop_globals();
         }
-        self.select(state);
+        self.global_elsewhere.clear();
+        self.large = LargePages::default();
     }
 
-    /// Drops the non-global entries of one PCID.
-    pub fn flush_pcid(&mut self, state: &mut CpuState, pcid: u16) {
-        if let Some(s) = self.spaces.iter_mut().find(|s| s.space.pcid == pcid) {
-            self.flushes += 1;
-            s.flush_non_global();
-        }
+    /// INVPCID of one PCID or all, but for global pages: drops what is not tracked.
+    pub fn flush_non_global(&mut self, state: &mut CpuState) {
+        self.drop_strangers();
         self.select(state);
     }
 
     /// INVLPG: drops a linear address in the current space, and where it is global everywhere.
     pub fn flush_page(&mut self, state: &mut CpuState, linear: u64) {
         let linear = if state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
-        for s in &mut self.spaces {
-            s.flush_page(linear);
+        self.spaces[SHARED].drop_page(linear);
+        if self.global_elsewhere.has(super::tlb_index(linear)) {
+            self.spaces[1..].iter_mut().for_each(|s| s.drop_page(linear));
+        } else {
+            self.spaces[self.current].drop_page(linear);
         }
-        self.select(state);
+        for shift in self.large.around(linear) {
+            self.spaces.iter_mut().for_each(|s| s.drop_around(linear, shift));
+        }
+        self.refresh_key(state);
     }
 
     /// Notices that the map of guest-physical memory changed; true if everything was dropped.
@@ -413,141 +333,10 @@ impl Mmu {
         true
     }
 
-    /// Takes the right to write without telling from all entries of a RAM page (host address of its
-    /// first byte): it now holds code or a page table.
-    pub fn protect_page(&mut self, host_page: *mut u8) {
-        for s in &mut self.spaces {
-            for t in s.tables.iter_mut().flatten() {
-                for &i in &t.used {
-                    let e = &mut t.entries[i as usize];
-                    if e.host == host_page {
-                        e.write_tag = TlbEntry::no_tag(i as usize);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Translates with a walk and, where RAM or ROM answers, remembers the page.
-    ///
-    /// # Faults
-    /// #PF with its error code; `state.fault_address` is set. The caller has checked that the
-    /// address is canonical.
-    pub fn translate(
-        &mut self,
-        state: &mut CpuState,
-        linear: u64,
-        request: FillRequest,
-        cacheable: bool,
-    ) -> Result<Mapped, Fault> {
-        if self.check.is_none() {
-            return self.walk_and_fill(state, linear, request, cacheable);
-        }
-        let hit = self.hit(state, linear, request);
-        let walked = self.walk_and_fill(state, linear, request, cacheable);
-        if let Some(check) = &mut self.check {
-            check.compare(linear, request.access, hit, &walked);
-        }
-        walked
-    }
-
-    /// The host page that the table has for an access, if it has it.
-    fn hit(&mut self, state: &CpuState, linear: u64, request: FillRequest) -> Option<*mut u8> {
-        let table = self.spaces[self.current].table(Self::kind(state, request.user));
-        let entry = &table.entries[tlb_index(linear)];
-        let tag = match request.access {
-            Access::Read => entry.read_tag,
-            Access::Write => entry.write_tag,
-            Access::Execute => entry.exec_tag,
-        };
-        (tag == linear & !0xFFF && !entry.host.is_null()).then_some(entry.host)
-    }
-
-    fn walk_and_fill(
-        &mut self,
-        state: &mut CpuState,
-        linear: u64,
-        request: FillRequest,
-        cacheable: bool,
-    ) -> Result<Mapped, Fault> {
-        self.walks += 1;
-        let config = self.config(state);
-        let FillRequest { access, user } = request;
-        let view = View::of(state.in_smm);
-        let result = match walk(&mut Tables(&self.memory, view), &config, LinearAddr(linear), access, user) {
-            Ok(result) => result,
-            Err(fault) => {
-                state.fault_address = linear;
-                return Err(Fault::pf(fault.error_code));
-            }
-        };
-        let backing = self.memory.backing_for(result.phys, view);
-        let page = if access == Access::Write { backing.write } else { backing.read };
-        let watched =
-            backing.ram_page.is_some_and(|p| self.memory.page_state(p).load(Ordering::Acquire) != 0);
-        if cacheable && !backing.read.is_null() {
-            let same = backing.read == backing.write;
-            self.fill(state, linear, &result, backing.read, user, same && !watched);
-        }
-        let host = if page.is_null() { page } else { page.wrapping_add(result.phys.page_offset() as usize) };
-        Ok(Mapped { phys: result.phys, host, watched: watched && access == Access::Write })
-    }
-
-    fn fill(
-        &mut self,
-        state: &mut CpuState,
-        linear: u64,
-        r: &WalkResult,
-        host: *mut u8,
-        user: bool,
-        writable: bool,
-    ) {
-        let kind = Self::kind(state, user);
-        let page = linear & !0xFFF;
-        let i = tlb_index(linear);
-        let s = &mut self.spaces[self.current];
-        if r.page_shift > 12 {
-            s.large.insert(linear >> 21, r.page_shift);
-        }
-        let t = s.table(kind);
-        let old = t.entries[i];
-        let none = TlbEntry::no_tag(i);
-        if old.host.is_null() {
-            t.used.push(i as u16);
-        }
-        let lost_code = old.exec_tag != none && (old.exec_tag != page || old.host != host || !r.executable);
-        let tag = |allowed: bool| if allowed { page } else { none };
-        t.set_global(i, r.global && state.cr0.contains(Cr0::PG));
-        t.entries[i] = TlbEntry {
-            read_tag: tag(r.readable),
-            write_tag: tag(r.writable && writable),
-            exec_tag: tag(r.executable),
-            host,
-        };
-        if lost_code {
-            s.space.generation = next_generation();
-            state.jump_key = s.space.generation << 24 | state.mode as u64;
-        }
-    }
-
     /// Walks for a debugger or a report: no flags set, nothing remembered. `notes` gets a line for
     /// each table entry read.
     pub fn inspect(&self, state: &CpuState, linear: u64, notes: &mut Vec<String>) -> Option<PhysAddr> {
-        struct Quiet<'a>(Tables<'a>, &'a mut Vec<String>);
-        impl PageWalk for Quiet<'_> {
-            fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
-                self.0.read_entry(addr, bytes)
-            }
-            fn set_bits(&mut self, _: PhysAddr, _: u64, _: u64, _: u8) -> bool {
-                true
-            }
-            fn note(&mut self, level: u8, addr: PhysAddr, entry: u64) {
-                let present = if entry & 1 == 0 { ", not present" } else { "" };
-                self.1.push(format!("level {level} entry at {:#x}: {entry:#018x}{present}", addr.0));
-            }
-        }
-        let config = self.config(state);
-        let mut tables = Quiet(Tables(&self.memory, View::of(state.in_smm)), notes);
-        walk(&mut tables, &config, LinearAddr(linear), Access::Read, false).ok().map(|r| r.phys)
+        let view = View::of(state.in_smm);
+        guest_tables::inspect(&self.memory, &self.config(state), view, linear, notes)
     }
 }

@@ -58,6 +58,10 @@ impl WalkConfig {
             a20_mask: state.a20_mask,
         }
     }
+    /// Whether the walk begins with the PDPTE registers (PAE paging).
+    pub fn has_pdptes(&self) -> bool {
+        self.cr4.contains(Cr4::PAE) && !self.efer.contains(Efer::LMA)
+    }
 }
 
 /// How a walk reads and updates page-table entries.
@@ -67,8 +71,8 @@ pub trait PageWalk {
     /// Sets `bits` (all in the low byte) of the entry at `addr` atomically if it still is `old`;
     /// false where it changed in between (the walk starts again).
     fn set_bits(&mut self, addr: PhysAddr, old: u64, bits: u64, bytes: u8) -> bool;
-    /// The table entries that a translation came from, outermost first, for people. Does nothing
-    /// unless somebody wants to know.
+    /// The table entries that a translation came from, outermost first. Does nothing
+    /// unless somebody wants to know: people, or who must hear when an entry changes.
     fn note(&mut self, _level: u8, _addr: PhysAddr, _entry: u64) {}
 }
 

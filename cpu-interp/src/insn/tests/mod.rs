@@ -11,6 +11,7 @@ mod paging;
 mod pairs;
 mod rig;
 mod segments;
+mod shadow;
 mod system;
 mod tasks;
 mod v86;

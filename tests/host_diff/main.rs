@@ -1,13 +1,13 @@
-//! The interpreter against the host's CPU: random instructions of every form that the decoder
-//! accepts in user mode, 64-bit and 32-bit, on random operands, executed by both; registers, flags, memory
+//! Engines against the host's CPU: random instructions of every form that the decoder
+//! accepts in user mode, 64-bit and 32-bit, on random operands, executed by all; registers, flags, memory
 //! and exceptions are compared.
 //!
 //! Where processors of different makers differ from each other, [`compare`] says so by name, with
 //! the manual's words or a reason.
 //!
 //! As many cases as wanted:
-//! `TRIMOTOR_DIFF_CASES=10_000_000 cargo test --release -p trimotor-cpu-interp --test host_diff`.
-//! Environment variables: `TRIMOTOR_DIFF_CASES` (how many, default 100,000),
+//! `TRIMOTOR_DIFF_CASES=10_000_000 cargo test --release --test host_diff`.
+//! Environment variables: `TRIMOTOR_DIFF_ENGINE` (one engine only), `TRIMOTOR_DIFF_CASES` (how many, default 100,000),
 //! `TRIMOTOR_DIFF_SEED`, `TRIMOTOR_DIFF_ONLY` (mnemonics, separated by commas),
 //! `TRIMOTOR_DIFF_COVERAGE` (a file for the table of forms).
 
@@ -34,6 +34,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use trimotor_cpu::model::CpuModel;
+use trimotor_machine::engines::Engine;
 
 /// Examples kept of each form that differs.
 const EXAMPLES: usize = 3;
@@ -181,7 +182,6 @@ fn listing(g: &Generated, slot: u64) -> String {
 struct Report {
     exercised: BTreeMap<Code, u64>,
     faulted: BTreeMap<Code, u64>,
-    ungenerated: BTreeMap<Code, u64>,
     different: BTreeMap<Code, (u64, Vec<String>)>,
     cases: u64,
 }
@@ -234,60 +234,94 @@ impl Report {
     }
 }
 
+/// An engine, and what came of its cases.
+struct Side {
+    engine: Engine,
+    guest: guest::Guest,
+    report: Report,
+}
+
+/// The engines that can be compared here; says which cannot. KVM's CPU is the host's.
+fn sides(model: &Arc<CpuModel>, templates: &[Vec<u8>]) -> Vec<Side> {
+    let only = variable("TRIMOTOR_DIFF_ENGINE");
+    let mut sides = Vec::new();
+    for engine in [Engine::Interp, Engine::Jit] {
+        if only.as_ref().is_some_and(|only| only != engine.name()) {
+            continue;
+        }
+        match engine.start() {
+            Ok(backend) => {
+                let guest = guest::Guest::new(backend, model, templates.to_vec());
+                sides.push(Side { engine, guest, report: Report::default() });
+            }
+            Err(why) => println!("skipped: engine {engine}: {why}"),
+        }
+    }
+    assert!(!sides.is_empty(), "no engine");
+    sides
+}
+
 #[test]
-fn the_interpreter_does_as_the_hosts_cpu() {
+fn engines_do_as_the_hosts_cpu() {
     let cases = number("TRIMOTOR_DIFF_CASES", 100_000);
     let seed = number("TRIMOTOR_DIFF_SEED", 1);
     let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
     let (long, mut skipped) = select(&model, 64);
     let (compat, skipped32) = select(&model, 32);
     skipped.extend(skipped32.into_iter().filter(|s| !long.contains(&s.0)));
-    let mut sides = [(64, long, 0), (32, compat, 0)];
-    sides.iter_mut().for_each(|side| side.2 = seed as usize * 7919);
-    assert!(sides.iter().any(|side| !side.1.is_empty()), "no form of that name");
+    let mut modes = [(64, long, 0), (32, compat, 0)];
+    modes.iter_mut().for_each(|mode| mode.2 = seed as usize * 7919);
+    assert!(modes.iter().any(|mode| !mode.1.is_empty()), "no form of that name");
     let mut generator = Generator::new(seed);
     let mut templates: Vec<Vec<u8>> =
         (0..TEMPLATES).map(|_| values::template(&mut generator.random)).collect();
     let read_only = templates[0][WRITABLE..].to_vec();
     templates.iter_mut().for_each(|t| t[WRITABLE..].copy_from_slice(&read_only));
-    let mut native = native::Native::new(templates.clone());
-    let mut guest = guest::Guest::new(&model, templates);
-    let mut report = Report::default();
-    let mut batches = 0;
+    let mut sides = sides(&model, &templates);
+    let mut native = native::Native::new(templates);
+    let (mut batches, mut done) = (0, 0);
+    let mut ungenerated = BTreeMap::new();
     // SAFETY: zeroes are a valid outcome.
     let mut ours: Box<Outcome> = Box::new(unsafe { std::mem::zeroed() });
-    while report.cases < cases {
-        let count = BATCH.min((cases - report.cases) as usize);
+    while done < cases {
+        let count = BATCH.min((cases - done) as usize);
         // Every fourth batch is 32-bit code in compatibility mode.
         batches += 1;
-        let (bits, chosen, next) = &mut sides[(batches % 4 == 0) as usize];
+        let (bits, chosen, next) = &mut modes[(batches % 4 == 0) as usize];
         if chosen.is_empty() {
             continue;
         }
         generator.bits = *bits;
-        let (batch, code) = fill(&mut generator, &mut native, chosen, next, count, &mut report.ungenerated);
+        let (batch, code) = fill(&mut generator, &mut native, chosen, next, count, &mut ungenerated);
         if let Err((i, how)) = native.run(count) {
             panic!("case {i} of a batch: {how}: {}", listing(&batch[i], CODE + (i * SLOT) as u64));
         }
-        guest.load_code(&code);
-        for (i, g) in batch.iter().enumerate() {
-            guest.run(i, &g.case, &mut ours);
-            report.add(g, i, &native.shared().outcomes[i], &ours);
+        done += count as u64;
+        for Side { guest, report, .. } in &mut sides {
+            guest.load_code(&code);
+            for (i, g) in batch.iter().enumerate() {
+                guest.run(i, &g.case, &mut ours);
+                report.add(g, i, &native.shared().outcomes[i], &ours);
+            }
         }
     }
-    let mut chosen = sides.map(|side| side.1).concat();
+    let mut chosen = modes.map(|mode| mode.1).concat();
     chosen.sort();
     chosen.dedup();
+    let exercised = &sides[0].report;
     if let Some(path) = variable("TRIMOTOR_DIFF_COVERAGE") {
-        std::fs::write(&path, report.coverage(&chosen, &skipped)).unwrap();
+        std::fs::write(&path, exercised.coverage(&chosen, &skipped)).unwrap();
     }
-    let missing: Vec<_> = chosen.iter().filter(|c| !report.exercised.contains_key(c)).collect();
-    let differing: u64 = report.different.values().map(|d| d.0).sum();
-    assert!(
-        report.different.is_empty(),
-        "{differing} of {cases} cases differ (seed {seed}):\n{}",
-        report.text()
-    );
+    let missing: Vec<_> = chosen.iter().filter(|c| !exercised.exercised.contains_key(c)).collect();
     let enough = cases >= 4 * chosen.len() as u64;
     assert!(missing.is_empty() || !enough, "forms never exercised: {missing:?}");
+    let mut text = String::new();
+    for Side { engine, report, .. } in &sides {
+        let differing: u64 = report.different.values().map(|d| d.0).sum();
+        if differing != 0 {
+            let _ =
+                writeln!(text, "{engine}: {differing} of {cases} differ (seed {seed}):\n{}", report.text());
+        }
+    }
+    assert!(text.is_empty(), "{text}");
 }

@@ -1,0 +1,330 @@
+//! Which memory accesses of a block share one check.
+//!
+//! Accesses whose addresses differ by constants (fields of one object, locals on the stack, a row of
+//! pushes) form a *group*. The first one checks the whole range, which must lie in one page, and keeps the
+//! host address; the others need no check, and no flags are saved for them, since they cannot fault. Where
+//! the check fails, the block goes on in a variant of itself without groups: see
+//! [`Translator::establish`](super::Translator).
+//!
+//! To find the groups, registers are followed through the block as *root plus constant*: MOV copies, ADD, SUB,
+//! LEA, PUSH and POP add to the constant, everything else makes a new root.
+
+use super::address::gpr_number;
+use super::classify::Kind;
+use iced_x86::{
+    Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
+};
+use trimotor_cpu_interp::lower::iced_address_bits;
+
+/// The most groups of one block: places for their host addresses.
+pub(super) const MAX_GROUPS: usize = 16;
+/// The longest range of a group, in bytes. The longer, the more often it crosses a page.
+const LONGEST: i64 = 256;
+/// The root of addresses relative to RIP.
+const RIP_ROOT: u32 = 1 << 30;
+const NO_ROOT: u32 = u32::MAX;
+
+/// What the operands of an instruction are used for.
+#[derive(Clone, Copy)]
+pub(super) struct Accesses([OpAccess; 5]);
+
+impl Accesses {
+    fn of(i: &Instruction, info: &mut InstructionInfoFactory) -> Accesses {
+        let options = InstructionInfoOptions::NO_MEMORY_USAGE | InstructionInfoOptions::NO_REGISTER_USAGE;
+        let info = info.info_options(i, options);
+        Accesses(std::array::from_fn(|n| info.op_access(n as u32)))
+    }
+    /// Whether operand `n` is read, and whether it is written.
+    pub(super) fn operand(&self, n: u32) -> (bool, bool) {
+        match self.0[n as usize] {
+            OpAccess::Read | OpAccess::CondRead => (true, false),
+            OpAccess::Write => (false, true),
+            OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+            _ => (false, false),
+        }
+    }
+}
+
+/// An access that belongs to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Which group.
+    pub group: u8,
+    /// Bytes from the group's first byte.
+    pub offset: i32,
+}
+
+/// A group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    /// Bytes.
+    pub bytes: u32,
+    /// One of its accesses writes.
+    pub write: bool,
+    /// The instruction that has the first access.
+    pub first: usize,
+    /// The instruction that has the last one.
+    pub last: usize,
+}
+
+/// What is known of one instruction.
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub accesses: Accesses,
+    /// The memory operand's group.
+    pub operand: Option<Member>,
+    /// The group of what it pushes or pops.
+    pub stack: Option<Member>,
+}
+
+/// The plan of a block.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub steps: Vec<Step>,
+    pub groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    base: u32,
+    index: u32,
+    scale: u32,
+}
+
+/// A group while it is found.
+struct Candidate {
+    key: Key,
+    low: i64,
+    high: i64,
+    write: bool,
+    open: bool,
+    first: usize,
+    last: usize,
+    /// Instruction, whether it is the stack access, and the offset.
+    members: Vec<(usize, bool, i64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Value {
+    root: u32,
+    delta: i64,
+}
+
+/// Follows registers and collects accesses.
+struct Tracker {
+    values: [Value; 16],
+    next_root: u32,
+    candidates: Vec<Candidate>,
+    mode: u32,
+    wide: bool,
+}
+
+impl Plan {
+    /// The plan for a block; without groups where `grouped` is false.
+    pub(super) fn make(
+        instructions: &[Instruction],
+        kinds: &[Kind],
+        info: &mut InstructionInfoFactory,
+        mode: u32,
+        wide: bool,
+        grouped: bool,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        let values = std::array::from_fn(|n| Value { root: n as u32, delta: 0 });
+        let mut tracker = Tracker { values, next_root: 16, candidates: Vec::new(), mode, wide };
+        for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
+            let accesses = Accesses::of(i, info);
+            if grouped {
+                tracker.note_accesses(n, i, *kind, &accesses);
+                tracker.follow(i, *kind, &accesses);
+            }
+            plan.steps.push(Step { accesses, operand: None, stack: None });
+        }
+        for c in tracker.candidates.iter().filter(|c| c.members.len() > 1).take(MAX_GROUPS) {
+            let group = plan.groups.len() as u8;
+            let bytes = (c.high - c.low) as u32;
+            plan.groups.push(Group { bytes, write: c.write, first: c.first, last: c.last });
+            for &(n, stack, offset) in &c.members {
+                let member = Some(Member { group, offset: (offset - c.low) as i32 });
+                let step = &mut plan.steps[n];
+                if stack {
+                    step.stack = member;
+                } else {
+                    step.operand = member;
+                }
+            }
+        }
+        plan
+    }
+
+    /// Whether a group has its address kept before instruction `n` is over and is used after it.
+    pub(super) fn live_across(&self, n: usize) -> bool {
+        self.groups.iter().any(|g| g.first <= n && n < g.last)
+    }
+}
+
+impl Tracker {
+    fn stack_bytes(&self) -> i64 {
+        if self.wide { 8 } else { 4 }
+    }
+
+    /// The accesses of instruction `n`, before its effects.
+    fn note_accesses(&mut self, n: usize, i: &Instruction, kind: Kind, accesses: &Accesses) {
+        if matches!(kind, Kind::HandOver | Kind::HandOverLast | Kind::Step) {
+            self.candidates.iter_mut().for_each(|c| c.open = false);
+            return;
+        }
+        let memory = (0..i.op_count()).find(|&o| i.op_kind(o) == OpKind::Memory);
+        if let Some(operand) = memory
+            && !matches!(
+                kind,
+                Kind::Lea | Kind::Nothing | Kind::BitString | Kind::CallIndirect | Kind::JmpIndirect
+            )
+            && let Some((key, offset)) = self.address(i)
+        {
+            let written = accesses.operand(operand).1 || kind == Kind::CompareExchange;
+            self.add(n, false, key, offset, i.memory_size().size().max(1) as i64, written);
+        }
+        let bytes = self.stack_bytes();
+        let rsp = self.values[4];
+        let (at, write) = match kind {
+            Kind::Push | Kind::PushFlags | Kind::Call => (Value { delta: rsp.delta - bytes, ..rsp }, true),
+            Kind::Pop | Kind::PopFlags | Kind::Ret => (rsp, false),
+            Kind::Leave => (self.values[5], false),
+            _ => return,
+        };
+        let key = Key { base: at.root, index: NO_ROOT, scale: 1 };
+        self.add(n, true, key, at.delta, bytes, write);
+    }
+
+    fn add(&mut self, n: usize, stack: bool, key: Key, offset: i64, bytes: i64, write: bool) {
+        let end = offset + bytes;
+        for c in self.candidates.iter_mut().filter(|c| c.open && c.key == key) {
+            let (low, high) = (c.low.min(offset), c.high.max(end));
+            if high - low <= LONGEST {
+                (c.low, c.high, c.write, c.last) = (low, high, c.write | write, n);
+                c.members.push((n, stack, offset));
+                return;
+            }
+        }
+        let members = vec![(n, stack, offset)];
+        let (low, high, open, first, last) = (offset, end, true, n, n);
+        self.candidates.push(Candidate { key, low, high, write, open, first, last, members });
+    }
+
+    /// Root and constant of the memory operand, where its address is one that groups are made of.
+    fn address(&self, i: &Instruction) -> Option<(Key, i64)> {
+        let natural = if self.wide { 64 } else { 32 };
+        if matches!(i.memory_segment(), Register::FS | Register::GS)
+            || iced_address_bits(i, self.mode) != natural
+        {
+            return None;
+        }
+        let displacement = if self.wide {
+            i.memory_displacement64() as i64
+        } else {
+            i.memory_displacement32() as i32 as i64
+        };
+        if i.is_ip_rel_memory_operand() {
+            return Some((Key { base: RIP_ROOT, index: NO_ROOT, scale: 1 }, displacement));
+        }
+        let (mut key, mut offset) = (Key { base: NO_ROOT, index: NO_ROOT, scale: 1 }, displacement);
+        if i.memory_base() != Register::None {
+            let base = self.values[gpr_number(i.memory_base()) as usize & 15];
+            key.base = base.root;
+            offset += base.delta;
+        }
+        if i.memory_index() != Register::None {
+            let index = self.values[gpr_number(i.memory_index()) as usize & 15];
+            key.scale = i.memory_index_scale();
+            key.index = index.root;
+            offset += index.delta * key.scale as i64;
+        }
+        i32::try_from(offset).is_ok().then_some((key, offset))
+    }
+
+    fn renew(&mut self, n: u8) {
+        self.values[n as usize & 15] = Value { root: self.next_root, delta: 0 };
+        self.next_root += 1;
+    }
+    fn shift(&mut self, n: u8, by: i64) {
+        let value = &mut self.values[n as usize & 15];
+        value.delta += by;
+        if i32::try_from(value.delta).is_err() {
+            self.renew(n);
+        }
+    }
+
+    /// The effects of an instruction on registers.
+    fn follow(&mut self, i: &Instruction, kind: Kind, accesses: &Accesses) {
+        const RSP: u8 = 4;
+        let bytes = self.stack_bytes();
+        match kind {
+            Kind::Generic { .. } if self.follow_constant(i) => return,
+            Kind::Lea if self.follow_lea(i) => return,
+            Kind::HandOver | Kind::HandOverLast => (0..16).for_each(|n| self.renew(n)),
+            Kind::Push | Kind::PushFlags | Kind::Call | Kind::CallIndirect => self.shift(RSP, -bytes),
+            Kind::Pop | Kind::PopFlags => self.shift(RSP, bytes),
+            Kind::Leave => {
+                self.values[4] = self.values[5];
+                self.shift(RSP, bytes);
+                self.renew(5);
+            }
+            Kind::Extend | Kind::Multiply | Kind::Divide | Kind::CompareExchange => {
+                self.renew(0);
+                self.renew(2);
+            }
+            _ => {}
+        }
+        for n in 0..i.op_count() {
+            if i.op_kind(n) == OpKind::Register && i.op_register(n).is_gpr() && accesses.operand(n).1 {
+                self.renew(gpr_number(i.op_register(n)));
+            }
+        }
+    }
+
+    fn is_full(&self, r: Register) -> bool {
+        r.is_gpr() && r.size() as i64 == self.stack_bytes()
+    }
+
+    /// MOV, ADD, SUB, INC and DEC that keep the root; false for all others.
+    fn follow_constant(&mut self, i: &Instruction) -> bool {
+        if i.op_count() == 0 || i.op0_kind() != OpKind::Register || !self.is_full(i.op0_register()) {
+            return false;
+        }
+        let to = gpr_number(i.op0_register());
+        let register = i.op_count() == 2 && i.op1_kind() == OpKind::Register;
+        let constant = (i.op_count() == 2 && i.op1_kind() != OpKind::Memory && !register)
+            .then(|| i.try_immediate(1).ok())
+            .flatten();
+        let constant = constant.map(|c| if self.wide { c as i64 } else { c as i32 as i64 });
+        match (i.mnemonic(), constant) {
+            (Mnemonic::Mov, None) if register && self.is_full(i.op1_register()) => {
+                self.values[to as usize] = self.values[gpr_number(i.op1_register()) as usize & 15];
+            }
+            (Mnemonic::Add, Some(c)) if i32::try_from(c).is_ok() => self.shift(to, c),
+            (Mnemonic::Sub, Some(c)) if i32::try_from(c).is_ok() => self.shift(to, -c),
+            (Mnemonic::Inc, _) => self.shift(to, 1),
+            (Mnemonic::Dec, _) => self.shift(to, -1),
+            _ => return false,
+        }
+        true
+    }
+    /// LEA of a register plus a constant.
+    fn follow_lea(&mut self, i: &Instruction) -> bool {
+        let natural = if self.wide { 64 } else { 32 };
+        if !self.is_full(i.op0_register())
+            || i.memory_index() != Register::None
+            || i.memory_base() == Register::None
+            || i.is_ip_rel_memory_operand()
+            || iced_address_bits(i, self.mode) != natural
+        {
+            return false;
+        }
+        let to = gpr_number(i.op0_register());
+        self.values[to as usize] = self.values[gpr_number(i.memory_base()) as usize & 15];
+        let displacement = i.memory_displacement64();
+        self.shift(to, if self.wide { displacement as i64 } else { displacement as i32 as i64 });
+        true
+    }
+}

@@ -1,0 +1,172 @@
+//! Who must hear of writes to guest page tables.
+//!
+//! Engines keep translations for as long as the page-table entries that they came from stay as they
+//! are. Such a page of RAM has the state [`PAGE_TABLE`](crate::memory::PageState::PAGE_TABLE), so that
+//! writes to it come to the slow path, and a *mark* for each 8 bytes (a *granule*: one entry of 8
+//! bytes or two of 4) that some vCPU's translations came from. A write to a granule without a mark
+//! costs a look at the mark and no more: that is what filling a fresh page table does. A write to a
+//! marked granule takes the mark away, and all MMUs drop what came from there.
+//!
+//! Each MMU knows for itself what that is. The one whose vCPU wrote drops it at once; the others read
+//! the list of *events* before they run again, which is early enough: a translation may outlive a
+//! write to its entry until the INVLPG that the other vCPU is asked for.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Granules of a page.
+pub const GRANULES: u32 = 512;
+/// Words of marks for a page.
+const WORDS: usize = GRANULES as usize / 64;
+/// How many events are kept for MMUs that do not run: who comes later drops everything.
+const EVENTS: usize = 1 << 14;
+
+/// What happened to a page table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableEvent {
+    /// A RAM page came to hold a page table in use: it must not be written unseen.
+    Used {
+        /// The RAM page number.
+        ram_page: u64,
+    },
+    /// A marked granule was written.
+    Written {
+        /// The RAM page number.
+        ram_page: u64,
+        /// The granule, 0 to 511.
+        granule: u32,
+    },
+}
+
+#[derive(Default)]
+struct Events {
+    list: Vec<TableEvent>,
+    /// How many older ones were forgotten.
+    forgotten: u64,
+}
+
+/// The marks of all of RAM, and the events.
+pub struct TableWatch {
+    /// [`WORDS`] words a page. Zeroed memory that costs nothing until it is touched.
+    marks: Box<[AtomicU64]>,
+    watchers: AtomicU32,
+    count: AtomicU64,
+    events: Mutex<Events>,
+}
+
+impl TableWatch {
+    /// For `pages` pages of RAM.
+    #[allow(unsafe_code)]
+    pub(crate) fn new(pages: usize) -> TableWatch {
+        let marks = vec![0u64; pages * WORDS].into_boxed_slice();
+        // SAFETY: AtomicU64 has the layout of u64 (on the 64-bit hosts that this runs on).
+        let marks = unsafe { Box::from_raw(Box::into_raw(marks) as *mut [AtomicU64]) };
+        TableWatch {
+            marks,
+            watchers: AtomicU32::new(0),
+            count: AtomicU64::new(0),
+            events: Mutex::new(Events::default()),
+        }
+    }
+
+    /// An MMU more watches; returns how many events it need not look at.
+    pub fn attach(&self) -> u64 {
+        self.watchers.fetch_add(1, Ordering::AcqRel);
+        self.count()
+    }
+    /// An MMU less watches.
+    pub fn detach(&self) {
+        self.watchers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Marks a granule; true if it had no mark.
+    #[inline]
+    pub fn mark(&self, ram_page: u64, granule: u32) -> bool {
+        let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
+        let bit = 1 << (granule % 64);
+        word.load(Ordering::Acquire) & bit == 0 && word.fetch_or(bit, Ordering::AcqRel) & bit == 0
+    }
+    /// Takes the mark of a granule away; true if it had one.
+    #[inline]
+    pub fn take(&self, ram_page: u64, granule: u32) -> bool {
+        let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
+        let bit = 1 << (granule % 64);
+        word.load(Ordering::Acquire) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+    /// Whether any granule of a page has a mark.
+    pub fn is_marked(&self, ram_page: u64) -> bool {
+        let first = ram_page as usize * WORDS;
+        self.marks[first..first + WORDS].iter().any(|w| w.load(Ordering::Acquire) != 0)
+    }
+
+    /// How many events there have been.
+    #[inline]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+    /// Tells the other MMUs. `seen` is how many events the teller has seen: its own counts as seen.
+    pub fn tell(&self, event: TableEvent, seen: &mut u64) {
+        if self.watchers.load(Ordering::Acquire) < 2 {
+            return;
+        }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.list.len() == EVENTS {
+            events.list.drain(..EVENTS / 2);
+            events.forgotten += EVENTS as u64 / 2;
+        }
+        events.list.push(event);
+        let before = self.count.fetch_add(1, Ordering::AcqRel);
+        if *seen == before {
+            *seen = before + 1;
+        }
+    }
+    /// The events after the first `seen` ones, which are then seen; `None` where some of them were
+    /// forgotten.
+    pub fn events_since(&self, seen: &mut u64) -> Option<Vec<TableEvent>> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let skip = seen.checked_sub(events.forgotten);
+        *seen = events.forgotten + events.list.len() as u64;
+        Some(events.list.get(skip? as usize..)?.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_taken_once() {
+        let w = TableWatch::new(4);
+        assert!(w.mark(3, 511));
+        assert!(!w.mark(3, 511));
+        assert!(w.is_marked(3) && !w.is_marked(2));
+        assert!(!w.take(3, 510));
+        assert!(w.take(3, 511));
+        assert!(!w.take(3, 511));
+        assert!(!w.is_marked(3));
+    }
+
+    #[test]
+    fn others_learn_of_events_and_who_is_late_is_told_so() {
+        let w = TableWatch::new(1);
+        let (mut a, mut b) = (w.attach(), w.attach());
+        let event = TableEvent::Written { ram_page: 0, granule: 7 };
+        w.tell(event, &mut a);
+        assert_eq!((a, w.count()), (1, 1), "the teller has seen its own");
+        assert_eq!(w.events_since(&mut b), Some(vec![event]));
+        assert_eq!(w.events_since(&mut b), Some(vec![]));
+        for _ in 0..=EVENTS {
+            w.tell(event, &mut a);
+        }
+        assert_eq!(w.events_since(&mut b), None);
+        assert_eq!(w.events_since(&mut b), Some(vec![]));
+    }
+
+    #[test]
+    fn a_single_watcher_tells_nobody() {
+        let w = TableWatch::new(1);
+        let mut a = w.attach();
+        w.tell(TableEvent::Used { ram_page: 0 }, &mut a);
+        assert_eq!((a, w.count()), (0, 0));
+    }
+}

@@ -1,0 +1,248 @@
+//! Misses of the shadow page tables.
+
+use super::entry::{HELD, TlbEntry, tlb_index};
+use super::guest_tables::GuestTables;
+use super::space::{SUPERVISOR, SUPERVISOR_AC};
+use super::spaces::{MANY_STRANGERS, Mmu, SHARED};
+use super::tracking::Path;
+use super::walk::{Access, WalkConfig, WalkResult, walk};
+use crate::fault::Fault;
+use crate::registers::{Cr0, Cr4};
+use crate::state::CpuState;
+use std::sync::atomic::Ordering;
+use trimotor_bus::memory::View;
+use trimotor_bus::{LinearAddr, PageBacking, PhysAddr};
+
+/// Where an access ends up.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped {
+    /// Guest-physical address of the byte.
+    pub phys: PhysAddr,
+    /// Host address of the byte; null where the bus answers (devices, nobody, ROM writes).
+    pub host: *mut u8,
+    /// The RAM page has a state (code, page table): a write must tell.
+    pub watched: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct FillRequest {
+    /// The access.
+    pub access: Access,
+    /// At user privilege.
+    pub user: bool,
+}
+
+impl Mmu {
+    /// Translates, with a walk if the table does not know. Where RAM or ROM answers, the page is then
+    /// remembered.
+    ///
+    /// # Faults
+    /// #PF with its error code; `state.fault_address` is set. The caller has checked that the
+    /// address is canonical.
+    pub fn translate(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        request: FillRequest,
+        cacheable: bool,
+    ) -> Result<Mapped, Fault> {
+        let FillRequest { access, user } = request;
+        let kind = Self::kind(state, user);
+        let hit = match self.hit(kind, linear, access) {
+            None if kind == SUPERVISOR_AC && self.sharing && cacheable => self.copy_shared(linear, access),
+            hit => hit,
+        };
+        match hit {
+            Some(mapped) => {
+                if self.check.is_some() {
+                    self.check_hit(state, linear, request, &mapped);
+                }
+                Ok(mapped)
+            }
+            None => self.walk_and_fill(state, linear, request, cacheable),
+        }
+    }
+
+    /// Holds a hit against a walk, from which nothing is remembered.
+    #[cold]
+    fn check_hit(&mut self, state: &CpuState, linear: u64, request: FillRequest, hit: &Mapped) {
+        let FillRequest { access, user } = request;
+        let (config, view) = (self.config(state), View::of(state.in_smm));
+        let mut tables = GuestTables::new(&self.memory, &config, view);
+        let walked = walk(&mut tables, &config, LinearAddr(linear), access, user);
+        let host = walked.map(|result| {
+            let backing = self.memory.backing_for(result.phys, view);
+            let page = if access == Access::Write { backing.write } else { backing.read };
+            (result.phys, page.wrapping_add(result.phys.page_offset() as usize))
+        });
+        if let Some(check) = &mut self.check {
+            check.compare(linear, access, hit.host, host);
+        }
+    }
+
+    /// What the table of a kind says.
+    #[inline]
+    fn hit(&mut self, kind: usize, linear: u64, access: Access) -> Option<Mapped> {
+        let space = self.table_space(kind);
+        let e = self.spaces[space].table(kind).entries[tlb_index(linear)];
+        let (page, offset) = (linear & !0xFFF, linear & 0xFFF);
+        let (tag, held) = match access {
+            Access::Read => (e.read_tag, false),
+            Access::Write => (e.write_tag, e.write_tag == page ^ HELD),
+            Access::Execute => (e.exec_tag, false),
+        };
+        if tag != page && !held {
+            return None;
+        }
+        let ram_page = self.memory.ram_page_of_host(e.host)?;
+        let watched = held && self.memory.page_state(ram_page).load(Ordering::Acquire) != 0;
+        let phys = self.memory.ram_page_addr(ram_page).offset(offset);
+        Some(Mapped { phys, host: e.host.wrapping_add(offset as usize), watched })
+    }
+
+    fn walk_and_fill(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        request: FillRequest,
+        cacheable: bool,
+    ) -> Result<Mapped, Fault> {
+        let FillRequest { access, user } = request;
+        self.walks += 1;
+        let (config, view) = (self.config(state), View::of(state.in_smm));
+        let mut tables = GuestTables::new(&self.memory, &config, view);
+        let result = match walk(&mut tables, &config, LinearAddr(linear), access, user) {
+            Ok(result) => result,
+            Err(fault) => {
+                state.fault_address = linear;
+                return Err(Fault::pf(fault.error_code));
+            }
+        };
+        let kind = Self::kind(state, user);
+        let path = tables.path;
+        self.note_source(&config, linear, &result, &path, kind, access);
+        let backing = self.memory.backing_for(result.phys, view);
+        let page = if access == Access::Write { backing.write } else { backing.read };
+        let has_state = |p: u64| self.memory.page_state(p).load(Ordering::Acquire) != 0;
+        let watched = backing.ram_page.is_some_and(has_state);
+        if cacheable && !backing.read.is_null() {
+            self.fill(state, linear, &result, backing, request, watched);
+        }
+        let host = if page.is_null() { page } else { page.wrapping_add(result.phys.page_offset() as usize) };
+        Ok(Mapped { phys: result.phys, host, watched: watched && access == Access::Write })
+    }
+
+    /// Sees to it that a change of the translation will be noticed.
+    fn note_source(
+        &mut self,
+        config: &WalkConfig,
+        linear: u64,
+        r: &WalkResult,
+        path: &Path,
+        kind: usize,
+        access: Access,
+    ) {
+        let space = self.table_space(kind);
+        let paging = config.cr0.contains(Cr0::PG);
+        let global = r.global && paging;
+        if access == Access::Execute {
+            let code_space = self.code_space(kind == super::space::USER);
+            self.spaces[code_space].note_execution(linear);
+            self.strange_code |= code_space == SHARED && !global;
+        }
+        if global {
+            if space != SHARED {
+                self.global_elsewhere.set(tlb_index(linear), true);
+            }
+            if r.page_shift > 12 {
+                self.large.add(linear, r.page_shift);
+            }
+        } else if space == SHARED {
+            // Goes with the next CR3 load. With too many of them the rest is not remembered twice.
+            if self.strangers.len() < 2 * MANY_STRANGERS {
+                self.strangers.push(tlb_index(linear) as u16);
+            }
+        } else if paging {
+            let wide = config.cr4.contains(Cr4::PAE);
+            let mut used = [0; 5];
+            let mut count = 0;
+            self.tracker.track(space, linear, path, wide, |ram_page| {
+                used[count] = ram_page;
+                count += 1;
+            });
+            used[..count].iter().for_each(|&ram_page| self.hold_page(ram_page));
+        }
+    }
+
+    fn fill(
+        &mut self,
+        state: &mut CpuState,
+        linear: u64,
+        r: &WalkResult,
+        backing: PageBacking,
+        request: FillRequest,
+        watched: bool,
+    ) {
+        let kind = Self::kind(state, request.user);
+        let space = self.table_space(kind);
+        let (host, page, i) = (backing.read, linear & !0xFFF, tlb_index(linear));
+        let global = r.global && state.cr0.contains(Cr0::PG);
+        // Code that supervisors fetch with AC set has the shared table's generation, which knows
+        // nothing of other tables.
+        let fetches = !(self.sharing && kind == SUPERVISOR_AC);
+        let old = self.spaces[space].table(kind).entries[i];
+        let executed = old.exec_tag == page && !old.host.is_null();
+        let none = TlbEntry::no_tag(i);
+        let tag = |allowed: bool| if allowed { page } else { none };
+        let can_write = r.writable && backing.read == backing.write;
+        let entry = TlbEntry {
+            read_tag: tag(r.readable),
+            write_tag: if can_write && watched { page ^ HELD } else { tag(can_write) },
+            exec_tag: tag(r.executable && fetches && (executed || request.access == Access::Execute)),
+            host,
+        };
+        if space == SHARED && !global && self.strangers.len() >= 2 * MANY_STRANGERS {
+            return;
+        }
+        self.spaces[space].table(kind).put(i, entry, global);
+        if can_write
+            && !watched
+            && let Some(ram_page) = backing.ram_page
+        {
+            self.note_writable(ram_page, space, kind, i);
+        }
+        if executed && (old.host != host || !r.executable) {
+            let code_space = self.code_space(request.user);
+            self.spaces[code_space].change_generation();
+            self.refresh_key(state);
+        }
+    }
+
+    /// Takes a global translation from the shared table over into the one for AC set.
+    fn copy_shared(&mut self, linear: u64, access: Access) -> Option<Mapped> {
+        let i = tlb_index(linear);
+        let table = self.spaces[SHARED].table(SUPERVISOR);
+        let entry = TlbEntry { exec_tag: TlbEntry::no_tag(i), ..table.entries[i] };
+        let tag = match access {
+            Access::Read => entry.read_tag,
+            Access::Write => entry.write_tag,
+            Access::Execute => return None,
+        };
+        if tag != linear & !0xFFF || entry.host.is_null() || !table.is_global(i) {
+            return None;
+        }
+        let ram_page = self.memory.ram_page_of_host(entry.host)?;
+        self.global_elsewhere.set(i, true);
+        self.spaces[self.current].table(SUPERVISOR_AC).put(i, entry, true);
+        if entry.write_tag == entry.read_tag {
+            self.note_writable(ram_page, self.current, SUPERVISOR_AC, i);
+        }
+        let offset = linear & 0xFFF;
+        Some(Mapped {
+            phys: self.memory.ram_page_addr(ram_page).offset(offset),
+            host: entry.host.wrapping_add(offset as usize),
+            watched: false,
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! The guest's page tables as the walk reads them from RAM.
+
+// Entries are accessed atomically through host pointers; see the SAFETY notes.
+#![allow(unsafe_code)]
+
+use super::tracking::Path;
+use super::walk::{Access, PageWalk, WalkConfig, walk};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use trimotor_bus::memory::{PageState, View};
+use trimotor_bus::{GuestMemory, LinearAddr, PhysAddr};
+
+/// Page-table accesses go straight to RAM; the entries read are noted.
+pub(super) struct GuestTables<'a> {
+    memory: &'a GuestMemory,
+    view: View,
+    /// A level whose entries are in registers: 3 with PAE paging, else 0.
+    in_registers: u8,
+    /// The entries read.
+    pub(super) path: Path,
+}
+
+impl<'a> GuestTables<'a> {
+    pub(super) fn new(memory: &'a GuestMemory, config: &WalkConfig, view: View) -> GuestTables<'a> {
+        let in_registers = if config.has_pdptes() { 3 } else { 0 };
+        GuestTables { memory, view, in_registers, path: Path::default() }
+    }
+}
+
+impl PageWalk for GuestTables<'_> {
+    #[inline]
+    fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
+        let page = self.memory.backing_for(addr, self.view).read;
+        if page.is_null() {
+            return 0;
+        }
+        let at = page.wrapping_add(addr.page_offset() as usize);
+        // SAFETY: `page` is a mapped page of RAM or ROM; entries are naturally aligned and so
+        // lie within it.
+        unsafe {
+            if bytes == 4 {
+                (*(at as *const AtomicU32)).load(Ordering::Relaxed) as u64
+            } else {
+                (*(at as *const AtomicU64)).load(Ordering::Relaxed)
+            }
+        }
+    }
+    fn set_bits(&mut self, addr: PhysAddr, old: u64, bits: u64, bytes: u8) -> bool {
+        let backing = self.memory.backing_for(addr, self.view);
+        let page = backing.write;
+        if page.is_null() {
+            return true; // tables in ROM keep what they have
+        }
+        let at = page.wrapping_add(addr.page_offset() as usize);
+        let (o, r) = (Ordering::AcqRel, Ordering::Relaxed);
+        // SAFETY: as in read_entry, and RAM is writable.
+        let done = unsafe {
+            if bytes == 4 {
+                let e = &*(at as *const AtomicU32);
+                e.compare_exchange(old as u32, (old | bits) as u32, o, r).is_ok()
+            } else {
+                (*(at as *const AtomicU64)).compare_exchange(old, old | bits, o, r).is_ok()
+            }
+        };
+        // Code may have been decoded from there, but as a page table it still says the same.
+        let is_code = |p: u64| self.memory.page_state(p).load(Ordering::Acquire) & PageState::CODE != 0;
+        if self.memory.ram_page(addr).is_some_and(is_code) {
+            self.memory.note_write(addr, bytes as u64);
+        }
+        done
+    }
+    #[inline]
+    fn note(&mut self, level: u8, addr: PhysAddr, _entry: u64) {
+        if level != self.in_registers {
+            self.path.push(addr, level);
+        }
+    }
+}
+
+/// Walks for a debugger or a report: no flags set, nothing remembered. `notes` gets a line for
+/// each table entry read.
+pub(super) fn inspect(
+    memory: &GuestMemory,
+    config: &WalkConfig,
+    view: View,
+    linear: u64,
+    notes: &mut Vec<String>,
+) -> Option<PhysAddr> {
+    struct Quiet<'a>(GuestTables<'a>, &'a mut Vec<String>);
+    impl PageWalk for Quiet<'_> {
+        fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
+            self.0.read_entry(addr, bytes)
+        }
+        fn set_bits(&mut self, _: PhysAddr, _: u64, _: u64, _: u8) -> bool {
+            true
+        }
+        fn note(&mut self, level: u8, addr: PhysAddr, entry: u64) {
+            let present = if entry & 1 == 0 { ", not present" } else { "" };
+            self.1.push(format!("level {level} entry at {:#x}: {entry:#018x}{present}", addr.0));
+        }
+    }
+    let mut tables = Quiet(GuestTables::new(memory, config, view), notes);
+    walk(&mut tables, config, LinearAddr(linear), Access::Read, false).ok().map(|r| r.phys)
+}

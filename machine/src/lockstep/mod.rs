@@ -1,0 +1,169 @@
+//! Two machines of the same configuration on two engines, side by side: they must do the same.
+//!
+//! Guest time is a count of instructions, so that both runs are a function of the configuration and
+//! both machines get the same slices. After each *interval* of so many instructions registers, guest
+//! time and serial output are compared, after some of them all of RAM that was touched. At the first
+//! difference both machines start over, and the interval is cut into shorter ones until it is a single
+//! instruction; that costs a few runs up to there, and needs no snapshots.
+
+mod report;
+mod side;
+#[cfg(test)]
+mod tests;
+
+pub use report::{Difference, Executed};
+pub use side::SerialLog;
+
+use crate::exit::ExitReason;
+use crate::machine::{HostServices, Machine, MachineError};
+use side::{Pair, Verdict};
+
+/// How many parts an interval with a difference is cut into each time.
+const PARTS: u64 = 32;
+
+/// How many instructions before the interval that is looked at singly are listed too.
+const TRACED: u64 = 16;
+
+/// How many instructions are listed at most.
+const LISTED: usize = 64;
+
+/// How long, and how closely.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Instructions of an interval.
+    pub every: u64,
+    /// RAM is compared after so many intervals.
+    pub memory_every: u64,
+    /// Ends after so many instructions of all vCPUs.
+    pub until: u64,
+}
+
+/// What is going on, for people who wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress<'a> {
+    /// So many instructions, and all is the same. With what the guest wrote to COM1 meanwhile.
+    Same(u64, &'a [u8]),
+    /// A difference is between these counts of instructions; looking closer.
+    Narrowing(u64, u64),
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// No difference up to so many instructions; why the machines ended, if they did.
+    Same(u64, Option<ExitReason>),
+    /// The first difference.
+    Different(Box<Difference>),
+}
+
+/// Runs two machines side by side. `make` makes the first (0) or the second (1) one on the host's
+/// services that it is handed, and must count instructions; it is called several times.
+///
+/// # Errors
+/// A machine cannot be made.
+pub fn run(
+    plan: Plan,
+    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Outcome, MachineError> {
+    let mut pair = Pair::new(make)?;
+    // Up to where all was the same, memory included.
+    let mut same = 0;
+    let mut shown = 0;
+    let mut at = 0;
+    for interval in 1u64.. {
+        let target = (at + plan.every.max(1)).min(plan.until);
+        let ends = pair.run_until(target);
+        let over = ends[0].is_some() || target == plan.until || pair.instructions()[0] < target;
+        let memory = over || interval.is_multiple_of(plan.memory_every.max(1));
+        if pair.compare(&ends, memory) == Verdict::Different {
+            drop(pair);
+            return Ok(match narrow(same, target, make, progress)? {
+                Some(difference) => Outcome::Different(Box::new(difference)),
+                // Cut at other places the two are the same.
+                None => Outcome::Different(Box::new(Difference::unsteady(same, target))),
+            });
+        }
+        at = target;
+        let output = pair.output(0);
+        progress(Progress::Same(pair.instructions()[0], &output[shown..]));
+        shown = output.len();
+        if memory {
+            same = target;
+        }
+        if over {
+            let [first, _] = ends;
+            return Ok(Outcome::Same(pair.instructions()[0], first));
+        }
+    }
+    Ok(Outcome::Same(at, None))
+}
+
+/// Finds the instruction after which the machines differ, somewhere after `from` and up to `to`.
+fn narrow(
+    mut from: u64,
+    mut to: u64,
+    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Option<Difference>, MachineError> {
+    loop {
+        progress(Progress::Narrowing(from, to));
+        let part = (to - from).div_ceil(PARTS);
+        if part == 1 {
+            from = from.saturating_sub(TRACED);
+        }
+        let mut pair = Pair::new(make)?;
+        pair.run_until(from);
+        let mut executed = Vec::new();
+        let mut found = false;
+        let began = from;
+        while from < to {
+            let before = pair.states();
+            let next = pair.next_instructions();
+            let target = (from + part).min(to);
+            let ends = pair.run_until(target);
+            if part == 1 {
+                executed.push(Executed::new(&before[0], &pair.states()[0], next));
+            }
+            if pair.compare(&ends, true) == Verdict::Different {
+                if part == 1 {
+                    return Ok(Some(Difference::new(target, before, &mut pair, ends, executed)));
+                }
+                (to, found) = (target, true);
+                break;
+            }
+            if ends[0].is_some() {
+                break;
+            }
+            from = target;
+        }
+        if !found {
+            return whole(began, to, make);
+        }
+    }
+}
+
+/// The difference that shows only where an engine runs the instructions between `from` and `to` in one
+/// piece: the second machine does, the first one goes by single steps, so that they can be listed.
+fn whole(
+    from: u64,
+    to: u64,
+    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+) -> Result<Option<Difference>, MachineError> {
+    let mut pair = Pair::new(make)?;
+    pair.run_until(from);
+    let before = pair.states();
+    let mut executed = Vec::new();
+    let mut first = None;
+    for target in from + 1..=to {
+        let (start, next) = (pair.states(), pair.next_instructions());
+        first = pair.machines[0].run_until(target);
+        executed.push(Executed::new(&start[0], &pair.states()[0], next));
+        if executed.len() > LISTED {
+            executed.remove(0);
+        }
+    }
+    let ends = [first, pair.machines[1].run_until(to)];
+    let differs = pair.compare(&ends, true) == Verdict::Different;
+    Ok(differs.then(|| Difference::new(to, before, &mut pair, ends, executed)))
+}
