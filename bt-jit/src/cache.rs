@@ -199,7 +199,11 @@ impl TranslatedCode {
         if let Some(id) = self.translate(core, key, &bytes[..len], None) {
             return Some(id);
         }
-        // The first instruction goes on in the next page.
+        // The first instruction goes on in the next page, which is looked at when it is executed: not at the
+        // end of a budget.
+        if core.state.budget <= 0 {
+            return None;
+        }
         let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
         let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
         copy_code(second, &mut bytes[len..MAX_LENGTH]);

@@ -8,8 +8,8 @@
 use crate::emitter::{Mem, Reg};
 use std::mem::offset_of;
 use trimotor_cpu::CpuState;
-use trimotor_cpu::mmu::TlbEntry;
 use trimotor_cpu::Segment;
+use trimotor_cpu::mmu::TlbEntry;
 use trimotor_cpu::state::{Msrs, slot};
 use trimotor_cpu_interp::core::Core;
 use trimotor_cpu_interp::handover::EngineArea;
@@ -112,8 +112,7 @@ pub const SHADOW_AT: i32 = offset_of!(CpuState, shadow_at) as i32;
 /// Displacement of the mark that the shadow is one of MOV SS.
 pub const SHADOW_IS_SS: i32 = offset_of!(CpuState, shadow_is_ss) as i32;
 /// Displacement of IA32_KERNEL_GS_BASE.
-pub const KERNEL_GS_BASE: i32 =
-    offset_of!(CpuState, msrs) as i32 + offset_of!(Msrs, kernel_gs_base) as i32;
+pub const KERNEL_GS_BASE: i32 = offset_of!(CpuState, msrs) as i32 + offset_of!(Msrs, kernel_gs_base) as i32;
 /// Displacement of the address of the vCPU's pins.
 pub const PENDING: i32 = ENGINE + offset_of!(EngineArea, pending) as i32;
 /// Displacement of the base in a segment register's hidden part.

@@ -3,10 +3,11 @@
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
-use crate::translate::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMP_KEY, JUMPS, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE, YMM, gpr, page_rip, state,
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMP_KEY, JUMPS, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE,
+    YMM, gpr, page_rip, state,
 };
+use crate::translate::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT};
 
 /// Why translated code was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -241,6 +242,17 @@ impl Thunks {
             e.ret();
         })?;
         debug_assert_eq!(gpr(1), state(8));
-        Ok(Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, probe, lookup, load_vector })
+        Ok(Thunks {
+            enter,
+            exit_budget,
+            exit_dead,
+            exit_step,
+            op,
+            op_vector,
+            link,
+            probe,
+            lookup,
+            load_vector,
+        })
     }
 }

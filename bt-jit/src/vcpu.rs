@@ -287,14 +287,8 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     core.current = std::ptr::null();
     let epoch = code.epoch;
     let found = if elsewhere {
-        match core.fetch_flat(rip) {
-            Ok(Some(host)) => Some(host),
-            Ok(None) => None,
-            Err(fault) => {
-                core.fault = fault;
-                return leaves(core, Leave::Fault);
-            }
-        }
+        // The run loop fetches again and raises the fault, if the budget is not spent.
+        core.fetch_flat(rip).unwrap_or_default()
     } else {
         Some(page + target as usize)
     };
@@ -327,10 +321,7 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
             remember(core, target);
             target
         }
-        Ok(_) => leaves(core, Leave::Lookup),
-        Err(fault) => {
-            core.fault = fault;
-            leaves(core, Leave::Fault)
-        }
+        // The run loop fetches again and raises the fault, if the budget is not spent.
+        Ok(_) | Err(_) => leaves(core, Leave::Lookup),
     }
 }

@@ -412,6 +412,12 @@ impl Emitter {
         self.code.extend([0xC5, inverted | 0x7C, 0x10 | store as u8, 0x84 | (register & 7) << 3, 0x24]);
         self.code.extend(displacement.to_le_bytes());
     }
+    /// MOV of a register's low byte to its high byte: AL to AH and so on, RAX to RBX only.
+    pub fn mov_high_from_low(&mut self, register: Reg) {
+        let n = register as u8;
+        assert!(n < 4, "only the first four registers have high bytes");
+        self.code.extend([0x88, 0xC0 | n << 3 | (n + 4)]);
+    }
     /// VZEROUPPER.
     pub fn vzeroupper(&mut self) {
         self.code.extend([0xC5, 0xF8, 0x77]);

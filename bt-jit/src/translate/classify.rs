@@ -416,7 +416,11 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     let cleared = matches!(i.mnemonic(), M::Vzeroupper | M::Vzeroall);
     let implicit = matches!(
         i.mnemonic(),
-        M::Pcmpestri
+        M::Pcmpestri64
+            | M::Pcmpestrm64
+            | M::Vpcmpestri64
+            | M::Vpcmpestrm64
+            | M::Pcmpestri
             | M::Pcmpestrm
             | M::Pcmpistri
             | M::Pcmpistrm

@@ -28,7 +28,7 @@ use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
 pub use flow::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT, JumpEntry, jump_index};
-use iced_x86::{Decoder, Encoder, FlowControl, Instruction, InstructionInfoFactory};
+use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
@@ -53,6 +53,8 @@ pub enum Flags {
     Memory,
     /// In the host's flags only.
     Host,
+    /// After a multiplication: CF and OF are in the host's flags, the others are clear.
+    Product,
     /// In both.
     Both,
 }
@@ -254,7 +256,8 @@ impl Tools {
         let mut i = Instruction::default();
         while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
             decoder.decode_out(&mut i);
-            if i.is_invalid() && source.second_page.is_none() {
+            let short = i.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes;
+            if short && source.second_page.is_none() {
                 let rest = source.offset as usize + source.bytes.len() - i.ip() as usize;
                 if rest < MAX_LENGTH {
                     break; // it may go on in the next page
@@ -374,9 +377,25 @@ impl Translator<'_> {
 
     /// Puts the flags into memory. Destroys T0, keeps the host's flags.
     fn save_flags(&mut self) {
-        if self.flags == Flags::Host {
-            self.emit_save_flags();
-            self.flags = Flags::Both;
+        match self.flags {
+            Flags::Host => {
+                self.emit_save_flags();
+                self.flags = Flags::Both;
+            }
+            Flags::Product => {
+                self.e.seto(T0);
+                self.e.mov_high_from_low(T0);
+                self.e.mov_mr(Width::Word, state(ARITH), T0);
+                self.flags = Flags::Memory;
+            }
+            Flags::Memory | Flags::Both => {}
+        }
+    }
+    /// A multiplication has set CF and OF. `joined`: a slow way that has them in memory comes back here.
+    fn product_flags(&mut self, joined: bool) {
+        self.flags = Flags::Product;
+        if joined {
+            self.save_flags();
         }
     }
     fn emit_save_flags(&mut self) {
@@ -391,6 +410,9 @@ impl Translator<'_> {
     }
     /// Puts the flags into the host's. Destroys T0.
     fn need_flags(&mut self) {
+        if self.flags == Flags::Product {
+            self.save_flags();
+        }
         if self.flags == Flags::Memory {
             self.emit_load_flags();
             self.flags = Flags::Both;
