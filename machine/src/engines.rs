@@ -102,7 +102,7 @@ fn kvm_availability() -> Result<(), String> {
         Err(why) => format!("{why}; to change that, {}", why.help()),
     };
     Err(format!(
-        "the KVM engine is not part of this build yet, use --accel interp; this host's /dev/kvm {host}"
+        "the KVM engine is not part of this build yet, use --accel auto; this host's /dev/kvm {host}"
     ))
 }
 

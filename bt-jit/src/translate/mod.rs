@@ -20,6 +20,7 @@ mod operands;
 mod plan;
 mod stack;
 mod system;
+mod x87;
 
 use crate::code_memory::CodeOffset;
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
@@ -112,6 +113,8 @@ pub struct Translation {
     pub sites: Vec<Site>,
     /// Links, from the first free number on.
     pub links: Vec<Link>,
+    /// Slots of user code used.
+    pub slots: u32,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
 }
@@ -159,12 +162,16 @@ pub struct Source<'a> {
     pub second_page: Option<u64>,
     /// Each access is to have a check of its own.
     pub plain: bool,
+    /// The x87 registers stay in the state.
+    pub x87_handed_over: bool,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
     pub first_site: u32,
     /// The number that the first link gets.
     pub first_link: u32,
+    /// The number that the first slot of user code gets, modulo half of them.
+    pub first_slot: u32,
 }
 
 /// A block under translation.
@@ -177,6 +184,10 @@ pub(crate) struct Translator<'a> {
     wide: bool,
     flags: Flags,
     vector: bool,
+    /// The x87 registers are in the host's.
+    x87: bool,
+    /// An x87 instruction's page has been noted.
+    x87_noted: bool,
     cold: Vec<Cold>,
     open_links: Vec<OpenLink>,
     out: Translation,
@@ -217,6 +228,8 @@ impl Tools {
             wide,
             flags: Flags::Memory,
             vector: kinds.iter().any(|k| k.uses_vector()),
+            x87: kinds.iter().any(|k| k.uses_x87()),
+            x87_noted: false,
             cold: Vec::new(),
             open_links: Vec::new(),
             out: Translation::default(),
@@ -263,7 +276,10 @@ impl Tools {
                     break; // it may go on in the next page
                 }
             }
-            let kind = classify::classify(&i, &lowering, &self.features);
+            let mut kind = classify::classify(&i, &lowering, &self.features);
+            if source.x87_handed_over && kind.uses_x87() {
+                kind = Kind::HandOver;
+            }
             self.instructions.push(i);
             kinds.push(kind);
             // A jump back is most likely taken: it is cheapest at the end.
@@ -290,6 +306,9 @@ impl Translator<'_> {
         self.e.jcc(Condition::Sign, out_of_budget);
         if let Some(host) = self.source.second_page {
             self.check_second_page(host, count);
+        }
+        if self.x87 {
+            self.enter_x87(count);
         }
         if self.vector {
             let (load, loaded) = (self.e.label(), self.e.label());
@@ -320,7 +339,9 @@ impl Translator<'_> {
     fn instruction(&mut self, i: &Instruction, kind: Kind) -> bool {
         match kind {
             Kind::Nothing => {}
-            Kind::Generic { .. } => self.generic(i),
+            Kind::Generic { .. } | Kind::Mmx => self.generic(i),
+            Kind::X87 => self.x87(i),
+            Kind::Sahf => self.load_flags_from_ah(),
             Kind::Lea => self.lea(i),
             Kind::Push => self.push(i),
             Kind::Pop => self.pop(i),
@@ -443,7 +464,6 @@ impl Translator<'_> {
         self.spill_flags();
         let site = self.site();
         self.e.mov_ri(T0, site as u64);
-        let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
-        self.e.call_placed(thunk);
+        self.e.call_placed(self.op_thunk());
     }
 }
