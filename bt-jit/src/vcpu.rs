@@ -44,6 +44,14 @@ impl Translator {
         let code = TranslatedCode::new(&runtime).map_err(|error| error.to_string())?;
         Ok(Translator { interpreter: Interpreter::new(), code: Arc::new(Mutex::new(code)) })
     }
+    /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
+    /// [`Interpreter::checking_tlb`] does. Translated code finds nothing in the table that it looks into,
+    /// so that all its accesses go through [`Mmu::translate`](trimotor_cpu::mmu::Mmu::translate).
+    #[must_use]
+    pub fn checking_tlb(mut self) -> Translator {
+        self.interpreter = self.interpreter.checking_tlb();
+        self
+    }
 }
 
 impl CpuBackend for Translator {

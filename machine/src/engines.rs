@@ -6,6 +6,7 @@ use std::str::FromStr;
 use trimotor_bt_jit::Translator;
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu_interp::Interpreter;
+pub use trimotor_cpu_interp::run::{TLB_DIFFERENCES, TLB_HITS};
 
 /// An engine that a machine can run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
@@ -65,6 +66,22 @@ impl Engine {
         let usable = |engine: &Engine| engine.is_built() && engine.status().available.is_ok();
         Engine::ALL.into_iter().find(usable).unwrap_or(Engine::Interp)
     }
+    /// Starts the engine so that it holds each hit of its translations against a walk of the guest's page
+    /// tables; `statistics` of its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and where the engine has no such mode.
+    pub fn start_checking_tlb(self) -> Result<Box<dyn CpuBackend>, String> {
+        self.status().available?;
+        match self {
+            Engine::Interp => Ok(Box::new(Interpreter::new().checking_tlb())),
+            Engine::Jit => Ok(Box::new(Translator::new()?.checking_tlb())),
+            Engine::Kvm => {
+                Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
+                    .to_owned())
+            }
+        }
+    }
     /// Starts the engine.
     ///
     /// # Errors
@@ -85,7 +102,7 @@ fn kvm_availability() -> Result<(), String> {
         Err(why) => format!("{why}; to change that, {}", why.help()),
     };
     Err(format!(
-        "the KVM engine is not part of this build yet, use --accel interp; this host's /dev/kvm {host}"
+        "the KVM engine is not part of this build yet, use --accel auto; this host's /dev/kvm {host}"
     ))
 }
 
