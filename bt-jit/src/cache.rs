@@ -113,6 +113,8 @@ pub struct TranslatedCode {
     sites: Vec<PlacedSite>,
     /// Ops of sites; boxed so that they stay where they are.
     ops: Vec<Box<[Op]>>,
+    /// The number of the next slot of user code.
+    next_slot: u32,
     /// Changes when everything was dropped.
     pub epoch: u64,
     /// The interpreter's cache, which tracks our pages, dropped everything so often.
@@ -143,6 +145,7 @@ impl TranslatedCode {
             links: Vec::new(),
             sites: Vec::new(),
             ops: Vec::new(),
+            next_slot: 0,
             epoch: 1,
             seen_flushes: 0,
             counts: Counts::default(),
@@ -238,6 +241,7 @@ impl TranslatedCode {
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
             first_link: self.links.len() as u32,
+            first_slot: self.next_slot,
         };
         let t = match self.tools.translate(&source, &self.thunks) {
             Ok(t) => t?,
@@ -258,6 +262,7 @@ impl TranslatedCode {
         let page = host & !4095;
         self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page }));
         self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null(), runs: 0 }));
+        self.next_slot = self.next_slot.wrapping_add(t.slots);
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += t.instructions as u64;

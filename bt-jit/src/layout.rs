@@ -12,7 +12,7 @@ use trimotor_cpu::Segment;
 use trimotor_cpu::mmu::TlbEntry;
 use trimotor_cpu::state::{Msrs, slot};
 use trimotor_cpu_interp::core::Core;
-use trimotor_cpu_interp::handover::{EngineArea, X87Area};
+use trimotor_cpu_interp::handover::{EngineArea, Slot, X87Area};
 
 /// First free register: RAX, for flags and for the translation table's entry.
 pub const T0: Reg = Reg::Rax;
@@ -142,4 +142,16 @@ pub const fn control_register(n: usize) -> i32 {
         3 => offset_of!(CpuState, cr3),
         _ => offset_of!(CpuState, cr4),
     }) as i32
+}
+/// Displacement of slot `n`'s tag.
+pub fn slot_tag(n: u32) -> i32 {
+    ENGINE + offset_of!(EngineArea, slots) as i32 + n as i32 * size_of::<Slot>() as i32 + offset_of!(Slot, tag) as i32
+}
+/// Displacement of slot `n`'s delta.
+pub fn slot_delta(n: u32) -> i32 {
+    slot_tag(n) + (offset_of!(Slot, delta) - offset_of!(Slot, tag)) as i32
+}
+/// Displacement of the byte with slot `n`'s mark of use, and the mark.
+pub fn slot_used(n: u32) -> (i32, u8) {
+    (ENGINE + offset_of!(EngineArea, slots_used) as i32 + n as i32 / 8, 1 << (n % 8))
 }

@@ -187,6 +187,7 @@ fn run_variant(
         remember(core, target);
     }
     code.counts.leaves += 1;
+    core.check_slots();
     enter(core, code, target);
     leave(core, code)
 }
@@ -274,7 +275,10 @@ extern "sysv64" fn run_op(core: *mut Core, site: u32) -> u64 {
     let ops = code.ops(unsafe { &*model }, site);
     // SAFETY: the ops are for the block's mode, in which the core is; the page's RIP is set.
     match unsafe { core.run_handed_over(ops) } {
-        Exit::Continue => answer::CONTINUE,
+        Exit::Continue => {
+            core.check_slots();
+            answer::CONTINUE
+        }
         Exit::Fault => leaves(core, Leave::Fault),
         Exit::Budget => leaves(core, Leave::BudgetAtRip),
         Exit::Lookup => go_on(core, code),
@@ -312,6 +316,7 @@ fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
         if entry.rip == rip && entry.key == key {
             core.current = std::ptr::null();
             core.set_block_rip(entry.page_rip);
+            core.check_slots();
             return entry.code;
         }
     }
@@ -348,6 +353,7 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     if elsewhere {
         remember(core, target);
     }
+    core.check_slots();
     target
 }
 
@@ -361,6 +367,7 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     match block_at_rip(core, code, 0) {
         Ok(Some(target)) if code.epoch == epoch => {
             remember(core, target);
+            core.check_slots();
             target
         }
         // The run loop fetches again and raises the fault, if the budget is not spent.

@@ -22,6 +22,8 @@ pub(super) enum Cold {
     Op { at: Label, site: u32, way: After },
     /// Goes on with the instruction at `offset` in the variant of the block without groups.
     Plain { at: Label, offset: u16, refund: u8 },
+    /// Fills the slot of an access.
+    FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// Brings the x87 registers into the host's.
@@ -88,6 +90,11 @@ impl Translator<'_> {
                 self.e.bind(at);
                 self.refund(refund);
                 self.go_to_plain(offset);
+            }
+            Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
+                self.e.bind(at);
+                self.fill_slot(slot, bytes, write, slow);
+                self.e.jmp(resume);
             }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);

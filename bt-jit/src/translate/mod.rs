@@ -113,6 +113,8 @@ pub struct Translation {
     pub sites: Vec<Site>,
     /// Links, from the first free number on.
     pub links: Vec<Link>,
+    /// Slots of user code used.
+    pub slots: u32,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
 }
@@ -168,6 +170,8 @@ pub struct Source<'a> {
     pub first_site: u32,
     /// The number that the first link gets.
     pub first_link: u32,
+    /// The number that the first slot of user code gets, modulo half of them.
+    pub first_slot: u32,
 }
 
 /// A block under translation.
