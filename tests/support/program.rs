@@ -112,7 +112,8 @@ impl Program {
                 return self.text[start..self.seen].to_owned();
             }
             if !self.read_more() {
-                self.fail(&format!("ended without printing {wanted:?}"));
+                let status = self.child.wait().expect("trimotor is a child");
+                self.fail(&format!("ended ({status}) without printing {wanted:?}"));
             }
         }
     }
