@@ -235,7 +235,9 @@ impl TranslatedCode {
             model: &model,
             bytes,
             offset: (host & 4095) as u16,
-            plain: key.1 & PLAIN != 0,
+            // It has no groups either: where one cannot be established the block goes on in the variant
+            // without groups, which would ask for this one again.
+            plain: key.1 & (PLAIN | X87_HANDED_OVER) != 0,
             x87_handed_over: key.1 & X87_HANDED_OVER != 0,
             second_page: second.map(|at| at as u64),
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
