@@ -104,6 +104,8 @@ pub struct Translation {
     pub bytes: usize,
     /// Guest instructions.
     pub instructions: usize,
+    /// Where the cold code begins, in bytes from the start.
+    pub cold: usize,
     /// The stub for a dead block, in bytes from the start.
     pub dead: usize,
     /// Sites, from the first free number on.
@@ -133,11 +135,15 @@ impl Default for Tools {
 impl Tools {
     /// Tools for this host.
     pub fn new() -> Tools {
+        Tools::for_host(HostFeatures::detect())
+    }
+    /// Tools for a host with these features.
+    pub fn for_host(features: HostFeatures) -> Tools {
         Tools {
             emitter: Emitter::new(),
             encoder: Encoder::new(64),
             info: InstructionInfoFactory::new(),
-            features: HostFeatures::detect(),
+            features,
             instructions: Vec::new(),
         }
     }
