@@ -2,6 +2,7 @@
 //! the instructions that may be handed over.
 
 use crate::code_memory::{CodeMemory, CodeOffset};
+use crate::insight::{Insight, guest_block};
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Site, Source, Tools};
 use iced_x86::Decoder;
@@ -88,6 +89,8 @@ pub struct Counts {
     pub lookups: u64,
     pub leaves: u64,
     pub stepped: u64,
+    pub untranslated: u64,
+    pub exits: [u64; 6],
 }
 
 /// Reads guest code.
@@ -117,6 +120,8 @@ pub struct TranslatedCode {
     pub seen_flushes: u64,
     /// Counts for `info`.
     pub counts: Counts,
+    /// What profilers are told.
+    pub insight: Insight,
 }
 
 // SAFETY: the pointers lead into `ops`, which moves with the value.
@@ -128,10 +133,11 @@ impl TranslatedCode {
     ///
     /// # Errors
     /// The host gives no memory to run code from.
-    pub fn new(runtime: &Runtime) -> Result<TranslatedCode, ThunkError> {
-        let mut memory = CodeMemory::new(CODE_BYTES)?;
+    pub fn new(runtime: &Runtime, insight: Insight) -> Result<TranslatedCode, ThunkError> {
+        let memory = if insight.is_observed() { CodeMemory::for_profilers } else { CodeMemory::new };
+        let mut memory = memory(CODE_BYTES)?;
         let thunks = Thunks::place(&mut memory, runtime)?;
-        Ok(TranslatedCode {
+        let mut code = TranslatedCode {
             start: memory.used(),
             memory,
             thunks,
@@ -144,12 +150,19 @@ impl TranslatedCode {
             epoch: 1,
             seen_flushes: 0,
             counts: Counts::default(),
-        })
+            insight,
+        };
+        code.report_thunks();
+        Ok(code)
     }
 
     /// The thunks.
     pub fn thunks(&self) -> &Thunks {
         &self.thunks
+    }
+    /// Where the thunks end.
+    pub fn thunks_end(&self) -> u32 {
+        self.start as u32
     }
     /// The host address of placed code.
     pub fn address(&self, at: CodeOffset) -> u64 {
@@ -177,6 +190,7 @@ impl TranslatedCode {
         self.links.clear();
         self.sites.clear();
         self.ops.clear();
+        self.insight.forget();
         self.memory.reset_to(self.start);
         self.memory.serialize();
         self.epoch += 1;
@@ -227,6 +241,7 @@ impl TranslatedCode {
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
             first_link: self.links.len() as u32,
+            counter: self.insight.next_counter(),
         };
         let t = match self.tools.translate(&source, &self.thunks) {
             Ok(t) => t?,
@@ -241,6 +256,9 @@ impl TranslatedCode {
             Err(error) => unreachable!("a block of {} instructions: {error}", t.instructions),
         };
         debug_assert_eq!(entry, source.base);
+        let host_bytes = (self.memory.used() - entry.0 as usize) as u64;
+        let what = guest_block(core.state.rip, mode, t.instructions);
+        self.insight.placed(self.memory.entry(entry) as u64, host_bytes, what);
         let id = self.blocks.len() as u32;
         let dead = CodeOffset(entry.0 + t.dead as u32);
         self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });

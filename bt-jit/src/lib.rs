@@ -3,6 +3,8 @@
 //! - [`translate`]: from guest instructions to host code.
 //! - [`layout`]: which host register holds what, and where the rest is.
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
+//! - [`insight`]: what profilers learn of it.
+//! - [`statistics`]: what was counted.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
 //! - [`vcpu`]: the engine and what translated code calls.
 //! - [`code_memory`]: where host code lives: one memory object, mapped once to write and once to
@@ -15,7 +17,11 @@ pub mod emitter;
 #[cfg(target_arch = "x86_64")]
 pub mod cache;
 #[cfg(target_arch = "x86_64")]
+pub mod insight;
+#[cfg(target_arch = "x86_64")]
 pub mod layout;
+#[cfg(target_arch = "x86_64")]
+pub mod statistics;
 #[cfg(target_arch = "x86_64")]
 pub mod thunks;
 #[cfg(target_arch = "x86_64")]

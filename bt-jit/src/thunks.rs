@@ -180,6 +180,23 @@ pub enum ThunkError {
 }
 
 impl Thunks {
+    /// Names and places, in order.
+    pub fn named(&self) -> [(&'static str, CodeOffset); 10] {
+        let Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, probe, lookup, load_vector } =
+            *self;
+        [
+            ("enter", enter),
+            ("exit_budget", exit_budget),
+            ("exit_dead", exit_dead),
+            ("exit_step", exit_step),
+            ("op", op),
+            ("op_vector", op_vector),
+            ("link", link),
+            ("probe", probe),
+            ("lookup", lookup),
+            ("load_vector", load_vector),
+        ]
+    }
     /// Emits and places the thunks, at the start of code memory.
     ///
     /// # Errors

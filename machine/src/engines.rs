@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use trimotor_bt_jit::Translator;
+use trimotor_bt_jit::insight::Insight;
 use trimotor_cpu::CpuBackend;
+use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
 
 /// An engine that a machine can run on.
@@ -16,6 +18,15 @@ pub enum Engine {
     Jit,
     /// The host's hardware virtualisation.
     Kvm,
+}
+
+/// What profilers want of an engine.
+#[derive(Default)]
+pub struct EngineOptions {
+    /// Who is told of host code that is made.
+    pub code_observer: Option<CodeObserver>,
+    /// Whether executions of blocks are counted, for the statistics. Costs some speed.
+    pub count_blocks: bool,
 }
 
 /// What `doctor` says of an engine.
@@ -65,15 +76,29 @@ impl Engine {
         let usable = |engine: &Engine| engine.is_built() && engine.status().available.is_ok();
         Engine::ALL.into_iter().find(usable).unwrap_or(Engine::Interp)
     }
+    /// Whether it makes host code, which [`EngineOptions`] are about.
+    pub fn translates(self) -> bool {
+        self == Engine::Jit
+    }
     /// Starts the engine.
     ///
     /// # Errors
     /// It cannot be used; the text says why and what would help.
     pub fn start(self) -> Result<Box<dyn CpuBackend>, String> {
+        self.start_with(EngineOptions::default())
+    }
+    /// Starts the engine with options; engines that make no host code ignore them.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(self, options: EngineOptions) -> Result<Box<dyn CpuBackend>, String> {
         self.status().available?;
         match self {
             Engine::Interp => Ok(Box::new(Interpreter::new())),
-            Engine::Jit => Ok(Box::new(Translator::new()?)),
+            Engine::Jit => {
+                let insight = Insight::new(options.code_observer, options.count_blocks);
+                Ok(Box::new(Translator::with_insight(insight)?))
+            }
             Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
     }

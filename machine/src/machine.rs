@@ -5,7 +5,7 @@ use crate::boot;
 use crate::clock::HostClock;
 use crate::config::{MachineConfig, OnReset};
 use crate::control::MachineControl;
-use crate::engines::Engine;
+use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
 use crate::run::Turn;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct HostServices {
     pub serial: Vec<Box<dyn SerialBackend>>,
     /// Where bytes written to port E9h go, if anywhere.
     pub debug_console: Option<Box<dyn DebugSink>>,
+    /// What profilers want of the engine.
+    pub engine: EngineOptions,
 }
 
 /// A machine could not be made.
@@ -97,7 +99,7 @@ impl Machine {
     pub fn new(
         config: MachineConfig,
         model: Arc<CpuModel>,
-        services: HostServices,
+        mut services: HostServices,
         plan: BootPlan,
     ) -> Result<Self, MachineError> {
         let cpus = config.cpus;
@@ -105,7 +107,8 @@ impl Machine {
             return Err(MachineError::Cpus { cpus });
         }
         let engine = config.engine.unwrap_or_else(Engine::fastest);
-        let mut backend = engine.start().map_err(|reason| MachineError::Engine { engine, reason })?;
+        let options = std::mem::take(&mut services.engine);
+        let mut backend = engine.start_with(options).map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
         let mut vcpus = Vec::with_capacity(usize::from(cpus));

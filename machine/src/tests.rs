@@ -55,8 +55,12 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     request.kind = Some(KernelKind::Flat);
     let plan = boot::load(request, &platform).unwrap();
     let log = Log::default();
-    let services =
-        HostServices { clock: Box::new(NoClock), serial: vec![Box::new(log.clone())], debug_console: None };
+    let services = HostServices {
+        clock: Box::new(NoClock),
+        serial: vec![Box::new(log.clone())],
+        debug_console: None,
+        engine: EngineOptions::default(),
+    };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     (Machine::new(config, model, services, plan).unwrap(), log)
 }
@@ -208,7 +212,12 @@ fn numbers_that_no_board_has_are_refused() {
         machine.plan.clone()
     };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
-    let services = || HostServices { clock: Box::new(NoClock), serial: Vec::new(), debug_console: None };
+    let services = || HostServices {
+        clock: Box::new(NoClock),
+        serial: Vec::new(),
+        debug_console: None,
+        engine: EngineOptions::default(),
+    };
     for bad in [
         MachineConfig { cpus: 0, ..config() },
         MachineConfig { cpus: 9, ..config() },

@@ -169,6 +169,8 @@ pub struct Source<'a> {
     pub first_site: u32,
     /// The number that the first link gets.
     pub first_link: u32,
+    /// Host address of a count of executions, if they are counted.
+    pub counter: Option<u64>,
 }
 
 /// A block under translation.
@@ -291,6 +293,10 @@ impl Translator<'_> {
         let out_of_budget = self.e.label();
         self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
         self.e.jcc(Condition::Sign, out_of_budget);
+        if let Some(counter) = self.source.counter {
+            self.e.mov_ri(T0, counter);
+            self.e.alu_mi(AluOp::Add, Width::Qword, Mem::base(T0, 0), 1);
+        }
         if let Some(host) = self.source.second_page {
             self.check_second_page(host, count);
         }

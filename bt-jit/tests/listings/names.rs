@@ -23,19 +23,8 @@ pub struct Names {
 impl Names {
     /// As seen from a block at `base` that is shown as if it were at 0.
     pub fn new(thunks: &Thunks, base: CodeOffset) -> Names {
-        let named = [
-            ("exit_budget", thunks.exit_budget),
-            ("exit_dead", thunks.exit_dead),
-            ("exit_step", thunks.exit_step),
-            ("op", thunks.op),
-            ("op_vector", thunks.op_vector),
-            ("link", thunks.link),
-            ("probe", thunks.probe),
-            ("lookup", thunks.lookup),
-            ("load_vector", thunks.load_vector),
-        ];
         let relative = |at: CodeOffset| (at.0 as u64).wrapping_sub(base.0 as u64);
-        let thunks = named.map(|(name, at)| (relative(at), name)).into();
+        let thunks = thunks.named().map(|(name, at)| (relative(at), name)).into();
         Names { thunks, state: state() }
     }
     /// The thunk at `address`.

@@ -88,6 +88,7 @@ impl Lister {
             base: BASE,
             first_site: 0,
             first_link: 0,
+            counter: None,
         };
         let translation = self.tools.translate(&source, &self.thunks).unwrap().expect("a block");
         let host = self.tools.emitter.finish().unwrap().to_vec();
