@@ -50,6 +50,7 @@ const SHARED: &[(&str, &[&str])] = &[
             "exits to run an instruction alone",
             "exits by faults",
             "exits at the budget's end after a handed-over instruction",
+            "exits to hand x87 instructions over",
         ],
     ),
 ];

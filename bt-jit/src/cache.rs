@@ -21,6 +21,8 @@ const LARGEST_BLOCK: usize = 64 << 10;
 
 /// Mark of a block's variant without groups, in the place of a mode bit.
 const PLAIN: u32 = 1 << 22;
+/// In the place of a mode's bit: the variant whose x87 instructions are handed over.
+pub const X87_HANDED_OVER: u32 = 1 << 23;
 
 /// A hash for keys that are addresses.
 #[derive(Default)]
@@ -90,7 +92,7 @@ pub struct Counts {
     pub leaves: u64,
     pub stepped: u64,
     pub untranslated: u64,
-    pub exits: [u64; 6],
+    pub exits: [u64; 7],
 }
 
 /// Reads guest code.
@@ -114,6 +116,8 @@ pub struct TranslatedCode {
     sites: Vec<PlacedSite>,
     /// Ops of sites; boxed so that they stay where they are.
     ops: Vec<Box<[Op]>>,
+    /// The number of the next slot of user code.
+    next_slot: u32,
     /// Changes when everything was dropped.
     pub epoch: u64,
     /// The interpreter's cache, which tracks our pages, dropped everything so often.
@@ -147,6 +151,7 @@ impl TranslatedCode {
             links: Vec::new(),
             sites: Vec::new(),
             ops: Vec::new(),
+            next_slot: 0,
             epoch: 1,
             seen_flushes: 0,
             counts: Counts::default(),
@@ -200,7 +205,11 @@ impl TranslatedCode {
     /// The block for code at host address `host`, where RIP leads, in the core's mode, translated now if it
     /// must be, or its variant without groups; `None`: it is to be run alone. May drop all code: see [`epoch`](Self::epoch).
     pub fn find(&mut self, core: &mut Core, host: usize, plain: bool) -> Option<u32> {
-        let key = (host, core.state.mode | if plain { PLAIN } else { 0 });
+        self.find_variant(core, host, if plain { PLAIN } else { 0 })
+    }
+    /// The same for the variant with the bits `variant`.
+    pub fn find_variant(&mut self, core: &mut Core, host: usize, variant: u32) -> Option<u32> {
+        let key = (host, core.state.mode | variant);
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
@@ -213,7 +222,11 @@ impl TranslatedCode {
         if let Some(id) = self.translate(core, key, &bytes[..len], None) {
             return Some(id);
         }
-        // The first instruction goes on in the next page.
+        // The first instruction goes on in the next page, which is looked at when it is executed: not at the
+        // end of a budget.
+        if core.state.budget <= 0 {
+            return None;
+        }
         let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
         let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
         copy_code(second, &mut bytes[len..MAX_LENGTH]);
@@ -229,7 +242,7 @@ impl TranslatedCode {
         bytes: &[u8],
         second: Option<usize>,
     ) -> Option<u32> {
-        let (host, mode) = (key.0, key.1 & !PLAIN);
+        let (host, mode) = (key.0, key.1 & !(PLAIN | X87_HANDED_OVER));
         let model = core.model.clone();
         let source = Source {
             mode,
@@ -237,11 +250,13 @@ impl TranslatedCode {
             bytes,
             offset: (host & 4095) as u16,
             plain: key.1 & PLAIN != 0,
+            x87_handed_over: key.1 & X87_HANDED_OVER != 0,
             second_page: second.map(|at| at as u64),
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
             first_link: self.links.len() as u32,
             counter: self.insight.next_counter(),
+            first_slot: self.next_slot,
         };
         let t = match self.tools.translate(&source, &self.thunks) {
             Ok(t) => t?,
@@ -265,6 +280,7 @@ impl TranslatedCode {
         let page = host & !4095;
         self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page }));
         self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null(), runs: 0 }));
+        self.next_slot = self.next_slot.wrapping_add(t.slots);
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += t.instructions as u64;
@@ -325,6 +341,12 @@ impl TranslatedCode {
         self.memory.link(link.site, target.entry);
     }
 
+    /// Where control comes out behind site `n`, in bytes from the page's start, and how many instructions of
+    /// the block are after it.
+    pub fn after(&self, n: u32) -> (u16, u8) {
+        let site = &self.sites[n as usize].site;
+        (site.offset + site.len as u16, site.left)
+    }
     /// What was handed over most since the last reset, by instruction form: how often.
     pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
         let mut forms: HashMap<iced_x86::Code, u64> = HashMap::new();

@@ -110,7 +110,8 @@ pub fn guest_block(rip: u64, m: u32, instructions: usize) -> GuestBlock {
 impl TranslatedCode {
     /// Tells of the code that is the same for all blocks.
     pub(crate) fn report_thunks(&mut self) {
-        let (thunks, end) = (self.thunks().named(), self.thunks_end());
+        let (mut thunks, end) = (self.thunks().named(), self.thunks_end());
+        thunks.sort_by_key(|(_, at)| *at);
         for (n, (name, at)) in thunks.iter().enumerate() {
             let next = thunks.get(n + 1).map_or(end, |next| next.1.0);
             let host = self.address(*at);

@@ -8,11 +8,11 @@
 use crate::emitter::{Mem, Reg};
 use std::mem::offset_of;
 use trimotor_cpu::CpuState;
-use trimotor_cpu::mmu::TlbEntry;
 use trimotor_cpu::Segment;
+use trimotor_cpu::mmu::TlbEntry;
 use trimotor_cpu::state::{Msrs, slot};
 use trimotor_cpu_interp::core::Core;
-use trimotor_cpu_interp::handover::EngineArea;
+use trimotor_cpu_interp::handover::{EngineArea, Slot, X87Area};
 
 /// First free register: RAX, for flags and for the translation table's entry.
 pub const T0: Reg = Reg::Rax;
@@ -84,6 +84,19 @@ pub const EXIT_OFFSET: i32 = ENGINE + offset_of!(EngineArea, exit_offset) as i32
 pub const EXIT_REASON: i32 = ENGINE + offset_of!(EngineArea, exit_reason) as i32;
 /// Displacement of the mark that vector registers are in the host's.
 pub const VECTOR_LIVE: i32 = ENGINE + offset_of!(EngineArea, vector_live) as i32;
+/// Displacement of the mark that the x87 registers are in the host's.
+pub const X87_LIVE: i32 = ENGINE + offset_of!(EngineArea, x87_live) as i32;
+const X87: i32 = ENGINE + offset_of!(EngineArea, x87) as i32;
+/// Displacement of their image in memory.
+pub const X87_IMAGE: i32 = X87 + offset_of!(X87Area, image) as i32;
+/// Displacement of the page of the last x87 instruction.
+pub const X87_PAGE: i32 = X87 + offset_of!(X87Area, page) as i32;
+/// Displacement of its offset in the page.
+pub const X87_OFFSET: i32 = X87 + offset_of!(X87Area, offset) as i32;
+/// Displacement of the offset of its memory operand.
+pub const X87_OPERAND: i32 = X87 + offset_of!(X87Area, operand) as i32;
+/// Displacement of the segment of its memory operand.
+pub const X87_SEGMENT: i32 = X87 + offset_of!(X87Area, segment) as i32;
 /// Displacement of a place for one register.
 pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
 /// Displacement of the host addresses of groups of accesses.
@@ -112,8 +125,7 @@ pub const SHADOW_AT: i32 = offset_of!(CpuState, shadow_at) as i32;
 /// Displacement of the mark that the shadow is one of MOV SS.
 pub const SHADOW_IS_SS: i32 = offset_of!(CpuState, shadow_is_ss) as i32;
 /// Displacement of IA32_KERNEL_GS_BASE.
-pub const KERNEL_GS_BASE: i32 =
-    offset_of!(CpuState, msrs) as i32 + offset_of!(Msrs, kernel_gs_base) as i32;
+pub const KERNEL_GS_BASE: i32 = offset_of!(CpuState, msrs) as i32 + offset_of!(Msrs, kernel_gs_base) as i32;
 /// Displacement of the address of the vCPU's pins.
 pub const PENDING: i32 = ENGINE + offset_of!(EngineArea, pending) as i32;
 /// Displacement of the base in a segment register's hidden part.
@@ -130,4 +142,16 @@ pub const fn control_register(n: usize) -> i32 {
         3 => offset_of!(CpuState, cr3),
         _ => offset_of!(CpuState, cr4),
     }) as i32
+}
+/// Displacement of slot `n`'s tag.
+pub fn slot_tag(n: u32) -> i32 {
+    ENGINE + offset_of!(EngineArea, slots) as i32 + n as i32 * size_of::<Slot>() as i32 + offset_of!(Slot, tag) as i32
+}
+/// Displacement of slot `n`'s delta.
+pub fn slot_delta(n: u32) -> i32 {
+    slot_tag(n) + (offset_of!(Slot, delta) - offset_of!(Slot, tag)) as i32
+}
+/// Displacement of the byte with slot `n`'s mark of use, and the mark.
+pub fn slot_used(n: u32) -> (i32, u8) {
+    (ENGINE + offset_of!(EngineArea, slots_used) as i32 + n as i32 / 8, 1 << (n % 8))
 }

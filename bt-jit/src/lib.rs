@@ -6,6 +6,7 @@
 //! - [`insight`]: what profilers learn of it.
 //! - [`statistics`]: what was counted.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
+//! - [`x87`]: the x87 registers between the state and the host's.
 //! - [`vcpu`]: the engine and what translated code calls.
 //! - [`code_memory`]: where host code lives: one memory object, mapped once to write and once to
 //!   execute.
@@ -28,6 +29,8 @@ pub mod thunks;
 pub mod translate;
 #[cfg(target_arch = "x86_64")]
 pub mod vcpu;
+#[cfg(target_arch = "x86_64")]
+pub mod x87;
 
 pub use code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 pub use emitter::{Emitter, EmitterError, Label};

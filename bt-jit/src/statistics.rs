@@ -9,13 +9,14 @@ const FORMS_SHOWN: usize = 40;
 const BLOCKS_SHOWN: usize = 20;
 
 /// Ways out of translated code and what they are called, by [`Leave`].
-const EXITS: [(Leave, &str); 6] = [
+const EXITS: [(Leave, &str); 7] = [
     (Leave::Lookup, "exits to look for a block"),
     (Leave::Budget, "exits at the budget's end"),
     (Leave::Dead, "exits from dead blocks"),
     (Leave::Step, "exits to run an instruction alone"),
     (Leave::Fault, "exits by faults"),
     (Leave::BudgetAtRip, "exits at the budget's end after a handed-over instruction"),
+    (Leave::X87InState, "exits to hand x87 instructions over"),
 ];
 
 impl TranslatedCode {

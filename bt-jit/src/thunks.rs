@@ -3,10 +3,11 @@
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
-use crate::translate::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMP_KEY, JUMPS, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE, YMM, gpr, page_rip, state,
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMP_KEY, JUMPS, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE,
+    X87_IMAGE, X87_LIVE, YMM, gpr, page_rip, state,
 };
+use crate::translate::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT};
 
 /// Why translated code was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +25,8 @@ pub enum Leave {
     Fault = 4,
     /// The budget does not cover the block at RIP.
     BudgetAtRip = 5,
+    /// The x87 registers must stay in the state for the block at the exit offset.
+    X87InState = 6,
 }
 
 /// What a Rust function called from a thunk returns instead of an address.
@@ -45,10 +48,16 @@ pub struct Thunks {
     pub exit_dead: CodeOffset,
     /// As above.
     pub exit_step: CodeOffset,
+    /// As above.
+    pub exit_x87: CodeOffset,
     /// Called: hands the instruction of site EAX over.
     pub op: CodeOffset,
     /// The same from blocks that have vector registers in the host's.
     pub op_vector: CodeOffset,
+    /// The same from blocks that have the x87 registers in the host's.
+    pub op_x87: CodeOffset,
+    /// The same from blocks that have both.
+    pub op_x87_vector: CodeOffset,
     /// Jumped to: follows link EAX.
     pub link: CodeOffset,
     /// Jumped to: follows link `SPARE` to RIP = T1 in another page, by the jump table if it is there.
@@ -57,6 +66,9 @@ pub struct Thunks {
     pub lookup: CodeOffset,
     /// Called: brings the vector registers into the host's.
     pub load_vector: CodeOffset,
+    /// Called: brings the x87 registers into the host's; RAX is zero where they must stay in the state.
+    /// The vector registers are in the state afterwards.
+    pub load_x87: CodeOffset,
 }
 
 /// Rust functions that thunks call: `extern "sysv64" fn(core, argument) -> answer or address`.
@@ -64,6 +76,10 @@ pub struct Thunks {
 pub struct Runtime {
     /// Hands an instruction over.
     pub op: usize,
+    /// The same, and makes the image that the x87 registers are loaded from.
+    pub op_x87: usize,
+    /// Makes that image; the answer is 0 if the registers must stay in the state.
+    pub load_x87: usize,
     /// Follows a link.
     pub link: usize,
     /// Finds a block.
@@ -103,6 +119,20 @@ fn load_vector(e: &mut Emitter, pushed: i32) {
     e.mov_mi(Width::Qword, state(pushed + VECTOR_LIVE), 1);
 }
 
+/// Takes the x87 registers out of the host's if they are there. The mark stays, for
+/// [`x87::store`](crate::x87::store).
+fn save_x87(e: &mut Emitter, pushed: i32) {
+    let saved = e.label();
+    e.alu_mi(AluOp::Cmp, Width::Byte, state(pushed + X87_LIVE), 0);
+    e.jcc(Condition::Equal, saved);
+    e.fnsave_stack(pushed + X87_IMAGE);
+    e.bind(saved);
+}
+fn load_x87(e: &mut Emitter, pushed: i32) {
+    e.frstor_stack(pushed + X87_IMAGE);
+    e.mov_mi(Width::Qword, state(pushed + X87_LIVE), 1);
+}
+
 /// Goes to the guest address in T1 if the jump table has it, else to `miss` with T1 as it was. `pop` is added to
 /// the guest's stack pointer (in the width that is given with it) on the way. Destroys T0, T2 and flags.
 pub fn probe_jump_table(e: &mut Emitter, miss: Label, pop: Option<(Width, i32)>) {
@@ -126,9 +156,10 @@ pub fn probe_jump_table(e: &mut Emitter, miss: Label, pop: Option<(Width, i32)>)
 }
 
 /// The thunk that hands an instruction over. Called, so RSP is 8 below the core.
-fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool) {
+fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool, x87: bool) {
     general_registers(e, 8, true);
     save_vector(e, 8);
+    save_x87(e, 8);
     e.lea(Width::Qword, Reg::Rdi, state(8));
     e.mov_rr(Width::Dword, Reg::Rsi, T0);
     e.alu_ri(AluOp::Sub, Width::Qword, Reg::Rsp, 8);
@@ -138,6 +169,9 @@ fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool) {
     let elsewhere = e.label();
     e.test_rr(Width::Qword, T0, T0);
     e.jcc(Condition::NotEqual, elsewhere);
+    if x87 {
+        load_x87(e, 8);
+    }
     if vector {
         load_vector(e, 8);
     }
@@ -161,11 +195,30 @@ fn go_on(e: &mut Emitter, leave: CodeOffset) {
 fn call_and_go(e: &mut Emitter, function: usize, leave: CodeOffset) {
     general_registers(e, 0, true);
     save_vector(e, 0);
+    save_x87(e, 0);
     e.mov_rr(Width::Qword, Reg::Rdi, Reg::Rsp);
     e.mov_rr(Width::Dword, Reg::Rsi, T0);
     e.mov_ri(T0, function as u64);
     e.call_r(T0);
     go_on(e, leave);
+}
+
+/// The thunk that brings the x87 registers into the host's.
+fn load_x87_thunk(e: &mut Emitter, function: usize) {
+    general_registers(e, 8, true);
+    save_vector(e, 8);
+    e.lea(Width::Qword, Reg::Rdi, state(8));
+    e.alu_ri(AluOp::Sub, Width::Qword, Reg::Rsp, 8);
+    e.mov_ri(T0, function as u64);
+    e.call_r(T0);
+    e.alu_ri(AluOp::Add, Width::Qword, Reg::Rsp, 8);
+    let refused = e.label();
+    e.test_rr(Width::Qword, T0, T0);
+    e.jcc(Condition::Equal, refused);
+    load_x87(e, 8);
+    e.bind(refused);
+    general_registers(e, 8, false);
+    e.ret();
 }
 
 /// A thunk could not be placed.
@@ -180,21 +233,23 @@ pub enum ThunkError {
 }
 
 impl Thunks {
-    /// Names and places, in order.
-    pub fn named(&self) -> [(&'static str, CodeOffset); 10] {
-        let Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, probe, lookup, load_vector } =
-            *self;
+    /// Names and places.
+    pub fn named(&self) -> [(&'static str, CodeOffset); 14] {
         [
-            ("enter", enter),
-            ("exit_budget", exit_budget),
-            ("exit_dead", exit_dead),
-            ("exit_step", exit_step),
-            ("op", op),
-            ("op_vector", op_vector),
-            ("link", link),
-            ("probe", probe),
-            ("lookup", lookup),
-            ("load_vector", load_vector),
+            ("enter", self.enter),
+            ("exit_budget", self.exit_budget),
+            ("exit_dead", self.exit_dead),
+            ("exit_step", self.exit_step),
+            ("exit_x87", self.exit_x87),
+            ("op", self.op),
+            ("op_vector", self.op_vector),
+            ("op_x87", self.op_x87),
+            ("op_x87_vector", self.op_x87_vector),
+            ("link", self.link),
+            ("probe", self.probe),
+            ("lookup", self.lookup),
+            ("load_vector", self.load_vector),
+            ("load_x87", self.load_x87),
         ]
     }
     /// Emits and places the thunks, at the start of code memory.
@@ -233,14 +288,18 @@ impl Thunks {
                 e.mov_mi(Width::Qword, state(EXIT_REASON), reason as i32);
                 general_registers(e, 0, true);
                 save_vector(e, 0);
+                save_x87(e, 0);
                 e.jmp_placed(leave);
             }
         };
         let exit_budget = put(memory, &exit(Leave::Budget))?;
         let exit_dead = put(memory, &exit(Leave::Dead))?;
         let exit_step = put(memory, &exit(Leave::Step))?;
-        let op = put(memory, &|e| op_thunk(e, runtime.op, leave, false))?;
-        let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true))?;
+        let exit_x87 = put(memory, &exit(Leave::X87InState))?;
+        let op = put(memory, &|e| op_thunk(e, runtime.op, leave, false, false))?;
+        let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true, false))?;
+        let op_x87 = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, false, true))?;
+        let op_x87_vector = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, true, true))?;
         let link = put(memory, &|e| call_and_go(e, runtime.link, leave))?;
         let probe = put(memory, &|e| {
             let miss = e.label();
@@ -257,7 +316,23 @@ impl Thunks {
             load_vector(e, 8);
             e.ret();
         })?;
+        let load_x87 = put(memory, &|e| load_x87_thunk(e, runtime.load_x87))?;
         debug_assert_eq!(gpr(1), state(8));
-        Ok(Thunks { enter, exit_budget, exit_dead, exit_step, op, op_vector, link, probe, lookup, load_vector })
+        Ok(Thunks {
+            enter,
+            exit_budget,
+            exit_dead,
+            exit_step,
+            exit_x87,
+            op,
+            op_vector,
+            op_x87,
+            op_x87_vector,
+            link,
+            probe,
+            lookup,
+            load_vector,
+            load_x87,
+        })
     }
 }

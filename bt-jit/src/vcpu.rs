@@ -2,10 +2,11 @@
 
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
-use crate::cache::TranslatedCode;
+use crate::cache::{TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
+use crate::x87;
 use std::sync::{Arc, Mutex, PoisonError};
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
@@ -40,6 +41,8 @@ impl Translator {
     pub fn with_insight(insight: Insight) -> Result<Translator, String> {
         let runtime = Runtime {
             op: run_op as *const () as usize,
+            op_x87: run_op_x87 as *const () as usize,
+            load_x87: load_x87 as *const () as usize,
             link: follow_link as *const () as usize,
             lookup: look_up as *const () as usize,
         };
@@ -130,13 +133,32 @@ fn run_translated(
         code.counts.untranslated += u64::try_from(before - core.state.budget).unwrap_or(0);
         return exit;
     }
+    let mut variant = 0;
+    loop {
+        let exit = run_variant(core, code, jumps, epoch, variant);
+        if core.engine.exit_reason != Leave::X87InState as u64 {
+            return exit;
+        }
+        variant = X87_HANDED_OVER;
+    }
+}
+
+/// Runs the variant of the block at RIP with the bits `variant`, and what follows.
+fn run_variant(
+    core: &mut Core,
+    code: &mut TranslatedCode,
+    jumps: &mut [JumpEntry],
+    epoch: &mut u64,
+    variant: u32,
+) -> Exit {
+    core.engine.exit_reason = Leave::Lookup as u64;
     let killed = core.killed_blocks();
     code.kill(&killed);
     if code.seen_flushes != core.cache_flushes() {
         code.reset(core);
         code.seen_flushes = core.cache_flushes();
     }
-    let target = match block_at_rip(core, code) {
+    let target = match block_at_rip(core, code, variant) {
         Ok(Some(target)) => target,
         Ok(None) => {
             code.counts.stepped += 1;
@@ -151,8 +173,11 @@ fn run_translated(
         jumps.fill(JumpEntry::EMPTY);
         *epoch = code.epoch;
     }
-    remember(core, target);
+    if variant == 0 {
+        remember(core, target);
+    }
     code.counts.leaves += 1;
+    core.check_slots();
     enter(core, code, target);
     leave(core, code)
 }
@@ -160,6 +185,7 @@ fn run_translated(
 /// Calls translated code.
 fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
     core.engine.vector_live = 0;
+    core.engine.x87_live = 0;
     core.engine.exit_reason = Leave::Lookup as u64;
     let enter = code.address(code.thunks().enter);
     // SAFETY: the thunk has this signature; the core stands above the stack that it uses, and is not
@@ -172,9 +198,11 @@ fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
 
 /// What the run loop is to do after translated code was left.
 fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
+    x87::store(core);
     let reason = core.engine.exit_reason;
     code.counts.exits[reason as usize] += 1;
-    let at_offset = [Leave::Budget as u64, Leave::Dead as u64, Leave::Step as u64].contains(&reason);
+    let at_offset = [Leave::Budget, Leave::Dead, Leave::Step, Leave::X87InState].map(|r| r as u64);
+    let at_offset = at_offset.contains(&reason);
     if at_offset {
         let page = core.slot(slot::BLOCK_RIP);
         core.state.rip = core.cut_rip(page.wrapping_add(core.engine.exit_offset as i32 as i64 as u64));
@@ -191,10 +219,10 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
 }
 
 /// The host address of the block at RIP; sets the page's RIP. `None`: it is to be run alone.
-fn block_at_rip(core: &mut Core, code: &mut TranslatedCode) -> Result<Option<u64>, Fault> {
+fn block_at_rip(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Result<Option<u64>, Fault> {
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
-    let Some(id) = code.find(core, host, false) else { return Ok(None) };
+    let Some(id) = code.find_variant(core, host, variant) else { return Ok(None) };
     core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
     Ok(Some(code.entry(id)))
 }
@@ -218,6 +246,7 @@ unsafe fn parts<'a>(core: *mut Core) -> (&'a mut Core, &'a mut TranslatedCode) {
     unsafe {
         let core = &mut *core;
         let code = &mut *core.engine.translator.cast::<TranslatedCode>();
+        x87::store(core);
         (core, code)
     }
 }
@@ -237,11 +266,36 @@ extern "sysv64" fn run_op(core: *mut Core, site: u32) -> u64 {
     let ops = code.ops(unsafe { &*model }, site);
     // SAFETY: the ops are for the block's mode, in which the core is; the page's RIP is set.
     match unsafe { core.run_handed_over(ops) } {
-        Exit::Continue => answer::CONTINUE,
+        Exit::Continue => {
+            core.check_slots();
+            answer::CONTINUE
+        }
         Exit::Fault => leaves(core, Leave::Fault),
         Exit::Budget => leaves(core, Leave::BudgetAtRip),
         Exit::Lookup => go_on(core, code),
     }
+}
+
+/// The same for blocks with x87 code, which go on with the x87 registers in the host's.
+extern "sysv64" fn run_op_x87(core: *mut Core, site: u32) -> u64 {
+    let answer = run_op(core, site);
+    // SAFETY: called by a thunk, and `run_op` has given its references back.
+    let (core, code) = unsafe { parts(core) };
+    if answer != answer::CONTINUE || x87::load(core) {
+        return answer;
+    }
+    let (next, left) = code.after(site);
+    core.state.rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(next as u64));
+    core.state.budget += left as i64;
+    core.current = std::ptr::null();
+    leaves(core, Leave::Lookup)
+}
+
+/// The x87 registers are to be loaded: whether that can be.
+extern "sysv64" fn load_x87(core: *mut Core) -> u64 {
+    // SAFETY: called by a thunk.
+    let (core, _) = unsafe { parts(core) };
+    x87::load(core) as u64
 }
 
 /// RIP is settled: goes on there where that is known and nothing else is to be done first.
@@ -253,6 +307,7 @@ fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
         if entry.rip == rip && entry.key == key {
             core.current = std::ptr::null();
             core.set_block_rip(entry.page_rip);
+            core.check_slots();
             return entry.code;
         }
     }
@@ -270,14 +325,8 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     core.current = std::ptr::null();
     let epoch = code.epoch;
     let found = if elsewhere {
-        match core.fetch_flat(rip) {
-            Ok(Some(host)) => Some(host),
-            Ok(None) => None,
-            Err(fault) => {
-                core.fault = fault;
-                return leaves(core, Leave::Fault);
-            }
-        }
+        // The run loop fetches again and raises the fault, if the budget is not spent.
+        core.fetch_flat(rip).unwrap_or_default()
     } else {
         Some(page + target as usize)
     };
@@ -295,6 +344,7 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     if elsewhere {
         remember(core, target);
     }
+    core.check_slots();
     target
 }
 
@@ -305,15 +355,13 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     code.counts.lookups += 1;
     core.current = std::ptr::null();
     let epoch = code.epoch;
-    match block_at_rip(core, code) {
+    match block_at_rip(core, code, 0) {
         Ok(Some(target)) if code.epoch == epoch => {
             remember(core, target);
+            core.check_slots();
             target
         }
-        Ok(_) => leaves(core, Leave::Lookup),
-        Err(fault) => {
-            core.fault = fault;
-            leaves(core, Leave::Fault)
-        }
+        // The run loop fetches again and raises the fault, if the budget is not spent.
+        Ok(_) | Err(_) => leaves(core, Leave::Lookup),
     }
 }

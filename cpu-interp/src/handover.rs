@@ -18,6 +18,31 @@ use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, slot};
 
+/// Slots of one vCPU: the first half for reads, the other for writes.
+pub const SLOTS: usize = 2048;
+
+/// Where an access in user code last found its page: a copy of an entry of the shadow page table, one for each
+/// site instead of one for each page, so that it is found without computing an index. Valid until
+/// `Mmu::losses` changes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Slot {
+    /// The linear page.
+    pub tag: u64,
+    /// What turns a linear address of the page into a host address.
+    pub delta: u64,
+}
+
+impl Slot {
+    /// The tag of an empty slot: no address there is canonical. There is no tag that no address matches, so
+    /// an empty slot leads to [`EngineArea::sink`], where the one page that matches does no harm.
+    const NOWHERE: u64 = 0x5A3D_96C1_7B4E_2000;
+
+    fn empty(sink: u64) -> Slot {
+        Slot { tag: Slot::NOWHERE, delta: sink.wrapping_sub(Slot::NOWHERE) }
+    }
+}
+
 /// State that a translator keeps with each vCPU, at fixed places behind the CPU state so that
 /// its code reaches it. The interpreter does not look at it.
 #[repr(C)]
@@ -36,6 +61,16 @@ pub struct EngineArea {
     pub spare: [u64; 3],
     /// Host addresses of groups of accesses that share a check.
     pub groups: [u64; 16],
+    /// Where sites in user code last found their pages. See [`Slot`].
+    pub slots: [Slot; SLOTS],
+    /// Slots that are not empty, a bit each.
+    pub slots_used: [u64; SLOTS / 64],
+    /// Where empty slots lead to.
+    pub sink: [u64; 512],
+    /// `Mmu::losses` that the slots hold for.
+    pub slots_losses: u64,
+    /// What translated x87 code leaves here.
+    pub x87: X87Area,
     /// The word of the vCPU's pins (`VcpuSignals::pending_word`).
     pub pending: *const std::sync::atomic::AtomicU32,
     /// The table that indirect jumps look into.
@@ -54,10 +89,43 @@ impl Default for EngineArea {
             x87_live: 0,
             spare: [0; 3],
             groups: [0; 16],
+            // All in use and out of date, so that they are emptied before the first use.
+            slots: [Slot { tag: Slot::NOWHERE, delta: 0 }; SLOTS],
+            slots_used: [u64::MAX; SLOTS / 64],
+            sink: [0; 512],
+            slots_losses: u64::MAX,
+            x87: X87Area::default(),
             pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }
+    }
+}
+
+/// The x87 registers on their way to the host's and back, and what translated code notes of the
+/// last instruction: [`NONE`](X87Area::NONE) where none ran since the registers were loaded.
+#[repr(C)]
+pub struct X87Area {
+    /// The image of FRSTOR and FNSAVE, in its 32-bit form.
+    pub image: [u8; 112],
+    /// RIP of the first byte of the last instruction's page.
+    pub page: u64,
+    /// Offset of the last memory operand in its segment.
+    pub operand: u64,
+    /// Offset of the last instruction in its page.
+    pub offset: u32,
+    /// Number of the last memory operand's segment.
+    pub segment: u32,
+}
+
+impl X87Area {
+    /// Nothing was noted.
+    pub const NONE: u32 = u32::MAX;
+}
+
+impl Default for X87Area {
+    fn default() -> Self {
+        X87Area { image: [0; 112], page: 0, operand: 0, offset: Self::NONE, segment: Self::NONE }
     }
 }
 
@@ -119,6 +187,25 @@ impl Core {
     #[inline]
     pub fn set_block_rip(&mut self, rip: u64) {
         self.state.slots[(slot::BLOCK_RIP / 8) as usize] = rip;
+    }
+
+    /// Empties the slots where translations may have gone since they were filled.
+    #[inline]
+    pub fn check_slots(&mut self) {
+        if self.engine.slots_losses != self.mmu.losses {
+            self.empty_slots();
+        }
+    }
+    #[cold]
+    fn empty_slots(&mut self) {
+        self.engine.slots_losses = self.mmu.losses;
+        let empty = Slot::empty(self.engine.sink.as_ptr() as u64);
+        for (n, word) in self.engine.slots_used.iter_mut().enumerate() {
+            while *word != 0 {
+                self.engine.slots[n * 64 + word.trailing_zeros() as usize] = empty;
+                *word &= *word - 1;
+            }
+        }
     }
 
     /// Whether the run loop has nothing to do between two blocks: no pins, traps, changes of memory.

@@ -172,17 +172,10 @@ alu!(u8, reg_byte, ""; u16, reg, ":x"; u32, reg, ":e"; u64, reg, ":r");
 
 /// The flags after MUL and IMUL. CF and OF say whether the upper half matters. "The SF, ZF, AF, and PF
 /// flags are undefined" (SDM Vol. 2A); they do not come from the host, which may leave them as they were
-/// before: SF and PF follow the lower half, as on current processors, ZF and AF are clear.
+/// before. They are clear here, which a translator gets from two host instructions (SETO AL; MOV AH, AL).
 #[inline]
-pub fn product_flags(low: u64, bits: u32, overflow: bool) -> ArithFlags {
-    let mut f = if overflow { ArithFlags::CF | ArithFlags::OF } else { 0 };
-    if low >> (bits - 1) & 1 != 0 {
-        f |= ArithFlags::SF;
-    }
-    if (low as u8).count_ones().is_multiple_of(2) {
-        f |= ArithFlags::PF;
-    }
-    ArithFlags(f)
+pub fn product_flags(overflow: bool) -> ArithFlags {
+    ArithFlags(if overflow { ArithFlags::CF | ArithFlags::OF } else { 0 })
 }
 
 /// Operations that 8-bit operands do not have.
@@ -250,7 +243,7 @@ macro_rules! wide {
                     asm!(concat!("imul {a", $m, "}, {b", $m, "}"), "seto {o}", a = inout(reg) a,
                          b = in(reg) b, o = lateout(reg_byte) overflow, options(pure, nomem, nostack));
                 }
-                (a, product_flags(a as u64, <$t>::BITS, overflow != 0))
+                (a, product_flags(overflow != 0))
             }
             double_shift!(shld, "shld", $m);
             double_shift!(shrd, "shrd", $m);

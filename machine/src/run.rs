@@ -15,13 +15,13 @@ use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
 use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 
-/// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
-/// millisecond for a good engine.
-const SLICE: u64 = 50_000;
+/// The longest slice and the turn of a vCPU that is alone, in instructions: a fifth of a
+/// millisecond for the translator. The end of a slice costs as much as a thousand instructions.
+const SLICE: u64 = 400_000;
 /// A vCPU's turn where several want to run: short, as one may spin on a lock that another holds.
 const SHARED_TURN: u64 = 20_000;
 /// The shortest slice with the host's clock: below this, entering and leaving costs too much.
-const SHORTEST_SLICE: u64 = 1_000;
+const SHORTEST_SLICE: u64 = 5_000;
 /// With the host's clock: assumed nanoseconds of an instruction when a slice is measured out.
 const NS_PER_INSTRUCTION: u64 = 2;
 /// How often back ends are looked at while the guest runs, in nanoseconds of guest time.

@@ -412,6 +412,31 @@ impl Emitter {
         self.code.extend([0xC5, inverted | 0x7C, 0x10 | store as u8, 0x84 | (register & 7) << 3, 0x24]);
         self.code.extend(displacement.to_le_bytes());
     }
+    /// FRSTOR of the 32-bit image at `[rsp + displacement]`.
+    pub fn frstor_stack(&mut self, displacement: i32) {
+        self.code.extend([0xDD, 0xA4, 0x24]);
+        self.code.extend(displacement.to_le_bytes());
+    }
+    /// FNSAVE to `[rsp + displacement]`.
+    pub fn fnsave_stack(&mut self, displacement: i32) {
+        self.code.extend([0xDD, 0xB4, 0x24]);
+        self.code.extend(displacement.to_le_bytes());
+    }
+    /// FLDCW from `[rsp + displacement]`.
+    pub fn fldcw_stack(&mut self, displacement: i32) {
+        self.code.extend([0xD9, 0xAC, 0x24]);
+        self.code.extend(displacement.to_le_bytes());
+    }
+    /// FNSTSW AX.
+    pub fn fnstsw_ax(&mut self) {
+        self.code.extend([0xDF, 0xE0]);
+    }
+    /// MOV of a register's low byte to its high byte: AL to AH and so on, RAX to RBX only.
+    pub fn mov_high_from_low(&mut self, register: Reg) {
+        let n = register as u8;
+        assert!(n < 4, "only the first four registers have high bytes");
+        self.code.extend([0x88, 0xC0 | n << 3 | (n + 4)]);
+    }
     /// VZEROUPPER.
     pub fn vzeroupper(&mut self) {
         self.code.extend([0xC5, 0xF8, 0x77]);

@@ -6,10 +6,12 @@ use super::plan::Member;
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
 use crate::layout::{
-    GROUPS, HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, state,
+    GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, slot_delta, slot_tag, slot_used, state,
 };
 use iced_x86::{Instruction, Register};
 use trimotor_cpu::mmu::TLB_ENTRIES;
+use trimotor_cpu_interp::core::mode;
+use trimotor_cpu_interp::handover::SLOTS;
 use trimotor_cpu_interp::lower::iced_address_bits;
 
 /// What an access does.
@@ -92,6 +94,9 @@ impl Translator<'_> {
     /// Destroys T0 and flags, which must be in memory.
     pub(super) fn check(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
         debug_assert_eq!(self.flags, Flags::Memory);
+        if self.source.mode & mode::USER != 0 {
+            return self.check_slot(bytes, access, aligned, slow);
+        }
         let tag = if access == Access::Write { WRITE_TAG } else { READ_TAG };
         self.table_entry();
         self.e.alu_rm(AluOp::Sub, Width::Qword, T1, Mem::base(T0, tag));
@@ -102,6 +107,50 @@ impl Translator<'_> {
         self.e.alu_ri(AluOp::Cmp, Width::Qword, T1, 4096 - bytes as i32);
         self.e.jcc(Condition::Above, slow);
         self.e.alu_rm(AluOp::Add, Width::Qword, T1, Mem::base(T0, HOST_PAGE));
+    }
+
+    /// The same in user code: looks into a slot of the site's own first, which needs no index.
+    fn check_slot(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
+        let half = SLOTS as u32 / 2;
+        let number = (self.source.first_slot + self.out.slots) % half;
+        self.out.slots += 1;
+        let slot = if access == Access::Write { half + number } else { number };
+        self.e.mov_rr(Width::Qword, T0, T1);
+        self.e.alu_rm(AluOp::Sub, Width::Qword, T0, state(slot_tag(slot)));
+        if aligned {
+            self.e.test_ri(Width::Dword, T0, bytes as i32 - 1);
+            self.e.jcc(Condition::NotEqual, slow);
+        }
+        self.e.alu_ri(AluOp::Cmp, Width::Qword, T0, 4096 - bytes as i32);
+        let at = self.e.label();
+        self.e.jcc(Condition::Above, at);
+        self.e.alu_rm(AluOp::Add, Width::Qword, T1, state(slot_delta(slot)));
+        let resume = self.e.label();
+        self.e.bind(resume);
+        self.cold.push(Cold::FillSlot { at, slot, bytes, write: access == Access::Write, slow, resume });
+    }
+    /// Cold: takes the page from the table into the slot. Keeps T2.
+    pub(super) fn fill_slot(&mut self, slot: u32, bytes: u32, write: bool, slow: Label) {
+        let tag = if write { WRITE_TAG } else { READ_TAG };
+        self.table_entry();
+        self.e.mov_mr(Width::Qword, state(SPARE + 8), T2);
+        self.e.mov_rr(Width::Qword, T2, T1);
+        self.e.alu_rm(AluOp::Sub, Width::Qword, T2, Mem::base(T0, tag));
+        self.e.alu_ri(AluOp::Cmp, Width::Qword, T2, 4096 - bytes as i32);
+        let (found, give_up) = (self.e.label(), slow);
+        self.e.jcc(Condition::BelowOrEqual, found);
+        self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
+        self.e.jmp(give_up);
+        self.e.bind(found);
+        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, tag));
+        self.e.mov_mr(Width::Qword, state(slot_tag(slot)), T2);
+        self.e.mov_rm(Width::Qword, T0, Mem::base(T0, HOST_PAGE));
+        self.e.alu_rr(AluOp::Sub, Width::Qword, T0, T2);
+        self.e.mov_mr(Width::Qword, state(slot_delta(slot)), T0);
+        let (byte, mark) = slot_used(slot);
+        self.e.alu_mi(AluOp::Or, Width::Byte, state(byte), mark as i32);
+        self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
+        self.e.alu_rr(AluOp::Add, Width::Qword, T1, T0);
     }
 
     /// Puts the address of the table's entry for the linear address in T1 into T0. Destroys flags.

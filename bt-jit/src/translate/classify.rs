@@ -18,6 +18,11 @@ pub enum Kind {
         /// It uses vector registers.
         vector: bool,
     },
+    /// An x87 instruction, as it is.
+    X87,
+    /// An MMX instruction, as it is, with other general registers.
+    Mmx,
+    Sahf,
     Lea,
     Push,
     Pop,
@@ -55,6 +60,10 @@ impl Kind {
     /// Whether vector registers must be in the host's.
     pub fn uses_vector(self) -> bool {
         self == Kind::Generic { vector: true }
+    }
+    /// Whether the x87 registers must be in the host's.
+    pub fn uses_x87(self) -> bool {
+        matches!(self, Kind::X87 | Kind::Mmx)
     }
     /// Whether no instruction follows in the block.
     pub fn ends_block(self) -> bool {
@@ -136,7 +145,7 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     if let Some(kind) = stack_instruction(i, lowering.mode, wide) {
         return kind;
     }
-    special(i).unwrap_or_else(|| {
+    special(i).or_else(|| super::x87::kind(i)).unwrap_or_else(|| {
         if is_generic(i) { Kind::Generic { vector: false } } else { vector(i, lowering.mode) }
     })
 }
@@ -268,6 +277,7 @@ fn special(i: &Instruction) -> Option<Kind> {
     use Mnemonic as M;
     let kind = match i.mnemonic() {
         M::Lea => Kind::Lea,
+        M::Sahf => Kind::Sahf,
         M::Cwde | M::Cdqe | M::Cdq | M::Cqo => Kind::Extend,
         M::Mul if i.code() != C::Mul_rm8 => Kind::Multiply,
         M::Imul if matches!(i.code(), C::Imul_rm16 | C::Imul_rm32 | C::Imul_rm64) => Kind::Multiply,
@@ -420,7 +430,11 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     let cleared = matches!(i.mnemonic(), M::Vzeroupper | M::Vzeroall);
     let implicit = matches!(
         i.mnemonic(),
-        M::Pcmpestri
+        M::Pcmpestri64
+            | M::Pcmpestrm64
+            | M::Vpcmpestri64
+            | M::Vpcmpestrm64
+            | M::Pcmpestri
             | M::Pcmpestrm
             | M::Pcmpistri
             | M::Pcmpistrm

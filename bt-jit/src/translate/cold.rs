@@ -22,8 +22,12 @@ pub(super) enum Cold {
     Op { at: Label, site: u32, way: After },
     /// Goes on with the instruction at `offset` in the variant of the block without groups.
     Plain { at: Label, offset: u16, refund: u8 },
+    /// Fills the slot of an access.
+    FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
+    /// Brings the x87 registers into the host's.
+    LoadX87 { at: Label, resume: Label, refund: u8 },
     /// A conditional jump that is taken.
     Taken { at: Label, save_flags: bool, refund: u8, target: i32 },
     /// Runs the instruction at `offset` alone.
@@ -69,8 +73,7 @@ impl Translator<'_> {
             Cold::Op { at, site, way } => {
                 self.e.bind(at);
                 self.e.mov_ri(T0, site as u64);
-                let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
-                self.e.call_placed(thunk);
+                self.e.call_placed(self.op_thunk());
                 match way {
                     After::Resume { at, load_flags } => {
                         if load_flags {
@@ -89,10 +92,19 @@ impl Translator<'_> {
                 self.refund(refund);
                 self.go_to_plain(offset);
             }
+            Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
+                self.e.bind(at);
+                self.fill_slot(slot, bytes, write, slow);
+                self.e.jmp(resume);
+            }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);
                 self.e.call_placed(self.thunks.load_vector);
                 self.e.jmp(resume);
+            }
+            Cold::LoadX87 { at, resume, refund } => {
+                self.e.bind(at);
+                self.load_x87(resume, refund);
             }
             Cold::Taken { at, save_flags, refund, target } => {
                 self.e.bind(at);

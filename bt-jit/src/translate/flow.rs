@@ -4,8 +4,8 @@ use super::address::Access;
 use super::cold::Cold;
 use super::{OpenLink, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Width};
-use crate::thunks::probe_jump_table;
 use crate::layout::{JUMP_KEY, RSP, SPARE, T0, T1, T2, page_rip, state};
+use crate::thunks::probe_jump_table;
 use iced_x86::{Instruction, OpKind};
 
 /// Entries of the jump table, a power of two.

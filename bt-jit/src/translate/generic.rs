@@ -55,7 +55,9 @@ impl Translator<'_> {
         }
         let third = if memory.is_none() { Some(T1) } else { None };
         self.with_registers(i, &mut g, uses, third);
-        if written != 0 {
+        if i.mnemonic() == Mnemonic::Imul {
+            self.product_flags(pending.is_some());
+        } else if written != 0 {
             self.flags = Flags::Host;
         } else if pending.is_some() {
             self.flags = Flags::Memory;
@@ -275,12 +277,20 @@ pub(super) fn point_at(g: &mut Instruction, base: Register, displacement: i32) {
     g.set_segment_prefix(Register::None);
 }
 
-/// Whether a register operand that stays in memory can be used there: the instruction has a form with a
-/// memory operand in its place that means the same.
+/// Whether a register operand that stays in memory is best used there: it is written as a whole, and the
+/// instruction has a form with a memory operand in its place that means the same. Operands that are only read
+/// are loaded with a MOV of all 64 bits, which processors forward from the last store at no cost.
 fn stays_in_memory(i: &Instruction, u: Use) -> bool {
     use Mnemonic as M;
     use iced_x86::OpCodeOperandKind as K;
-    if u.written && i.op_register(u.operand).size() != 8
+    let vector =
+        (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register && i.op_register(n).is_vector_register());
+    // XOR and SUB of a register with itself count as reading neither.
+    let twice = i.op_count() == 2 && i.op1_kind() == OpKind::Register && i.op0_register() == i.op1_register();
+    if twice
+        || !u.written
+        || i.op_register(u.operand).size() != 8
+        || vector
         || matches!(i.mnemonic(), M::Xchg | M::Bt | M::Bts | M::Btr | M::Btc)
     {
         return false;

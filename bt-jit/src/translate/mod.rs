@@ -20,6 +20,7 @@ mod operands;
 mod plan;
 mod stack;
 mod system;
+mod x87;
 
 use crate::code_memory::CodeOffset;
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
@@ -28,7 +29,7 @@ use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
 pub use flow::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT, JumpEntry, jump_index};
-use iced_x86::{Decoder, Encoder, FlowControl, Instruction, InstructionInfoFactory};
+use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
@@ -53,6 +54,8 @@ pub enum Flags {
     Memory,
     /// In the host's flags only.
     Host,
+    /// After a multiplication: CF and OF are in the host's flags, the others are clear.
+    Product,
     /// In both.
     Both,
 }
@@ -112,6 +115,8 @@ pub struct Translation {
     pub sites: Vec<Site>,
     /// Links, from the first free number on.
     pub links: Vec<Link>,
+    /// Slots of user code used.
+    pub slots: u32,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
 }
@@ -163,6 +168,8 @@ pub struct Source<'a> {
     pub second_page: Option<u64>,
     /// Each access is to have a check of its own.
     pub plain: bool,
+    /// The x87 registers stay in the state.
+    pub x87_handed_over: bool,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
@@ -171,6 +178,8 @@ pub struct Source<'a> {
     pub first_link: u32,
     /// Host address of a count of executions, if they are counted.
     pub counter: Option<u64>,
+    /// The number that the first slot of user code gets, modulo half of them.
+    pub first_slot: u32,
 }
 
 /// A block under translation.
@@ -183,6 +192,10 @@ pub(crate) struct Translator<'a> {
     wide: bool,
     flags: Flags,
     vector: bool,
+    /// The x87 registers are in the host's.
+    x87: bool,
+    /// An x87 instruction's page has been noted.
+    x87_noted: bool,
     cold: Vec<Cold>,
     open_links: Vec<OpenLink>,
     out: Translation,
@@ -223,6 +236,8 @@ impl Tools {
             wide,
             flags: Flags::Memory,
             vector: kinds.iter().any(|k| k.uses_vector()),
+            x87: kinds.iter().any(|k| k.uses_x87()),
+            x87_noted: false,
             cold: Vec::new(),
             open_links: Vec::new(),
             out: Translation::default(),
@@ -262,13 +277,17 @@ impl Tools {
         let mut i = Instruction::default();
         while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
             decoder.decode_out(&mut i);
-            if i.is_invalid() && source.second_page.is_none() {
+            let short = i.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes;
+            if short && source.second_page.is_none() {
                 let rest = source.offset as usize + source.bytes.len() - i.ip() as usize;
                 if rest < MAX_LENGTH {
                     break; // it may go on in the next page
                 }
             }
-            let kind = classify::classify(&i, &lowering, &self.features);
+            let mut kind = classify::classify(&i, &lowering, &self.features);
+            if source.x87_handed_over && kind.uses_x87() {
+                kind = Kind::HandOver;
+            }
             self.instructions.push(i);
             kinds.push(kind);
             // A jump back is most likely taken: it is cheapest at the end.
@@ -300,6 +319,9 @@ impl Translator<'_> {
         if let Some(host) = self.source.second_page {
             self.check_second_page(host, count);
         }
+        if self.x87 {
+            self.enter_x87(count);
+        }
         if self.vector {
             let (load, loaded) = (self.e.label(), self.e.label());
             self.e.alu_mi(AluOp::Cmp, Width::Byte, state(VECTOR_LIVE), 0);
@@ -329,7 +351,9 @@ impl Translator<'_> {
     fn instruction(&mut self, i: &Instruction, kind: Kind) -> bool {
         match kind {
             Kind::Nothing => {}
-            Kind::Generic { .. } => self.generic(i),
+            Kind::Generic { .. } | Kind::Mmx => self.generic(i),
+            Kind::X87 => self.x87(i),
+            Kind::Sahf => self.load_flags_from_ah(),
             Kind::Lea => self.lea(i),
             Kind::Push => self.push(i),
             Kind::Pop => self.pop(i),
@@ -386,9 +410,25 @@ impl Translator<'_> {
 
     /// Puts the flags into memory. Destroys T0, keeps the host's flags.
     fn save_flags(&mut self) {
-        if self.flags == Flags::Host {
-            self.emit_save_flags();
-            self.flags = Flags::Both;
+        match self.flags {
+            Flags::Host => {
+                self.emit_save_flags();
+                self.flags = Flags::Both;
+            }
+            Flags::Product => {
+                self.e.seto(T0);
+                self.e.mov_high_from_low(T0);
+                self.e.mov_mr(Width::Word, state(ARITH), T0);
+                self.flags = Flags::Memory;
+            }
+            Flags::Memory | Flags::Both => {}
+        }
+    }
+    /// A multiplication has set CF and OF. `joined`: a slow way that has them in memory comes back here.
+    fn product_flags(&mut self, joined: bool) {
+        self.flags = Flags::Product;
+        if joined {
+            self.save_flags();
         }
     }
     fn emit_save_flags(&mut self) {
@@ -403,6 +443,9 @@ impl Translator<'_> {
     }
     /// Puts the flags into the host's. Destroys T0.
     fn need_flags(&mut self) {
+        if self.flags == Flags::Product {
+            self.save_flags();
+        }
         if self.flags == Flags::Memory {
             self.emit_load_flags();
             self.flags = Flags::Both;
@@ -433,7 +476,6 @@ impl Translator<'_> {
         self.spill_flags();
         let site = self.site();
         self.e.mov_ri(T0, site as u64);
-        let thunk = if self.vector { self.thunks.op_vector } else { self.thunks.op };
-        self.e.call_placed(thunk);
+        self.e.call_placed(self.op_thunk());
     }
 }

@@ -6,8 +6,8 @@ use super::address::{Access, Pending, gpr_number};
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Mem, Reg, Width};
 use crate::layout::{
-    ARITH, BUDGET, BUDGET_MARK, CPL, HOST, KERNEL_GS_BASE, PENDING, RETIRED, RFLAGS, SHADOW_AT, SHADOW_IS_SS, T0,
-    T1, T2, control_register, gpr, segment_base, segment_descriptor_base, state,
+    ARITH, BUDGET, BUDGET_MARK, CPL, HOST, KERNEL_GS_BASE, PENDING, RETIRED, RFLAGS, SHADOW_AT, SHADOW_IS_SS,
+    T0, T1, T2, control_register, gpr, segment_base, segment_descriptor_base, state,
 };
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 use trimotor_cpu::flags::Rflags;

@@ -11,6 +11,8 @@ const GPR: [&str; 16] = [
     "r15",
 ];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
+/// So many slots of user code have names.
+const SLOTS: u32 = 2048;
 /// Host addresses of groups have so many places.
 const GROUPS: i32 = 16;
 
@@ -48,6 +50,12 @@ fn state() -> BTreeMap<u64, String> {
         ("page_rip", slot::BLOCK_RIP as i32),
         ("vector_live", layout::VECTOR_LIVE),
         ("spare", layout::SPARE),
+        ("spare1", layout::SPARE + 8),
+        ("x87_live", layout::X87_LIVE),
+        ("x87_page", layout::X87_PAGE),
+        ("x87_offset", layout::X87_OFFSET),
+        ("x87_operand", layout::X87_OPERAND),
+        ("x87_segment", layout::X87_SEGMENT),
         ("jumps", layout::JUMPS),
         ("rflags", layout::RFLAGS),
         ("cpl", layout::CPL),
@@ -67,6 +75,11 @@ fn state() -> BTreeMap<u64, String> {
         fields.map(|(name, at)| (at as u64, name.to_owned())).into_iter().collect();
     for n in 0..GROUPS {
         names.insert((layout::GROUPS + n * 8) as u64, format!("group{n}"));
+    }
+    for n in 0..SLOTS {
+        names.insert(layout::slot_tag(n) as u64, format!("slot{n}"));
+        names.insert(layout::slot_delta(n) as u64, format!("slot{n}_delta"));
+        names.entry(layout::slot_used(n).0 as u64).or_insert(format!("slot{n}_used"));
     }
     for (n, name) in GPR.iter().enumerate() {
         names.insert(n as u64 * 8, format!("guest_{name}"));

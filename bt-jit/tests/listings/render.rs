@@ -7,6 +7,7 @@ use iced_x86::{
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::Range;
 use trimotor_bt_jit::code_memory::{CodeMemory, CodeOffset};
 use trimotor_bt_jit::thunks::{Runtime, Thunks};
 use trimotor_bt_jit::translate::{HostFeatures, Source, Tools, Translation};
@@ -71,7 +72,7 @@ impl Lister {
     pub fn new(setting: Setting) -> Lister {
         let model = CpuModel::parse("max", 1_000_000_000).unwrap();
         let mut memory = CodeMemory::new(1 << 20).unwrap();
-        let nowhere = Runtime { op: 0x1000, link: 0x2000, lookup: 0x3000 };
+        let nowhere = Runtime { op: 0x1000, op_x87: 0x2000, load_x87: 0x3000, link: 0x4000, lookup: 0x5000 };
         let thunks = Thunks::place(&mut memory, &nowhere).unwrap();
         Lister { setting, model, tools: Tools::for_host(HostFeatures::all()), thunks }
     }
@@ -85,9 +86,11 @@ impl Lister {
             offset: START,
             second_page: None,
             plain: false,
+            x87_handed_over: false,
             base: BASE,
             first_site: 0,
             first_link: 0,
+            first_slot: 0,
             counter: None,
         };
         let translation = self.tools.translate(&source, &self.thunks).unwrap().expect("a block");
@@ -209,23 +212,39 @@ impl Listed {
         let start = self.translation.positions[0].1 as u64;
         let end = self.translation.positions.get(1).map_or(cold, |second| second.1 as u64);
         let of = |from: u64, to: u64| self.lines.iter().filter(move |l| (from..to).contains(&l.at));
-        let size = |from: u64, to: u64| of(from, to).map(|l| l.len).sum::<usize>();
-        // The entry of a block with vectors has cold code too, a call and a jump, which come first.
-        let entry_has_cold = of(0, start).any(|l| l.target == Some(cold));
-        let cold = if entry_has_cold { of(cold, dead).nth(2).map_or(dead, |l| l.at) } else { cold };
-        let mut out = format!("{}\n", self.guest[0].2);
-        let _ = write!(out, "    ; host instructions {}, bytes {}", of(start, end).count(), size(start, end));
-        if of(cold, dead).next().is_some() {
-            let _ = write!(out, "; cold {}, {}", of(cold, dead).count(), size(cold, dead));
+        let hot: Vec<_> = of(start, end).collect();
+        let cold = self.reached(&hot, cold..dead);
+        let bytes = |lines: &[&Line]| lines.iter().map(|l| l.len).sum::<usize>();
+        let mut out =
+            format!("{}\n    ; host instructions {}, bytes {}", self.guest[0].2, hot.len(), bytes(&hot));
+        if !cold.is_empty() {
+            let _ = write!(out, "; cold {}, {}", cold.len(), bytes(&cold));
         }
         out.push('\n');
-        of(start, end).for_each(|line| self.put(&mut out, line));
+        hot.iter().for_each(|line| self.put(&mut out, line));
         self.put_label(&mut out, end);
-        if of(cold, dead).next().is_some() {
+        if !cold.is_empty() {
             out += "  cold:\n";
-            of(cold, dead).for_each(|line| self.put(&mut out, line));
+            cold.iter().for_each(|line| self.put(&mut out, line));
         }
         out
+    }
+    /// The lines within `range` that `lines` lead to.
+    fn reached(&self, lines: &[&Line], range: Range<u64>) -> Vec<&Line> {
+        let mut open: Vec<_> = lines.iter().filter_map(|l| l.target).collect();
+        let mut reached = BTreeMap::new();
+        while let Some(at) = open.pop() {
+            for line in self.lines.iter().filter(|l| l.at >= at && range.contains(&l.at)) {
+                if !range.contains(&at) || reached.insert(line.at, line).is_some() {
+                    break;
+                }
+                open.extend(line.target);
+                if line.text.starts_with("jmp") {
+                    break;
+                }
+            }
+        }
+        reached.into_values().collect()
     }
 
     /// A line of host code, after its label.

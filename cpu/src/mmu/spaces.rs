@@ -65,6 +65,9 @@ pub struct Mmu {
     phys_bits: u32,
     gib_pages: bool,
     map_generation: u64,
+    /// Changes whenever a translation or a right may have gone, or the space: what engines keep of the
+    /// tables elsewhere then goes too.
+    pub losses: u64,
     /// Walks made, for statistics.
     pub walks: u64,
     /// Flushes made, for statistics.
@@ -120,6 +123,7 @@ impl Mmu {
             phys_bits,
             gib_pages,
             map_generation,
+            losses: 0,
             walks: 0,
             flushes: 0,
             new_spaces: 0,
@@ -191,6 +195,7 @@ impl Mmu {
 
     /// A CR3 load: chooses the space. What is not global and not tracked goes.
     pub fn load_cr3(&mut self, state: &mut CpuState) {
+        self.losses += 1;
         if !self.strangers.is_empty() || self.strange_code {
             self.drop_strangers();
         }
@@ -206,6 +211,7 @@ impl Mmu {
     /// Registers that paging depends on have changed in a way that flushes global pages too: CR0.PG,
     /// CR0.WP, CR4, EFER.NXE. Chooses the space.
     pub fn reconfigure(&mut self, state: &mut CpuState) {
+        self.losses += 1;
         self.drop_globals();
         self.kernel_is_not_global = false;
         self.load_cr3(state);
@@ -235,6 +241,7 @@ impl Mmu {
 
     /// Drops what is not global from the shared table.
     fn drop_strangers(&mut self) {
+        self.losses += 1;
         self.kernel_is_not_global |= self.strangers.len() >= MANY_STRANGERS;
         let shared = &mut self.spaces[SHARED];
         for i in self.strangers.drain(..) {
@@ -253,6 +260,7 @@ impl Mmu {
 
     /// Drops everything: changes of A20, the memory map, breakpoints, protection keys.
     pub fn flush_all(&mut self, state: &mut CpuState) {
+        self.losses += 1;
         self.flushes += 1;
         for (i, s) in self.spaces.iter_mut().enumerate() {
             s.flush();
@@ -272,6 +280,7 @@ impl Mmu {
         self.select(state);
     }
     fn drop_globals(&mut self) {
+        self.losses += 1;
         self.flushes += 1;
         self.spaces[SHARED].flush();
         self.strangers.clear();
@@ -284,12 +293,14 @@ impl Mmu {
 
     /// INVPCID of one PCID or all, but for global pages: drops what is not tracked.
     pub fn flush_non_global(&mut self, state: &mut CpuState) {
+        self.losses += 1;
         self.drop_strangers();
         self.select(state);
     }
 
     /// INVLPG: drops a linear address in the current space, and where it is global everywhere.
     pub fn flush_page(&mut self, state: &mut CpuState, linear: u64) {
+        self.losses += 1;
         let linear = if state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
         self.spaces[SHARED].drop_page(linear);
         if self.global_elsewhere.has(super::tlb_index(linear)) {

@@ -44,6 +44,7 @@ impl Mmu {
     }
     /// Takes the right to write a RAM page unseen away.
     pub(super) fn hold_page(&mut self, ram_page: u64) {
+        self.losses += 1;
         let Mmu { spaces, writable, memory, .. } = self;
         let host = memory.backing(memory.ram_page_addr(ram_page)).read;
         writable.take(ram_page, |p| {
@@ -104,6 +105,7 @@ impl Mmu {
         }
     }
     fn granule_written(&mut self, ram_page: u64, granule: u32) {
+        self.losses += 1;
         self.table_writes += 1;
         let found = self.tracker.dependents(ram_page, granule);
         let mut spaces = found.spaces;

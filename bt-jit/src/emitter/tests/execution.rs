@@ -186,6 +186,6 @@ fn code_after_a_reset_is_the_new_code() {
         emitter.ret();
         let at = memory.place(emitter.finish().unwrap(), 16).unwrap();
         assert_eq!((at, call(&memory, at, 0, 0)), (CodeOffset(0), value));
-        memory.reset();
+        memory.reset_to(0);
     }
 }

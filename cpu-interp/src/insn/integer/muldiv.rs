@@ -38,7 +38,7 @@ fn mul<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     let b = source::<T>(core, op)?.to_u64() as u128;
     let product = core.reg::<T>(RAX).to_u64() as u128 * b;
     set_double::<T>(core, product);
-    core.state.arith = product_flags(product as u64, T::BITS, product >> T::BITS != 0);
+    core.state.arith = product_flags(product >> T::BITS != 0);
     Ok(())
 }
 fn imul_one<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
@@ -46,7 +46,7 @@ fn imul_one<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     let product = core.reg::<T>(RAX).to_i64() as i128 * b;
     set_double::<T>(core, product as u128);
     let fits = T::cut(product as u64).to_i64() as i128 == product;
-    core.state.arith = product_flags(product as u64, T::BITS, !fits);
+    core.state.arith = product_flags(!fits);
     Ok(())
 }
 fn imul_two<T: Int + Guest + WideAlu>(core: &mut Core, op: &Op) -> Done {
