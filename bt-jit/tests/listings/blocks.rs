@@ -1,7 +1,7 @@
 //! Whole blocks: how instructions stand together, jumps, groups of accesses, the cold code.
 
 use super::Assemble;
-use super::render::{KERNEL64, Setting, USER32};
+use super::render::{KERNEL64, Setting, USER32, USER64};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -14,6 +14,7 @@ pub const ALL: &[Blocks] = &[
     ("blocks_flags.txt", "the arithmetic flags between instructions", KERNEL64, FLAGS),
     ("blocks_groups.txt", "accesses that share one check", KERNEL64, GROUPS),
     ("blocks_handover.txt", "what is handed over to the interpreter", KERNEL64, HANDOVER),
+    ("blocks_user.txt", "user code, whose accesses have slots", USER64, USER),
     ("blocks_mode32.txt", "32-bit code", USER32, MODE32),
 ];
 
@@ -46,6 +47,14 @@ const FLOW: &[(&str, Assemble)] = &[
     ("JMP to an address in memory", |a| a.jmp(qword_ptr(rax * 8 + 0x1000))),
     ("RET", |a| a.ret()),
     ("RET that takes arguments off", |a| a.ret_1(16)),
+];
+
+const USER: &[(&str, Assemble)] = &[
+    ("a loop that sums numbers", loop_with_load),
+    ("an aligned vector that is stored", |a| {
+        a.movaps(xmmword_ptr(rdi), xmm0)?;
+        a.jmp(0x200u64)
+    }),
 ];
 
 const FLAGS: &[(&str, Assemble)] = &[

@@ -5,14 +5,13 @@ use trimotor_bt_jit::code_memory::CodeOffset;
 use trimotor_bt_jit::layout;
 use trimotor_bt_jit::thunks::Thunks;
 use trimotor_cpu::state::slot;
+use trimotor_cpu_interp::handover::SLOTS;
 
 const GPR: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
     "r15",
 ];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
-/// So many slots of user code have names.
-const SLOTS: u32 = 2048;
 /// Host addresses of groups have so many places.
 const GROUPS: i32 = 16;
 
@@ -76,7 +75,7 @@ fn state() -> BTreeMap<u64, String> {
     for n in 0..GROUPS {
         names.insert((layout::GROUPS + n * 8) as u64, format!("group{n}"));
     }
-    for n in 0..SLOTS {
+    for n in 0..SLOTS as u32 {
         names.insert(layout::slot_tag(n) as u64, format!("slot{n}"));
         names.insert(layout::slot_delta(n) as u64, format!("slot{n}_delta"));
         names.entry(layout::slot_used(n).0 as u64).or_insert(format!("slot{n}_used"));

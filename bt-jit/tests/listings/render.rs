@@ -35,6 +35,9 @@ const UNITS: u32 = mode::SSE | mode::AVX | mode::PROTECTED;
 /// A 64-bit kernel.
 pub const KERNEL64: Setting =
     Setting { name: "64-bit mode, CPL 0", bits: 64, mode: mode::CODE64 | OPEN | UNITS };
+/// A 64-bit program.
+pub const USER64: Setting =
+    Setting { name: "64-bit mode, CPL 3", bits: 64, mode: mode::CODE64 | mode::USER | OPEN | UNITS };
 /// A 32-bit program with flat segments.
 pub const USER32: Setting = Setting {
     name: "32-bit protected mode, CPL 3, flat segments",
@@ -199,6 +202,9 @@ impl Listed {
             }
             if line.at == cold {
                 out += "cold:\n";
+            }
+            if line.at == self.translation.dead as u64 {
+                out += "dead:\n";
             }
             self.put(&mut out, line);
         }
