@@ -180,7 +180,7 @@ impl Report<'_> {
         out
     }
 
-    /// Which instructions were handed over most since code memory was last reset, in per cent of all instructions.
+    /// Which instructions were handed over most, in per cent of all instructions.
     fn forms(&self, most: usize) -> String {
         let all = self.instructions();
         self.list(FORM, "handed over most", most, |_, count| share(count, all))

@@ -5,7 +5,7 @@ use crate::code_memory::{CodeMemory, CodeOffset};
 use crate::insight::{Insight, guest_block};
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Site, Source, Tools};
-use iced_x86::Decoder;
+use iced_x86::{Code, Decoder};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use trimotor_cpu::model::CpuModel;
@@ -124,6 +124,8 @@ pub struct TranslatedCode {
     pub seen_flushes: u64,
     /// Counts for `info`.
     pub counts: Counts,
+    /// How often forms were handed over by sites that are gone.
+    past_forms: HashMap<Code, u64>,
     /// What profilers are told.
     pub insight: Insight,
 }
@@ -155,6 +157,7 @@ impl TranslatedCode {
             epoch: 1,
             seen_flushes: 0,
             counts: Counts::default(),
+            past_forms: HashMap::new(),
             insight,
         };
         code.report_thunks();
@@ -193,6 +196,7 @@ impl TranslatedCode {
         self.map.clear();
         self.blocks.clear();
         self.links.clear();
+        self.past_forms = self.handed_over_forms();
         self.sites.clear();
         self.ops.clear();
         self.insight.forget();
@@ -347,14 +351,19 @@ impl TranslatedCode {
         let site = &self.sites[n as usize].site;
         (site.offset + site.len as u16, site.left)
     }
-    /// What was handed over most since the last reset, by instruction form: how often.
-    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
-        let mut forms: HashMap<iced_x86::Code, u64> = HashMap::new();
+    /// How often each instruction form was handed over.
+    fn handed_over_forms(&self) -> HashMap<Code, u64> {
+        let mut forms = self.past_forms.clone();
         for placed in self.sites.iter().filter(|placed| placed.runs > 0) {
             let bits = if placed.site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
             let bytes = &placed.site.bytes[..placed.site.len as usize];
             *forms.entry(Decoder::new(bits, bytes, 0).decode().code()).or_default() += placed.runs;
         }
+        forms
+    }
+    /// What was handed over most, by instruction form: how often.
+    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
+        let forms = self.handed_over_forms();
         let mut forms: Vec<_> = forms.into_iter().map(|(code, n)| (format!("{code:?}"), n)).collect();
         forms.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         forms.truncate(count);
