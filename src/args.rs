@@ -99,6 +99,9 @@ pub struct RunArgs {
     /// The kernel: a bzImage, a vmlinux, or a PVH or multiboot 1 or 2 image
     #[arg(long, value_name = "FILE", help_heading = "Boot")]
     pub kernel: PathBuf,
+    /// What the kernel is taken for, where it could be booted in more than one way [default: what it looks like]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Boot")]
+    pub boot_as: Option<BootAs>,
     /// The initial file system
     #[arg(long, value_name = "FILE", help_heading = "Boot")]
     pub initrd: Option<PathBuf>,
@@ -212,6 +215,9 @@ pub struct MachineArgs {
     /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
     #[arg(long, help_heading = "Debugging")]
     pub test_device: bool,
+    /// Walks the guest's page tables again at each access and compares with what the engine has kept of them: slow
+    #[arg(long, help_heading = "Debugging")]
+    pub check_tlb: bool,
 }
 
 impl Default for MachineArgs {
@@ -224,6 +230,23 @@ impl Default for MachineArgs {
         }
         Nothing::parse_from(["trimotor"]).machine
     }
+}
+
+/// How a kernel is booted.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BootAs {
+    /// A Linux bzImage (vmlinuz)
+    Bzimage,
+    /// A Linux ELF file, entered as the kernel's own unpacking code does
+    Vmlinux,
+    /// An ELF file with a PVH entry, such as Linux's
+    Pvh,
+    /// Multiboot 1
+    Multiboot1,
+    /// Multiboot 2
+    Multiboot2,
+    /// A flat image, loaded to 7C00h and entered in real mode
+    Flat,
 }
 
 /// An engine, or the choice of one.

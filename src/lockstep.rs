@@ -1,9 +1,10 @@
 //! `trimotor lockstep`: two engines side by side.
 
 use crate::args::LockstepArgs;
+use crate::boot_files::GuestFiles;
 use crate::error::Failure;
-use crate::run::{self, Payload};
-use crate::{boot_files, cpus, host_memory};
+use crate::run::{self, Payload, Planner};
+use crate::{cpus, host_memory};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,12 +32,14 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     let mut model = cpus::parse(&options.cpu)?;
     model.cpus = options.cpus.into();
     let model = Arc::new(model);
-    let request = boot_files::read(&args.run)?;
-    let boot = run::plan(Payload::Kernel(Box::new(request)), &run::config(options, engines[0], 1))?;
+    let files = GuestFiles::open(&args.run)?;
+    let config = run::config(options, engines[0], 1);
+    let boot = Planner::new(Payload::Kernel(Box::new(files)), &config).make()?;
     let plan =
         Plan { every: args.every, memory_every: args.memory_every, until: args.until.unwrap_or(u64::MAX) };
     let mut make = |side: usize, services: HostServices| {
-        Machine::new(run::config(options, engines[side], 1), model.clone(), services, boot.clone())
+        let boot = Box::new(boot.clone());
+        Machine::new(run::config(options, engines[side], 1), model.clone(), services, boot)
     };
     let mut shown = Shown::new();
     let outcome =

@@ -1,7 +1,7 @@
 //! `--stats` and the console's `i`: what the engine counted, as a table for people.
 
 use std::fmt::Write;
-use trimotor_machine::engines::Engine;
+use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS};
 
 /// Counts of one vCPU.
 type Counts = [(String, u64)];
@@ -18,6 +18,8 @@ const OF_VCPU: &[&str] = &[
     "TLB flushes",
     "spaces begun",
     "page-table writes noticed",
+    TLB_HITS,
+    TLB_DIFFERENCES,
 ];
 /// Counts that all vCPUs share, in groups.
 const SHARED: &[(&str, &[&str])] = &[

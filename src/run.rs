@@ -1,12 +1,13 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
 use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs};
+use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
 use crate::ports::{self, Ports};
 use crate::rtc_base::RtcBase;
-use crate::{boot_files, cpus, host_memory, perf_map, report, screen_dump};
+use crate::{cpus, host_memory, perf_map, report, screen_dump};
 use anyhow::{Context, anyhow};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -15,11 +16,13 @@ use std::thread;
 use trimotor_bus::memory::LOW_RAM_LIMIT;
 use trimotor_console::escape::Escape;
 use trimotor_console::session::{Display, Ending, Session};
-use trimotor_firmware::boot::{self, BootPlan, BootRequest};
+use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::{MemoryMap, Platform};
-use trimotor_machine::engines::{Engine, EngineOptions};
-use trimotor_machine::{ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl};
+use trimotor_machine::engines::{Engine, EngineOptions, TLB_DIFFERENCES, TLB_HITS};
+use trimotor_machine::{
+    BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
+};
 
 /// Exit codes of a program that a signal ended start here, as shells count them.
 const SIGNAL_EXIT_BASE: i32 = 128;
@@ -29,7 +32,43 @@ pub(crate) enum Payload {
     /// The built-in demo.
     Demo,
     /// Files.
-    Kernel(Box<BootRequest>),
+    Kernel(Box<GuestFiles>),
+}
+
+/// Makes the boot plan, at power-on and at each reset.
+pub(crate) struct Planner {
+    payload: Payload,
+    platform: Platform,
+}
+
+impl Planner {
+    /// For a machine of that configuration.
+    pub(crate) fn new(payload: Payload, config: &MachineConfig) -> Self {
+        let low = config.memory_bytes.min(LOW_RAM_LIMIT);
+        let platform = Platform {
+            memory: MemoryMap::new(low, config.memory_bytes - low),
+            vcpus: config.cpus,
+            hpet: true,
+            serial_ports: config.serial_ports,
+        };
+        Self { payload, platform }
+    }
+    /// The plan.
+    ///
+    /// # Errors
+    /// A file that cannot be read or booted.
+    pub(crate) fn make(&mut self) -> Result<BootPlan, Failure> {
+        match &mut self.payload {
+            Payload::Kernel(files) => boot::load(files.read()?, &self.platform).map_err(Failure::bad),
+            Payload::Demo => Ok(demo::plan(&self.platform).context("the demo")?),
+        }
+    }
+}
+
+impl BootSource for Planner {
+    fn plan(&mut self) -> Result<BootPlan, String> {
+        self.make().map_err(|failure| failure.to_string())
+    }
 }
 
 /// Runs `trimotor run`.
@@ -38,8 +77,7 @@ pub(crate) enum Payload {
 /// Bad input, a triple fault, or a host that fails.
 pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
     host_memory::check_against_host(args.machine.memory)?;
-    let request = boot_files::read(args)?;
-    launch(&args.machine, Payload::Kernel(Box::new(request)))
+    launch(&args.machine, Payload::Kernel(Box::new(GuestFiles::open(args)?)))
 }
 
 /// Runs `trimotor demo`.
@@ -69,14 +107,14 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     });
     let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
     let config = config(args, engine, serial.len());
-    let plan = plan(payload, &config)?;
+    let boot = Box::new(Planner::new(payload, &config));
     let services = HostServices {
         clock: Box::new(MonotonicClock::new()),
         serial,
         debug_console: debug,
         engine: engine_options(args, engine)?,
     };
-    let machine = Machine::new(config, Arc::new(model), services, plan).map_err(Failure::bad)?;
+    let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
     let control = machine.control();
     // Nobody else sets it.
     let _ = wake.set(control.clone());
@@ -89,7 +127,19 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     if args.stats {
         eprint!("{}", report::text(engine, &machine.statistics()));
     }
+    if args.check_tlb {
+        report_tlb_check(&machine);
+    }
     finish(ending, reason, &machine, display)
+}
+
+/// What `--check-tlb` found.
+fn report_tlb_check(machine: &Machine) {
+    let statistics = machine.statistics();
+    let sum = |wanted: &str| -> u64 {
+        statistics.iter().flatten().filter(|(name, _)| name == wanted).map(|(_, count)| count).sum()
+    };
+    eprintln!("trimotor: {}: {}, {}: {}", TLB_HITS, sum(TLB_HITS), TLB_DIFFERENCES, sum(TLB_DIFFERENCES));
 }
 
 /// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
@@ -123,7 +173,7 @@ fn engine_options(args: &MachineArgs, engine: Engine) -> Result<EngineOptions, F
         Some(path) => Some(perf_map::observer(path.as_deref())?),
         None => None,
     };
-    Ok(EngineOptions { code_observer, count_blocks: args.profile })
+    Ok(EngineOptions { code_observer, count_blocks: args.profile, ..EngineOptions::default() })
 }
 
 /// Runs the machine on a thread of its own, and the session on this one, until one of them ends.
@@ -173,21 +223,6 @@ fn finish(
     }
 }
 
-/// What goes into memory before the first instruction.
-pub(crate) fn plan(payload: Payload, config: &MachineConfig) -> Result<BootPlan, Failure> {
-    let low = config.memory_bytes.min(LOW_RAM_LIMIT);
-    let platform = Platform {
-        memory: MemoryMap::new(low, config.memory_bytes - low),
-        vcpus: config.cpus,
-        hpet: true,
-        serial_ports: config.serial_ports,
-    };
-    match payload {
-        Payload::Kernel(request) => boot::load(*request, &platform).map_err(Failure::bad),
-        Payload::Demo => Ok(demo::plan(&platform).context("the demo")?),
-    }
-}
-
 /// The engine that `--accel` asks for.
 pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
     let engine = match accel {
@@ -232,6 +267,7 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
         serial_ports: serial_ports as u8,
         test_device: args.test_device,
         debug_exit: args.debug_exit,
+        check_tlb: args.check_tlb,
         random_seed: host_services::random_seed(args.icount),
     }
 }

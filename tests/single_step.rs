@@ -1,7 +1,9 @@
-//! The single-step trap comes after each iteration of a repeated string instruction.
+//! What debugging asks for at each instruction comes on all engines: the single-step trap after each
+//! iteration of a repeated string instruction, and the record of branches.
 
 #![allow(clippy::unwrap_used, reason = "a guest that does not assemble ends the test")]
 
+use iced_x86::BlockEncoderOptions;
 use iced_x86::code_asm::*;
 use trimotor_cpu::VcpuExit;
 use trimotor_machine::engines::Engine;
@@ -36,5 +38,38 @@ fn each_iteration_traps() {
         assert_eq!(left_at_first_trap(engine, |a| a.rep().lodsd().unwrap()), 9);
         assert_eq!(left_at_first_trap(engine, |a| a.repe().cmpsb().unwrap()), 9);
         assert_eq!(left_at_first_trap(engine, |a| a.repne().scasw().unwrap()), 9);
+    }
+}
+
+/// The third round of a loop begins to record, in code that has run twice: the branches recorded are
+/// those of the inner loop.
+#[test]
+fn branches_are_recorded_in_code_that_has_run_before() {
+    const IA32_DEBUGCTL: u32 = 0x1D9;
+    for engine in engines() {
+        let mut a = CodeAssembler::new(64).unwrap();
+        let (mut outer, mut inner) = (a.create_label(), a.create_label());
+        a.mov(ebx, 3).unwrap();
+        a.set_label(&mut outer).unwrap();
+        a.mov(ecx, IA32_DEBUGCTL).unwrap();
+        a.xor(edx, edx).unwrap();
+        a.xor(eax, eax).unwrap();
+        a.cmp(ebx, 1).unwrap();
+        a.sete(al).unwrap(); // LBR
+        a.wrmsr().unwrap();
+        a.mov(ecx, 9).unwrap();
+        a.set_label(&mut inner).unwrap();
+        a.dec(ecx).unwrap();
+        a.jne(inner).unwrap();
+        a.dec(ebx).unwrap();
+        a.jne(outer).unwrap();
+        a.hlt().unwrap();
+        let code = a.assemble_options(LONG_MODE_CODE, BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS);
+        let code = code.unwrap();
+        let inner = code.label_ip(&inner).unwrap();
+        let mut m = BareMachine::long_mode_on(engine, &code.inner.code_buffer);
+        assert!(m.run_to_hlt(1000), "{engine}");
+        let record = m.vcpu.state().msrs.last_branches;
+        assert_eq!(record.to, [inner; 8], "{engine}: {record:x?}");
     }
 }

@@ -49,6 +49,14 @@ impl Translator {
         let code = TranslatedCode::new(&runtime, insight).map_err(|error| error.to_string())?;
         Ok(Translator { interpreter: Interpreter::new(), code: Arc::new(Mutex::new(code)) })
     }
+    /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
+    /// [`Interpreter::checking_tlb`] does. Translated code finds nothing in the table that it looks into,
+    /// so that all its accesses go through [`Mmu::translate`](trimotor_cpu::mmu::Mmu::translate).
+    #[must_use]
+    pub fn checking_tlb(mut self) -> Translator {
+        self.interpreter = self.interpreter.checking_tlb();
+        self
+    }
 }
 
 impl CpuBackend for Translator {
@@ -87,6 +95,9 @@ impl Vcpu for JitVcpu {
         core.engine.pending = core.signals.pending_word();
         core.engine.translator = (&raw mut *code).cast();
         interp.run_with(bus, budget, &mut |core| run_translated(core, code, jumps, epoch))
+    }
+    fn set_exact_budget(&mut self, exact: bool) {
+        self.interp.set_exact_budget(exact);
     }
     fn state(&self) -> ArchState {
         self.interp.state()

@@ -52,7 +52,6 @@ impl CpuBus for Nothing {
     fn random(&mut self) -> u64 {
         0
     }
-    fn set_smm(&mut self, _active: bool) {}
 }
 
 /// How a run on one engine ended.

@@ -49,10 +49,6 @@ pub trait CpuBus {
 
     /// 64 random bits for RDRAND and RDSEED. With a deterministic machine, a seeded sequence.
     fn random(&mut self) -> u64;
-
-    /// Tells the board that this vCPU entered or left system-management mode, so that
-    /// SMRAM appears or disappears in its view of memory.
-    fn set_smm(&mut self, active: bool);
 }
 
 /// The MSR does not exist, or the value is not allowed: the guest sees #GP(0).

@@ -36,6 +36,24 @@ pub const MAX_RAM: u64 = 64 << 30;
 /// The size of one window of the first megabyte.
 pub const WINDOW_SIZE: u64 = 16 << 10;
 const WINDOWS: usize = 64;
+/// Where system-management mode may have memory of its own, behind the VGA window.
+pub const SMRAM: std::ops::Range<u64> = 0xA_0000..0xC_0000;
+
+/// Whose view of memory is meant: SMRAM is there for some only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum View {
+    /// Of a processor in system-management mode.
+    Smm,
+    /// Of all others, and of bus masters.
+    Plain,
+}
+
+impl View {
+    /// The view of a processor that is in system-management mode, or is not.
+    pub fn of(in_smm: bool) -> Self {
+        if in_smm { View::Smm } else { View::Plain }
+    }
+}
 
 /// Bits of a RAM page's state.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +136,8 @@ pub struct GuestMemory {
     /// Private mapping of the firmware ROM, so that guests of all engines can map it.
     rom: Option<MmapRegion<()>>,
     windows: [AtomicU8; WINDOWS],
+    /// vCPUs in system-management mode see RAM at [`SMRAM`], whatever the windows say.
+    smram: AtomicBool,
     map_generation: AtomicU64,
     code_writes_pending: AtomicBool,
     code_writes: Mutex<Vec<(PhysAddr, u64)>>,
@@ -188,6 +208,7 @@ impl GuestMemory {
             states,
             rom,
             windows: std::array::from_fn(|_| AtomicU8::new(0)),
+            smram: AtomicBool::new(false),
             map_generation: AtomicU64::new(1),
             code_writes_pending: AtomicBool::new(false),
             code_writes: Mutex::new(Vec::new()),
@@ -243,19 +264,31 @@ impl GuestMemory {
         let write = [WindowWrite::Ram, WindowWrite::Nowhere, WindowWrite::Device][(w >> 4 & 3) as usize];
         (read, write)
     }
+    /// Decides whether vCPUs in system-management mode see RAM at [`SMRAM`]. Changes
+    /// [`map_generation`](Self::map_generation) where it does anything.
+    pub fn set_smram(&self, shown: bool) {
+        if self.smram.swap(shown, Ordering::AcqRel) != shown {
+            self.map_generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
     /// Changes whenever the map of guest-physical memory changes: engines then drop what
     /// they derived from it.
     pub fn map_generation(&self) -> u64 {
         self.map_generation.load(Ordering::Acquire)
     }
 
-    /// What stands behind the page of `addr`.
+    /// What stands behind the page of `addr`, outside system-management mode.
     pub fn backing(&self, addr: PhysAddr) -> PageBacking {
+        self.backing_for(addr, View::Plain)
+    }
+    /// What stands behind the page of `addr` for `view`.
+    pub fn backing_for(&self, addr: PhysAddr, view: View) -> PageBacking {
         const NOTHING: PageBacking =
             PageBacking { read: std::ptr::null_mut(), write: std::ptr::null_mut(), ram_page: None };
         let page = addr.page();
         if page.0 < 1 << 20 {
-            let (read, write) = self.window(page);
+            let smram = view == View::Smm && SMRAM.contains(&page.0) && self.smram.load(Ordering::Acquire);
+            let (read, write) = if smram { (WindowRead::Ram, WindowWrite::Ram) } else { self.window(page) };
             let ram = self.ram_pointer(page);
             return PageBacking {
                 read: match read {
@@ -300,6 +333,10 @@ impl GuestMemory {
     pub fn ram_page_addr(&self, ram_page: u64) -> PhysAddr {
         let offset = ram_page << PAGE_SHIFT;
         PhysAddr(if offset < self.low_bytes { offset } else { offset - self.low_bytes + HIGH_RAM_BASE })
+    }
+    /// The host address of a RAM page, whatever the windows say.
+    pub fn ram_page_host(&self, ram_page: u64) -> *mut u8 {
+        self.ram_pointer(self.ram_page_addr(ram_page))
     }
     /// The state bits of a RAM page.
     #[inline]
@@ -398,10 +435,14 @@ impl GuestMemory {
 
     /// Reads memory as the board sees it; returns how many bytes RAM or ROM backed. Others read FFh.
     pub fn read(&self, addr: PhysAddr, into: &mut [u8]) -> usize {
+        self.read_for(addr, into, View::Plain)
+    }
+    /// [`read`](Self::read) as `view` sees memory.
+    pub fn read_for(&self, addr: PhysAddr, into: &mut [u8], view: View) -> usize {
         let mut backed = 0;
         for (at, piece) in page_pieces(addr, into.len()) {
             let part = &mut into[piece];
-            let source = self.backing(at).read;
+            let source = self.backing_for(at, view).read;
             if source.is_null() {
                 part.fill(0xFF);
             } else {
@@ -416,10 +457,14 @@ impl GuestMemory {
     }
     /// Writes memory as the board sees it; returns how many bytes RAM took. ROM does not change.
     pub fn write(&self, addr: PhysAddr, from: &[u8]) -> usize {
+        self.write_for(addr, from, View::Plain)
+    }
+    /// [`write`](Self::write) as `view` sees memory.
+    pub fn write_for(&self, addr: PhysAddr, from: &[u8], view: View) -> usize {
         let mut taken = 0;
         for (at, piece) in page_pieces(addr, from.len()) {
             let part = &from[piece];
-            let target = self.backing(at).write;
+            let target = self.backing_for(at, view).write;
             if !target.is_null() {
                 // SAFETY: `target` is a whole mapped page and the piece lies within it.
                 unsafe {
@@ -506,6 +551,23 @@ mod tests {
         assert_eq!(m.write(PhysAddr(0xF_FFF0), &[7]), 1);
         m.read(PhysAddr(0xF_FFF0), &mut b);
         assert_eq!(b[0], 7);
+    }
+
+    #[test]
+    fn smram_is_there_for_system_management_mode_only() {
+        let m = GuestMemory::new(1 << 20, &[]).unwrap();
+        let at = PhysAddr(0xA_8000);
+        assert_eq!(m.write_for(at, &[1], View::Smm), 0);
+        let generation = m.map_generation();
+        m.set_smram(true);
+        assert_ne!(m.map_generation(), generation);
+        assert_eq!(m.write_for(at, &[7], View::Smm), 1);
+        assert_eq!(m.write(at, &[9]), 0, "bus masters see the VGA window");
+        let mut byte = [0];
+        assert_eq!((m.read(at, &mut byte), byte), (0, [0xFF]));
+        assert_eq!((m.read_for(at, &mut byte, View::Smm), byte), (1, [7]));
+        m.set_smram(false);
+        assert_eq!(m.read_for(at, &mut byte, View::Smm), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the slot file is accessed by byte offset; the bus is a pointer for one run")]
 
 use crate::cache::{CodeCache, JumpCache};
+use crate::insn::port_io::IoAccess;
 pub use crate::op::{Done, Op};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -115,6 +116,12 @@ pub struct Core {
     pub budget_mark: i64,
     /// `state.retired` when the present run began.
     pub(crate) run_began: u64,
+    /// See `Vcpu::set_exact_budget`.
+    pub exact_budget: bool,
+    /// `state.retired` when a repeated string instruction was last left between two iterations.
+    pub(crate) repeating_at: u64,
+    /// The last access to a port.
+    pub(crate) last_io: IoAccess,
     /// What led to a shutdown.
     pub shutdown: ShutdownReport,
     /// The chain of faults under delivery, for the report.
@@ -159,6 +166,9 @@ impl Core {
             bus: None,
             budget_mark: 0,
             run_began: 0,
+            exact_budget: true,
+            repeating_at: u64::MAX,
+            last_io: IoAccess::default(),
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),

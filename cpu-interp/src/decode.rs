@@ -5,7 +5,7 @@
 
 use crate::cache::{BlockHeader, MAX_BLOCK_OPS};
 use crate::core::{Core, mode};
-use crate::insn::integer::fused;
+use crate::insn::integer::{fused, pairs};
 use crate::jump;
 use crate::lower::{Lowering, plain_op};
 use crate::op::Op;
@@ -174,13 +174,15 @@ impl Core {
 struct Builder<'a> {
     lowering: Lowering<'a>,
     ops: Vec<Op>,
+    /// For each op, what it is in a pair.
+    members: Vec<Option<pairs::Member>>,
     instructions: usize,
 }
 
 impl<'a> Builder<'a> {
     fn new(core: &'a Core, rip: u64, page_offset: usize) -> Builder<'a> {
         let lowering = Lowering { mode: core.state.mode, model: &core.model, rip, page_offset };
-        Builder { lowering, ops: Vec::with_capacity(16), instructions: 0 }
+        Builder { lowering, ops: Vec::with_capacity(16), members: Vec::with_capacity(16), instructions: 0 }
     }
 
     /// Decodes up to `limit` instructions; returns how many bytes they have.
@@ -208,9 +210,15 @@ impl<'a> Builder<'a> {
                 && let Some(handler) = fused::select(first, &self.ops[before - 1], cc)
             {
                 self.ops[before - 1].handler = handler;
+                self.members[before - 1] = None;
             }
             let fusable =
                 self.ops.len() > before && !instruction.is_invalid() && !instruction.has_lock_prefix();
+            let alone = fusable && self.ops.len() == before + 1;
+            self.members.resize(self.ops.len(), None);
+            if alone {
+                self.members[before] = pairs::member(&instruction);
+            }
             previous = fusable.then_some(instruction);
             size += instruction.len();
             self.instructions += 1;
@@ -240,6 +248,7 @@ impl<'a> Builder<'a> {
         for op in &mut self.ops {
             op.left = self.instructions as u8 - op.left;
         }
+        pairs::fuse(&mut self.ops, &self.members);
         let open = self.lowering.mode & mode::OPEN_CS != 0;
         let within = self.lowering.page_offset + size < 4096;
         let handler = match (open, within) {

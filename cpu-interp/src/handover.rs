@@ -14,7 +14,6 @@ use crate::op::{Exit, Op};
 use iced_x86::Instruction;
 use trimotor_bus::GuestMemory;
 use trimotor_cpu::Fault;
-use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, slot};
 
@@ -216,8 +215,7 @@ impl Core {
             && self.memory.map_generation() == self.mmu.map_generation()
             && self.state.pending_debug == 0
             && self.state.activity == Activity::Active
-            && self.state.dr[7] & 0xFF == 0
-            && !self.state.rflags.intersects(Rflags::TF.union(Rflags::RF))
+            && !self.must_step()
     }
 
     /// Whether code fetches and data accesses need no segment: CS is open, and ES, CS, SS and DS start

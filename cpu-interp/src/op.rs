@@ -317,6 +317,8 @@ pub(crate) unsafe fn stop(core: &mut Core, op: *const Op, fault: Fault) -> Exit 
     core.state.rip = core.this_rip(op);
     core.state.budget += op.left as i64 + 1;
     if fault == Fault::RESUME {
+        core.sync_retired();
+        core.repeating_at = core.state.retired;
         return Exit::Lookup;
     }
     core.fault = fault;

@@ -9,10 +9,12 @@ use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
 use crate::home::CoreHome;
+use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
+use trimotor_bus::memory::View;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
 use trimotor_cpu::flags::Rflags;
@@ -21,15 +23,28 @@ use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, slot};
 use trimotor_cpu::{ArchState, Fault, SegReg};
 
+/// Statistics line: hits of shadow page tables that were held against a walk.
+pub const TLB_HITS: &str = "TLB hits checked";
+/// Statistics line: those that a walk contradicts.
+pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
+
 /// The interpreter as an engine. Its vCPUs share one code cache, and run one at a time.
 pub struct Interpreter {
     code: Arc<Mutex<CodeCache>>,
+    check_tlb: bool,
 }
 
 impl Interpreter {
     /// An interpreter without vCPUs.
     pub fn new() -> Interpreter {
-        Interpreter { code: Arc::new(Mutex::new(CodeCache::new())) }
+        Interpreter { code: Arc::new(Mutex::new(CodeCache::new())), check_tlb: false }
+    }
+    /// Holds each hit of a shadow page table of vCPUs made from now on against a walk: their statistics
+    /// then tell of [`TLB_HITS`] and [`TLB_DIFFERENCES`], and each of the first differences is logged.
+    #[must_use]
+    pub fn checking_tlb(mut self) -> Interpreter {
+        self.check_tlb = true;
+        self
     }
     /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
     /// hand instructions over (see [`home`](crate::home)).
@@ -44,6 +59,10 @@ impl Interpreter {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
+        }
+        if self.check_tlb {
+            core.mmu.check_hits();
+            core.mmu.select(&mut core.state);
         }
         let core = CoreHome::new(core, stack_bytes);
         InterpVcpu { core, code: self.code.clone(), seen_flushes: 0, seen_pages: 0 }
@@ -137,6 +156,9 @@ impl Vcpu for InterpVcpu {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         self.run_with(bus, budget, &mut Core::run_blocks)
     }
+    fn set_exact_budget(&mut self, exact: bool) {
+        self.core.exact_budget = exact;
+    }
     fn state(&self) -> ArchState {
         self.core.state.to_arch()
     }
@@ -176,7 +198,8 @@ impl Vcpu for InterpVcpu {
             let at = addr.wrapping_add(done as u64);
             let Some(phys) = core.mmu.inspect(&core.state, at, &mut Vec::new()) else { break };
             let piece = (into.len() - done).min((4096 - phys.page_offset()) as usize);
-            if core.memory.read(phys, &mut into[done..done + piece]) < piece {
+            if core.memory.read_for(phys, &mut into[done..done + piece], View::of(core.state.in_smm)) < piece
+            {
                 break;
             }
             done += piece;
@@ -198,6 +221,10 @@ impl Vcpu for InterpVcpu {
             ("spaces begun".to_owned(), self.core.mmu.new_spaces),
             ("page-table writes noticed".to_owned(), self.core.mmu.table_writes),
         ];
+        if let Some(found) = self.core.mmu.differences() {
+            lines.push((TLB_HITS.to_owned(), found.hits));
+            lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
+        }
         if let Ok(code) = self.code.try_lock() {
             lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
             lines.push(("blocks decoded".to_owned(), code.decoded));
@@ -215,6 +242,12 @@ impl Core {
         unsafe { &mut *self.code }
     }
 
+    /// Whether this run has retired an instruction.
+    fn has_retired(&mut self) -> bool {
+        self.sync_retired();
+        self.state.retired != self.run_began
+    }
+
     fn run_loop(&mut self, blocks: &mut dyn FnMut(&mut Core) -> Exit) -> VcpuExit {
         loop {
             self.sync_retired();
@@ -226,6 +259,7 @@ impl Core {
             }
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
+                Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
                     self.sync_retired();
@@ -289,7 +323,8 @@ impl Core {
         for (addr, bytes) in self.memory.take_code_writes() {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
             let memory = self.memory.clone();
-            let page = memory.backing(addr).read;
+            // A write to SMRAM is on the list too.
+            let page = memory.backing_for(addr, View::Smm).read;
             if !page.is_null() {
                 self.code().written(&memory, page.wrapping_add(addr.page_offset() as usize), bytes);
             }
@@ -339,12 +374,14 @@ impl Core {
     }
 
     /// Whether the next instruction must run alone: single step, breakpoints on code, or an
-    /// interrupt that waits for a shadow to end.
-    fn must_step(&self) -> bool {
+    /// interrupt that waits for a shadow to end; or branches are recorded.
+    #[inline]
+    pub(crate) fn must_step(&self) -> bool {
         self.state.rflags.contains(Rflags::TF)
             || self.state.dr[7] & 0xFF != 0
             || self.state.shadow_at == self.state.retired && self.signals.pending() != 0
             || self.state.rflags.contains(Rflags::RF)
+            || self.state.msrs.debugctl & branch_record::LBR != 0
     }
 
     /// Runs blocks of the interpreter until one returns.
@@ -372,6 +409,8 @@ impl Core {
         let trap = self.state.rflags.contains(Rflags::TF);
         let resume = self.state.rflags.contains(Rflags::RF);
         let rip = self.state.rip;
+        let branch = Branch::at(self, rip);
+        let on_branches = self.state.msrs.debugctl & branch_record::BTF != 0;
         // A budget of one: what the instruction links or jumps to does not run.
         let rest = self.state.budget - 1;
         self.shift_budget(-rest);
@@ -388,7 +427,11 @@ impl Core {
             if resume && !events::sets_rf(self) {
                 self.state.rflags.remove(Rflags::RF);
             }
-            if trap {
+            let taken = branch.is_some_and(|branch| branch.was_taken(self.state.rip));
+            if taken {
+                branch_record::record(self, rip);
+            }
+            if trap && (taken || !on_branches) {
                 events::single_step_done(self);
             }
         }

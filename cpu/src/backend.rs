@@ -41,6 +41,10 @@ pub trait Vcpu: Send {
     /// Runs up to `budget` instructions. Port and MMIO accesses are calls on `bus` and do not end
     /// the run. On return every instruction has retired or had no effect.
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit;
+    /// Whether runs that can use up their budget do so to the last instruction (they do at first). Where not,
+    /// a run that has retired something may end before a block that does not fit, which saves
+    /// running the rest one instruction at a time.
+    fn set_exact_budget(&mut self, exact: bool);
     /// The architectural state.
     fn state(&self) -> ArchState;
     /// Takes an architectural state.

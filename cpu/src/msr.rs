@@ -1,13 +1,18 @@
 //! Numbers of the model-specific registers (SDM Vol. 4).
 #![allow(missing_docs, reason = "the names are the manual's")]
 
+/// Registers from [`MSR_LASTBRANCH_0_FROM_IP`] and from [`MSR_LASTBRANCH_0_TO_IP`] on.
+pub const LAST_BRANCHES: usize = 8;
+
 pub const IA32_TSC: u32 = 0x10;
 pub const IA32_PLATFORM_ID: u32 = 0x17;
 pub const IA32_APIC_BASE: u32 = 0x1B;
 pub const IA32_FEATURE_CONTROL: u32 = 0x3A;
 pub const IA32_TSC_ADJUST: u32 = 0x3B;
+pub const MSR_LASTBRANCH_0_FROM_IP: u32 = 0x40;
 pub const IA32_SPEC_CTRL: u32 = 0x48;
 pub const IA32_PRED_CMD: u32 = 0x49;
+pub const MSR_LASTBRANCH_0_TO_IP: u32 = 0x60;
 pub const IA32_BIOS_UPDT_TRIG: u32 = 0x79;
 pub const IA32_BIOS_SIGN_ID: u32 = 0x8B;
 pub const IA32_SMBASE: u32 = 0x9E;
@@ -22,7 +27,10 @@ pub const IA32_MCG_STATUS: u32 = 0x17A;
 pub const IA32_MCG_CTL: u32 = 0x17B;
 pub const IA32_PERF_STATUS: u32 = 0x198;
 pub const IA32_MISC_ENABLE: u32 = 0x1A0;
+pub const MSR_LASTBRANCH_TOS: u32 = 0x1C9;
 pub const IA32_DEBUGCTL: u32 = 0x1D9;
+pub const MSR_LER_FROM_LIP: u32 = 0x1DD;
+pub const MSR_LER_TO_LIP: u32 = 0x1DE;
 pub const IA32_MTRR_PHYSBASE0: u32 = 0x200;
 pub const IA32_MTRR_FIX64K_00000: u32 = 0x250;
 pub const IA32_MTRR_FIX16K_80000: u32 = 0x258;

@@ -8,6 +8,7 @@
 
 use crate::flags::{ArithFlags, Rflags};
 use crate::mmu::TlbEntry;
+use crate::msr::LAST_BRANCHES;
 use crate::registers::{Cr0, Cr4, Efer};
 use crate::segment::{SegReg, Segment, TableRegister};
 
@@ -81,6 +82,19 @@ impl X87State {
     };
 }
 
+/// The branches taken last: see SDM Vol. 3B, "Last Branch Recording".
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LastBranches {
+    /// Addresses of the branches.
+    pub from: [u64; LAST_BRANCHES],
+    /// Where they led.
+    pub to: [u64; LAST_BRANCHES],
+    /// The latest one's index.
+    pub top: u64,
+    /// From and to of the latest one before the last interrupt or exception.
+    pub before_event: [u64; 2],
+}
+
 /// MSRs that are plain storage, and a few with checks at the write.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs, reason = "the names are the manual's")]
@@ -99,6 +113,7 @@ pub struct Msrs {
     pub pat: u64,
     pub misc_enable: u64,
     pub debugctl: u64,
+    pub last_branches: LastBranches,
     pub spec_ctrl: u64,
     pub xss: u64,
     pub smbase: u32,
@@ -130,6 +145,7 @@ impl Default for Msrs {
             pat: 0x0007_0406_0007_0406,
             misc_enable: 1,
             debugctl: 0,
+            last_branches: LastBranches::default(),
             spec_ctrl: 0,
             xss: 0,
             smbase: 0x3_0000,

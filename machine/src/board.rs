@@ -81,8 +81,6 @@ pub struct Board {
     pub(crate) slice_end_ns: u64,
     /// The local APIC's page of each vCPU.
     pub(crate) apic_pages: Vec<u64>,
-    /// vCPUs in system-management mode, a bit each.
-    pub(crate) smm: u8,
     random: u64,
 }
 
@@ -143,7 +141,6 @@ impl Board {
             apic_pages: vec![NO_PAGE; signals.len()],
             alarms: Alarms::default(),
             slice_end_ns: u64::MAX,
-            smm: 0,
             random: config.random_seed,
             memory,
             signals,
@@ -176,7 +173,6 @@ impl Board {
         self.reset_control.reset();
         self.fw_cfg.reset();
         _ = self.requests.take();
-        self.smm = 0;
         self.after_reset();
     }
     fn after_reset(&mut self) {
@@ -245,13 +241,6 @@ impl Board {
         for index in 0..self.serials.len() {
             self.serials[index].poll(now);
             self.refresh(Alarm::serial(index));
-        }
-    }
-    /// SMRAM is visible to the vCPU that runs next if it is in system-management mode.
-    pub(crate) fn select_smm(&mut self, cpu: usize, was: usize) {
-        let (wanted, shown) = (self.smm >> cpu & 1, self.smm >> was & 1);
-        if wanted != shown {
-            self.pci.host_bridge().set_smm(wanted != 0);
         }
     }
     /// The next number of a seeded sequence (SplitMix64).

@@ -25,6 +25,8 @@ pub struct MachineConfig {
     pub test_device: bool,
     /// The port at which a write ends the program, if any.
     pub debug_exit: Option<u16>,
+    /// Whether the engine holds each translation it has kept against a walk of the guest's page tables: slow.
+    pub check_tlb: bool,
     /// The seed of RDRAND and RDSEED.
     pub random_seed: u64,
 }
@@ -42,6 +44,7 @@ impl Default for MachineConfig {
             serial_ports: 1,
             test_device: false,
             debug_exit: None,
+            check_tlb: false,
             random_seed: 0,
         }
     }

@@ -8,6 +8,7 @@ use trimotor_bt_jit::insight::Insight;
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
+pub use trimotor_cpu_interp::run::{TLB_DIFFERENCES, TLB_HITS};
 
 /// An engine that a machine can run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
@@ -20,9 +21,12 @@ pub enum Engine {
     Kvm,
 }
 
-/// What profilers want of an engine.
+/// What profilers and testers want of an engine.
 #[derive(Default)]
 pub struct EngineOptions {
+    /// Whether each hit of its translations is held against a walk of the guest's page tables; `statistics` of
+    /// its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
+    pub check_tlb: bool,
     /// Who is told of host code that is made.
     pub code_observer: Option<CodeObserver>,
     /// Whether executions of blocks are counted, for the statistics. Costs some speed.
@@ -87,17 +91,23 @@ impl Engine {
     pub fn start(self) -> Result<Box<dyn CpuBackend>, String> {
         self.start_with(EngineOptions::default())
     }
-    /// Starts the engine with options; engines that make no host code ignore them.
+    /// Starts the engine with options; engines that make no host code ignore those about it.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(self, options: EngineOptions) -> Result<Box<dyn CpuBackend>, String> {
         self.status().available?;
         match self {
+            Engine::Interp if options.check_tlb => Ok(Box::new(Interpreter::new().checking_tlb())),
             Engine::Interp => Ok(Box::new(Interpreter::new())),
             Engine::Jit => {
                 let insight = Insight::new(options.code_observer, options.count_blocks);
-                Ok(Box::new(Translator::with_insight(insight)?))
+                let translator = Translator::with_insight(insight)?;
+                Ok(Box::new(if options.check_tlb { translator.checking_tlb() } else { translator }))
+            }
+            Engine::Kvm if options.check_tlb => {
+                Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
+                    .to_owned())
             }
             Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
@@ -110,7 +120,7 @@ fn kvm_availability() -> Result<(), String> {
         Err(why) => format!("{why}; to change that, {}", why.help()),
     };
     Err(format!(
-        "the KVM engine is not part of this build yet, use --accel interp; this host's /dev/kvm {host}"
+        "the KVM engine is not part of this build yet, use --accel auto; this host's /dev/kvm {host}"
     ))
 }
 

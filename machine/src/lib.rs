@@ -46,4 +46,4 @@ pub use config::{ClockSource, MachineConfig, OnReset};
 pub use control::MachineControl;
 pub use engines::{Engine, EngineOptions, EngineStatus};
 pub use exit::{ExitReason, TripleFault};
-pub use machine::{HostServices, Machine, MachineError};
+pub use machine::{BootSource, HostServices, Machine, MachineError};

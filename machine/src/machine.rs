@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::boot;
 use crate::clock::HostClock;
-use crate::config::{MachineConfig, OnReset};
+use crate::config::{ClockSource, MachineConfig, OnReset};
 use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
@@ -59,6 +59,28 @@ pub enum MachineError {
     /// The boot plan does not fit this machine.
     #[error(transparent)]
     Boot(#[from] ApplyError),
+    /// There is no boot plan: see [`BootSource::plan`].
+    #[error("{0}")]
+    Source(String),
+}
+
+/// Where the boot plan comes from, at power-on and again at each reset.
+///
+/// A plan holds the kernel and the initrd, which are in guest memory already: the machine asks anew
+/// rather than keep a second copy.
+pub trait BootSource: Send {
+    /// The plan.
+    ///
+    /// # Errors
+    /// A message for people that names the file and says what would help.
+    fn plan(&mut self) -> Result<BootPlan, String>;
+}
+
+/// A plan that is small enough to keep.
+impl BootSource for BootPlan {
+    fn plan(&mut self) -> Result<BootPlan, String> {
+        Ok(self.clone())
+    }
 }
 
 /// A vCPU and what the board knows of it.
@@ -79,7 +101,9 @@ pub struct Machine {
     pub(crate) board: Board,
     pub(crate) vcpus: Vec<VcpuSlot>,
     pub(crate) control: MachineControl,
-    pub(crate) plan: BootPlan,
+    boot: Box<dyn BootSource>,
+    /// `name` of the boot plan.
+    boot_name: String,
     pub(crate) turn: Turn,
     pub(crate) a20: bool,
     /// When the back ends are looked at next, in guest time.
@@ -92,7 +116,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Puts a machine together and starts the guest of `plan` at its first instruction.
+    /// Puts a machine together and starts the guest of `boot`'s plan at its first instruction.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -100,20 +124,24 @@ impl Machine {
         config: MachineConfig,
         model: Arc<CpuModel>,
         mut services: HostServices,
-        plan: BootPlan,
+        boot: Box<dyn BootSource>,
     ) -> Result<Self, MachineError> {
         let cpus = config.cpus;
         if !(1..=MAX_VCPUS as u8).contains(&cpus) {
             return Err(MachineError::Cpus { cpus });
         }
         let engine = config.engine.unwrap_or_else(Engine::fastest);
-        let options = std::mem::take(&mut services.engine);
-        let mut backend = engine.start_with(options).map_err(|reason| MachineError::Engine { engine, reason })?;
+        let mut options = std::mem::take(&mut services.engine);
+        options.check_tlb |= config.check_tlb;
+        let started = engine.start_with(options);
+        let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
         let mut vcpus = Vec::with_capacity(usize::from(cpus));
         for (id, signals) in signals.iter().enumerate() {
-            let vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
+            let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
+            // With the host's clock a slice is an estimate.
+            vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
         }
         let board = Board::new(&config, memory, signals, model.tsc_hz, services);
@@ -124,7 +152,8 @@ impl Machine {
             board,
             vcpus,
             control: MachineControl::default(),
-            plan,
+            boot,
+            boot_name: String::new(),
             turn: Turn::default(),
             a20: true,
             next_poll_ns: 0,
@@ -139,8 +168,8 @@ impl Machine {
     /// Resets chips and vCPUs, and starts the boot plan anew. RAM keeps what the plan does not write.
     ///
     /// # Errors
-    /// The boot plan does not fit.
-    pub fn reset(&mut self) -> Result<(), ApplyError> {
+    /// There is no boot plan any more, or it does not fit.
+    pub fn reset(&mut self) -> Result<(), MachineError> {
         self.board.reset();
         for slot in &mut self.vcpus {
             slot.signals.lower(!VcpuSignals::INTR);
@@ -150,17 +179,19 @@ impl Machine {
         }
         self.power_on()
     }
-    fn power_on(&mut self) -> Result<(), ApplyError> {
+    fn power_on(&mut self) -> Result<(), MachineError> {
+        let plan = self.boot.plan().map_err(MachineError::Source)?;
         boot::firmware_setup(&mut self.board);
-        self.plan.apply(&self.board.memory)?;
+        plan.apply(&self.board.memory)?;
         for (id, slot) in self.vcpus.iter_mut().enumerate() {
             let mut state = slot.vcpu.state();
             if id == 0 {
-                state = boot::entry_state(state, &self.plan.entry);
+                state = boot::entry_state(state, &plan.entry);
             }
             boot::set_memory_types(&mut state, self.model.phys_bits);
             slot.vcpu.set_state(&state);
         }
+        self.boot_name = plan.name;
         self.a20 = false;
         self.apply_a20();
         self.turn = Turn::default();
@@ -203,7 +234,7 @@ impl Machine {
     }
     /// What is booted and how, for people.
     pub fn boot_name(&self) -> &str {
-        &self.plan.name
+        &self.boot_name
     }
     /// Guest memory.
     pub fn memory(&self) -> &Arc<GuestMemory> {

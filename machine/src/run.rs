@@ -116,7 +116,6 @@ impl Machine {
         }
         let next = (1..=count).map(|i| (current + i) % count).find(|cpu| self.vcpus[*cpu].can_run())?;
         let alone = (0..count).all(|cpu| cpu == next || !self.vcpus[cpu].can_run());
-        self.board.select_smm(next, current);
         self.turn = Turn { cpu: next, left: if alone { SLICE } else { SHARED_TURN } };
         Some(next)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use trimotor_cpu::model::CpuModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
-use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
+use trimotor_firmware::boot::{self, BootFile, BootPlan, BootRequest, KernelKind};
 use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// A clock that stands still: tests count instructions.
@@ -43,8 +43,8 @@ fn config() -> MachineConfig {
     }
 }
 
-/// A machine that starts `code` at 0000:7C00 in real mode, and its serial output.
-fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
+/// What starts `code` at 0000:7C00 in real mode.
+fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
     let platform = Platform {
         memory: MemoryMap::new(config.memory_bytes, 0),
         vcpus: config.cpus,
@@ -53,7 +53,12 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     };
     let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: code.to_vec() });
     request.kind = Some(KernelKind::Flat);
-    let plan = boot::load(request, &platform).unwrap();
+    boot::load(request, &platform).unwrap()
+}
+
+/// A machine that starts `code` at 0000:7C00 in real mode, and its serial output.
+fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
+    let plan = flat_plan(&config, code);
     let log = Log::default();
     let services = HostServices {
         clock: Box::new(NoClock),
@@ -62,7 +67,7 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
         engine: EngineOptions::default(),
     };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
-    (Machine::new(config, model, services, plan).unwrap(), log)
+    (Machine::new(config, model, services, Box::new(plan)).unwrap(), log)
 }
 fn run(code: &[u8]) -> (ExitReason, Vec<u8>) {
     let (mut machine, log) = machine(config(), code);
@@ -207,10 +212,7 @@ fn a_command_ends_a_guest_that_sleeps_for_ever() {
 
 #[test]
 fn numbers_that_no_board_has_are_refused() {
-    let plan = {
-        let (machine, _) = machine(config(), &[0xF4]);
-        machine.plan.clone()
-    };
+    let plan = flat_plan(&config(), &[0xF4]);
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     let services = || HostServices {
         clock: Box::new(NoClock),
@@ -225,8 +227,38 @@ fn numbers_that_no_board_has_are_refused() {
         MachineConfig { memory_bytes: u64::MAX, ..config() },
         MachineConfig { engine: Some(Engine::Kvm), ..config() },
     ] {
-        assert!(Machine::new(bad, model.clone(), services(), plan.clone()).is_err());
+        assert!(Machine::new(bad, model.clone(), services(), Box::new(plan.clone())).is_err());
     }
+}
+
+/// A reset asks for the boot plan again, and what it says then is what starts; a plan that is not
+/// to be had any more ends the run.
+#[test]
+fn a_reset_asks_for_the_plan_again() {
+    struct Plans(Vec<BootPlan>);
+    impl BootSource for Plans {
+        fn plan(&mut self) -> Result<BootPlan, String> {
+            self.0.pop().ok_or_else(|| "it is gone".to_owned())
+        }
+    }
+    // Sets port 3F8h to eight bits, says a letter there, and resets by port CF9h.
+    let say = |letter: u8| {
+        let line = [0xBA, 0xFB, 0x03, 0xB0, 0x03, 0xEE, 0xBA, 0xF8, 0x03, 0xB0, letter, 0xEE];
+        [&line[..], &[0xBA, 0xF9, 0x0C, 0xB0, 0x06, 0xEE, 0xEB, 0xFE]].concat()
+    };
+    let config = MachineConfig { on_reset: OnReset::Reset, ..config() };
+    let plans = Plans([b'c', b'b', b'a'].map(|letter| flat_plan(&config, &say(letter))).to_vec());
+    let log = Log::default();
+    let services = HostServices {
+        clock: Box::new(NoClock),
+        serial: vec![Box::new(log.clone())],
+        debug_console: None,
+        engine: EngineOptions::default(),
+    };
+    let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
+    let mut machine = Machine::new(config, model, services, Box::new(plans)).unwrap();
+    assert_eq!(machine.run(), ExitReason::Quit);
+    assert_eq!(*log.0.lock().unwrap(), *b"abc");
 }
 
 /// A division by zero on the x87 with CR0.NE clear: its handler comes by IRQ 13, takes the error back

@@ -306,9 +306,4 @@ impl CpuBus for VcpuBus<'_> {
     fn random(&mut self) -> u64 {
         self.board.next_random()
     }
-    fn set_smm(&mut self, active: bool) {
-        let bit = 1 << self.cpu;
-        self.board.smm = if active { self.board.smm | bit } else { self.board.smm & !bit };
-        self.board.pci.host_bridge().set_smm(active);
-    }
 }

@@ -58,7 +58,6 @@ impl CpuBus for EmptyBus {
     fn set_ferr(&mut self, _asserted: bool) -> bool {
         true
     }
-    fn set_smm(&mut self, _active: bool) {}
 }
 
 /// The engines that instruction tests run on: all that this build and host have, but KVM, whose CPU is

@@ -4,6 +4,9 @@ use crate::on_each_engine;
 use crate::support::engines::usable;
 use crate::support::guests::Guest;
 use crate::support::program::{Ended, Program, run_to_end};
+use crate::vmlinux;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Words that a kernel says when it finds something wrong with the machine.
@@ -11,10 +14,15 @@ const COMPLAINTS: &str = "BUG|WARNING|unchecked MSR|Call Trace|Oops";
 
 /// Arguments that boot `kernel` with `initrd` on the serial console, on an engine.
 fn boot(engine: &str, kernel: Guest, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
+    boot_file(engine, &kernel.path(), initrd, append, more)
+}
+
+/// Arguments that boot the kernel in the file `kernel`.
+fn boot_file(engine: &str, kernel: &str, initrd: Guest, append: &str, more: &[&str]) -> Vec<String> {
     let append = format!("console=ttyS0 {append}");
-    let (kernel, initrd) = (kernel.path(), initrd.path());
+    let initrd = initrd.path();
     let fixed = ["run", "--accel", engine, "--memory", "512M", "--nographic"];
-    let named = ["--kernel", &kernel, "--initrd", &initrd, "--append", &append];
+    let named = ["--kernel", kernel, "--initrd", &initrd, "--append", &append];
     fixed.iter().chain(&named).chain(more).map(|argument| argument.to_string()).collect()
 }
 
@@ -28,6 +36,7 @@ on_each_engine!(
     the_full_kernel_runs_a_shell,
     the_32_bit_installer_reaches_its_first_dialog,
     four_processors_come_up,
+    no_translation_that_is_kept_is_wrong,
 );
 
 /// A shell in a guest.
@@ -140,4 +149,72 @@ fn four_processors_come_up(engine: &str) {
     assert_eq!(shell.run("grep -c ^processor /proc/cpuinfo"), "4");
     shell.has_no_complaints();
     assert_eq!(shell.power_off().code, Some(0));
+}
+
+/// A kernel that a test made of Debian's; the file is removed with it.
+struct MadeKernel(PathBuf);
+
+impl MadeKernel {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::write(&path, bytes).expect("the target folder can be written");
+        MadeKernel(path)
+    }
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path in UTF-8")
+    }
+}
+
+impl Drop for MadeKernel {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What Linux says of who loaded it: see `bootloader_type` in its "The Linux/x86 Boot Protocol". FFh is
+/// a loader without a number; its own PVH entry notes B0h.
+fn loader(shell: &mut Shell) -> u32 {
+    shell.run("cat /proc/sys/kernel/bootloader_type").parse().expect("a number")
+}
+
+#[test]
+fn the_kernel_proper_boots_as_vmlinux_and_by_its_pvh_entry() {
+    let image = fs::read(Guest::CloudKernel.path()).expect("the kernel can be read");
+    let Some(elf) = vmlinux::unpack(&image) else {
+        eprintln!("skipped: this kernel is not compressed with LZ4");
+        return;
+    };
+    let kernel = MadeKernel::new("vmlinux", &elf);
+    for (boot_as, wanted) in [("vmlinux", 0xFF), ("pvh", 0xB0)] {
+        let more = ["--boot-as", boot_as];
+        let mut shell = Shell::start(&boot_file("interp", kernel.path(), Guest::Shell, "quiet", &more));
+        assert_eq!(loader(&mut shell), wanted, "{boot_as}");
+        shell.has_no_complaints();
+        assert_eq!(shell.power_off().code, Some(0));
+    }
+}
+
+#[test]
+fn a_64_bit_kernel_boots_by_its_32_bit_entry() {
+    /// `xloadflags`, of which bit 0 offers the 64-bit entry.
+    const XLOADFLAGS: usize = 0x236;
+    let mut image = fs::read(Guest::CloudKernel.path()).expect("the kernel can be read");
+    image[XLOADFLAGS] &= !1;
+    let kernel = MadeKernel::new("vmlinuz-32", &image);
+    let mut shell = Shell::start(&boot_file("interp", kernel.path(), Guest::Shell, "quiet", &[]));
+    // The kernel got the header that offers no 64-bit entry.
+    let flags =
+        shell.run("dd if=/sys/kernel/boot_params/data bs=1 skip=566 count=1 2>/dev/null | od -An -tu1");
+    assert!(flags.trim().parse::<u8>().is_ok_and(|flags| flags & 1 == 0), "{flags}");
+    assert!(shell.run("uname -m").contains("x86_64"));
+    shell.has_no_complaints();
+    assert_eq!(shell.power_off().code, Some(0));
+}
+
+fn no_translation_that_is_kept_is_wrong(engine: &str) {
+    let ended =
+        run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "quiet", &["--check-tlb"])));
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+    assert!(ended.output.contains("MARK-BOOTED"));
+    assert!(ended.errors.contains("contradicts: 0\n"), "{}", ended.errors);
 }

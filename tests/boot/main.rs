@@ -6,3 +6,4 @@ mod support;
 mod demo;
 mod linux;
 mod memtest;
+mod vmlinux;

@@ -63,7 +63,6 @@ impl CpuBus for Nothing {
     fn random(&mut self) -> u64 {
         0
     }
-    fn set_smm(&mut self, _active: bool) {}
 }
 
 pub struct Guest {

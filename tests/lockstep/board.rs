@@ -32,7 +32,6 @@ pub enum Access {
     Priority(u8),
     TscOffset(u64),
     Ferr(bool),
-    Smm(bool),
     Random,
 }
 
@@ -143,8 +142,5 @@ impl CpuBus for Board {
     }
     fn random(&mut self) -> u64 {
         self.note(Access::Random)
-    }
-    fn set_smm(&mut self, active: bool) {
-        self.note(Access::Smm(active));
     }
 }

@@ -427,6 +427,10 @@ impl Emitter {
         self.code.extend([0xD9, 0xAC, 0x24]);
         self.code.extend(displacement.to_le_bytes());
     }
+    /// FDECSTP and FINCSTP, which together clear C1 and change nothing else.
+    pub fn clear_c1(&mut self) {
+        self.code.extend([0xD9, 0xF6, 0xD9, 0xF7]);
+    }
     /// FNSTSW AX.
     pub fn fnstsw_ax(&mut self) {
         self.code.extend([0xDF, 0xE0]);

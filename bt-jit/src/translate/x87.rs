@@ -200,6 +200,9 @@ impl Translator<'_> {
         if read | written != 0 {
             // Where a comparison leaves some of the flags alone, they are there.
             self.need_flags();
+            // FCOMI and FCMOVcc clear C1 by Intel's manual (the latter by the interpreter's choice),
+            // and leave it alone on AMD's processors.
+            self.e.clear_c1();
         }
         self.encode(&g);
         if written != 0 {

@@ -1,6 +1,7 @@
 //! CR3 and the PDPTEs of PAE paging (SDM Vol. 3A, Paging).
 
 use crate::core::Core;
+use trimotor_bus::memory::View;
 use trimotor_cpu::Fault;
 use trimotor_cpu::registers::{Cr0, Cr4, Efer};
 
@@ -24,7 +25,7 @@ fn beyond_physical(core: &Core) -> u64 {
 pub(crate) fn read_pdptes(core: &mut Core, cr3: u64) -> Result<[u64; 4], Fault> {
     let at = cr3 & 0xFFFF_FFE0 & core.state.a20_mask;
     let mut bytes = [0u8; 32];
-    core.memory.read(trimotor_bus::PhysAddr(at), &mut bytes);
+    core.memory.read_for(trimotor_bus::PhysAddr(at), &mut bytes, View::of(core.state.in_smm));
     let reserved = 0x1E6 | beyond_physical(core);
     let mut pdptes = [0u64; 4];
     for (entry, piece) in pdptes.iter_mut().zip(bytes.as_chunks::<8>().0) {

@@ -32,11 +32,11 @@ fn vcvtps2ph_128(core: &mut Core, op: &Op) -> Done {
     if op.has_mem() {
         core.check_store(op, 0, 8)?;
         let source = core.vec(op.r1);
-        let result = checked::vector(core, op, CVTPS2PH_RESULTS, || cvtps2ph(source, imm))?;
+        let result = checked::vector(core, op, CVTPS2PH_RESULTS, [source; 3], || cvtps2ph(source, imm))?;
         return core.store(op, u64::from_xmm(result));
     }
     let source = core.vec(op.r2);
-    let result = checked::vector(core, op, CVTPS2PH_RESULTS, || cvtps2ph(source, imm))?;
+    let result = checked::vector(core, op, CVTPS2PH_RESULTS, [source; 3], || cvtps2ph(source, imm))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
@@ -48,7 +48,8 @@ fn vcvtps2ph_256(core: &mut Core, op: &Op) -> Done {
         core.check_store(op, 0, 16)?;
     }
     let source: [Xmm; 2] = core.vec(if op.has_mem() { op.r1 } else { op.r2 });
-    let halves = checked::pair(core, op, CVTPS2PH_RESULTS, || source.map(|half| cvtps2ph(half, imm)))?;
+    let halves =
+        checked::pair(core, op, CVTPS2PH_RESULTS, [source; 3], || source.map(|half| cvtps2ph(half, imm)))?;
     let result = halves.map(u64::from_xmm);
     if op.has_mem() {
         return core.store(op, result);

@@ -16,7 +16,7 @@ use crate::op::{Done, Op, Row};
 fn vex128<F: Form, T: Ternary>(core: &mut Core, op: &Op) -> Done {
     let third = F::source(core, op, op.r3)?;
     let (first, second) = (core.vec(op.r1), core.vec(op.r2));
-    let result = F::vector(core, op, T::RESULTS, || T::apply(first, second, third))?;
+    let result = F::vector(core, op, T::RESULTS, [first, second, third], || T::apply(first, second, third))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
@@ -26,7 +26,7 @@ fn vex128<F: Form, T: Ternary>(core: &mut Core, op: &Op) -> Done {
 fn vex256<F: Form, T: Ternary>(core: &mut Core, op: &Op) -> Done {
     let third: [Xmm; 2] = F::source(core, op, op.r3)?;
     let (first, second): ([Xmm; 2], [Xmm; 2]) = (core.vec(op.r1), core.vec(op.r2));
-    let result = F::pair(core, op, T::RESULTS, || {
+    let result = F::pair(core, op, T::RESULTS, [first, second, third], || {
         [T::apply(first[0], second[0], third[0]), T::apply(first[1], second[1], third[1])]
     })?;
     core.set_vec(op.r1, result);
@@ -38,7 +38,7 @@ fn vex256<F: Form, T: Ternary>(core: &mut Core, op: &Op) -> Done {
 fn scalar<F: Form, T: Ternary, E: Element + Guest>(core: &mut Core, op: &Op) -> Done {
     let third = F::source::<E>(core, op, op.r3)?.to_xmm();
     let (first, second) = (core.vec(op.r1), core.vec(op.r2));
-    let result = F::vector(core, op, T::RESULTS, || T::apply(first, second, third))?;
+    let result = F::vector(core, op, T::RESULTS, [first, second, third], || T::apply(first, second, third))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }

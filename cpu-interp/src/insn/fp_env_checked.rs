@@ -15,7 +15,7 @@
 
 use trimotor_cpu::Fault;
 use trimotor_cpu::registers::Cr4;
-use trimotor_cpu::simd::fp::{BinaryImm, Results, Xmm};
+use trimotor_cpu::simd::fp::{BinaryImm, Results, Xmm, is_inexact};
 
 use super::fp_env::{FLAGS, MASK_SHIFT, MASKS, MXCSR_MASK, enter_guest_fp, host_mxcsr, set_host_mxcsr};
 use crate::core::Core;
@@ -23,6 +23,10 @@ use crate::op::{Done, Op};
 
 /// The flags of exceptions found before the result is computed: invalid, denormal, divide by zero.
 const PRE_COMPUTATION: u32 = 0x07;
+/// Overflow flag.
+const OVERFLOW: u32 = 1 << 3;
+/// Precision flag.
+const PRECISION: u32 = 1 << 5;
 /// Underflow flag.
 const UNDERFLOW: u32 = 1 << 4;
 /// Flush to zero.
@@ -38,6 +42,7 @@ pub(crate) fn vector(
     core: &mut Core,
     op: &Op,
     results: Results,
+    operands: [Xmm; 3],
     compute: impl Fn() -> Xmm,
 ) -> Result<Xmm, Fault> {
     if !op.fp_checked() {
@@ -45,7 +50,7 @@ pub(crate) fn vector(
     }
     begin(core);
     let result = compute();
-    end(core, results.any_tiny(result))?;
+    end(core, results.any_tiny(result), |mxcsr| is_inexact(results, operands, mxcsr))?;
     Ok(result)
 }
 
@@ -58,6 +63,7 @@ pub(crate) fn pair(
     core: &mut Core,
     op: &Op,
     results: Results,
+    operands: [[Xmm; 2]; 3],
     compute: impl Fn() -> [Xmm; 2],
 ) -> Result<[Xmm; 2], Fault> {
     if !op.fp_checked() {
@@ -65,7 +71,10 @@ pub(crate) fn pair(
     }
     begin(core);
     let [low, high] = compute();
-    end(core, results.any_tiny(low) || results.any_tiny(high))?;
+    let half = |i: usize| operands.map(|operand| operand[i]);
+    end(core, results.any_tiny(low) || results.any_tiny(high), |mxcsr| {
+        is_inexact(results, half(0), mxcsr) || is_inexact(results, half(1), mxcsr)
+    })?;
     Ok([low, high])
 }
 
@@ -80,7 +89,7 @@ pub(crate) fn other<R>(core: &mut Core, op: &Op, compute: impl Fn() -> R) -> Res
     }
     begin(core);
     let result = compute();
-    end(core, false)?;
+    end(core, false, |_| false)?;
     Ok(result)
 }
 
@@ -95,11 +104,16 @@ pub(crate) fn other<R>(core: &mut Core, op: &Op, compute: impl Fn() -> R) -> Res
 pub(crate) fn steps<T: BinaryImm>(core: &mut Core, operands: &[(Xmm, Xmm)], imm: u8) -> Done {
     for step in T::STEPS {
         begin(core);
+        // Results of earlier steps raise again what they raised and nobody wants to handle.
+        let of_lane = |&(first, second): &(Xmm, Xmm)| (step.operands)(first, second, imm);
+        let lanes: Vec<[Xmm; 2]> = operands.iter().map(of_lane).collect();
         let mut tiny = false;
-        for (first, second) in operands {
-            tiny |= T::RESULTS.any_tiny(step(*first, *second, imm));
+        for &[first, second] in &lanes {
+            tiny |= step.results.any_tiny((step.apply)(first, second));
         }
-        end(core, tiny)?;
+        end(core, tiny, |mxcsr| {
+            lanes.iter().any(|&[first, second]| is_inexact(step.results, [first, second, second], mxcsr))
+        })?;
     }
     Ok(())
 }
@@ -116,10 +130,11 @@ fn begin(core: &mut Core) {
     set_host_mxcsr(control);
 }
 
-/// Takes over the flags of the instruction, whose result may be tiny, and judges them.
+/// Takes over the flags of the instruction, whose result may be tiny, and judges them. `inexact` says
+/// from MXCSR what PE is beside an unmasked overflow or underflow: see [`is_inexact`].
 #[cold]
 #[inline(never)]
-fn end(core: &mut Core, tiny: bool) -> Done {
+fn end(core: &mut Core, tiny: bool, inexact: impl Fn(u32) -> bool) -> Done {
     let unmasked = unmasked(core);
     let mut raised = host_mxcsr() & FLAGS;
     if tiny && unmasked & UNDERFLOW != 0 {
@@ -127,6 +142,11 @@ fn end(core: &mut Core, tiny: bool) -> Done {
     }
     if raised & PRE_COMPUTATION & unmasked != 0 {
         raised &= PRE_COMPUTATION;
+    } else if raised & (OVERFLOW | UNDERFLOW) & unmasked != 0 {
+        raised &= !PRECISION;
+        if inexact(core.state.mxcsr) {
+            raised |= PRECISION;
+        }
     }
     core.state.mxcsr |= raised;
     enter_guest_fp(core);

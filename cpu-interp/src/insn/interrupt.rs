@@ -3,6 +3,7 @@
 //! "Interrupt 8—Double Fault Exception").
 
 use crate::core::Core;
+use crate::insn::branch_record;
 use crate::insn::debug::{self, NO_TRAP};
 use crate::insn::far_stack::Stack;
 use crate::insn::interrupt_event::{Delivered, Event, Source, deliver};
@@ -155,6 +156,7 @@ pub(crate) fn raise(core: &mut Core, fault: Fault) {
         }
         if fault == Fault::DB {
             core.state.dr[7] &= !(1 << 13);
+            branch_record::stop(core);
         }
         let event = Event {
             vector: fault.vector(),

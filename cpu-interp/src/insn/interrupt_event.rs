@@ -2,6 +2,7 @@
 //! (SDM Vol. 3A, Interrupt and Exception Handling; Vol. 2, INT n).
 
 use crate::core::Core;
+use crate::insn::branch_record;
 use crate::insn::far::check_target;
 use crate::insn::far_stack::Stack;
 use crate::insn::gates::{inner_stack, long_stack_pointer, task_gate_target};
@@ -29,6 +30,10 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// An instruction asked for it.
+    fn is_software(self) -> bool {
+        self.is_checked_software() || self == Source::PrivilegedSoftware
+    }
     /// INT n, INT3, INTO: the gate's DPL is checked, and errors do not tell of an external event.
     fn is_checked_software(self) -> bool {
         matches!(self, Source::Software | Source::SoftwareException)
@@ -73,6 +78,10 @@ pub(crate) fn deliver(core: &mut Core, event: Event) -> Result<Delivered, Fault>
             // the instruction that led here.
             core.state.shadow_at = u64::MAX;
             core.state.pending_debug &= !SINGLE_STEP;
+            core.repeating_at = u64::MAX;
+            if !event.source.is_software() {
+                branch_record::record_event(core, event.return_rip);
+            }
             if event.source == Source::Nmi {
                 core.state.nmi_blocked = true;
             }
@@ -93,13 +102,19 @@ fn with_ext(fault: Fault, source: Source) -> Fault {
     }
 }
 
-/// Whether the pushed RFLAGS has RF set: faults other than debug exceptions.
-fn pushes_rf(event: &Event) -> bool {
-    event.source == Source::Exception && !matches!(event.vector, 1 | 3 | 4 | 18)
+/// Whether the pushed RFLAGS has RF set: faults other than debug exceptions, and interrupts after an
+/// iteration of a repeated string instruction but the last (SDM Vol. 3B, "Instruction-Breakpoint
+/// Exception Condition").
+fn pushes_rf(core: &Core, event: &Event) -> bool {
+    match event.source {
+        Source::Exception => !matches!(event.vector, 1 | 3 | 4 | 18),
+        Source::External | Source::Nmi => core.repeating_at == core.state.retired,
+        _ => false,
+    }
 }
 
 fn flags_image(core: &Core, event: &Event) -> u64 {
-    core.state.rflags() | if pushes_rf(event) { Rflags::RF.bits() } else { 0 }
+    core.state.rflags() | if pushes_rf(core, event) { Rflags::RF.bits() } else { 0 }
 }
 
 /// Clears what delivery clears; `interrupt_gate` clears IF too.
@@ -272,7 +287,7 @@ fn long_mode(core: &mut Core, event: Event) -> Result<Delivered, Fault> {
 /// A task gate in the IDT: a nested task, with the error code on its stack.
 fn through_task_gate(core: &mut Core, event: Event, gate: Descriptor) -> Result<Delivered, Fault> {
     let (selector, d) = task_gate_target(core, gate)?;
-    let rf = pushes_rf(&event);
+    let rf = pushes_rf(core, &event);
     if let Some(fault) = task::switch(core, selector, d, Switch::Interrupt { rf }, event.return_rip)? {
         return Ok(Delivered::TaskFault(fault));
     }

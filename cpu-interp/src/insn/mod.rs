@@ -5,6 +5,7 @@ use crate::op::Row;
 
 mod avx_int;
 mod bmi;
+pub(crate) mod branch_record;
 mod control;
 mod control_paging;
 mod crypto;
@@ -31,7 +32,7 @@ mod misc_system_tables;
 mod mmx;
 mod msr;
 mod msr_memory_types;
-mod port_io;
+pub(crate) mod port_io;
 mod segment;
 mod segment_descriptor;
 mod segment_load;

@@ -1,6 +1,7 @@
 //! RDMSR and WRMSR (SDM Vol. 4). Registers of the local APIC are the board's.
 
 use crate::core::Core;
+use crate::insn::branch_record;
 use crate::insn::misc_system::time_stamp;
 use crate::insn::msr_memory_types as memory_types;
 use crate::op::{Done, Op, Row, body, row};
@@ -23,7 +24,7 @@ const MC_BANKS: u32 = 10;
 /// Bits of IA32_MISC_ENABLE that can be written.
 const MISC_ENABLE_WRITABLE: u64 = 1 | 1 << 3 | 1 << 16 | 1 << 22 | 1 << 34;
 /// Bits of IA32_DEBUGCTL that can be written: LBR and BTF.
-const DEBUGCTL_WRITABLE: u64 = 3;
+const DEBUGCTL_WRITABLE: u64 = branch_record::LBR | branch_record::BTF;
 /// IBRS, STIBP, SSBD.
 const SPEC_CTRL_WRITABLE: u64 = 7;
 /// The bus clock that ratios are relative to.
@@ -53,7 +54,8 @@ fn wrmsr(core: &mut Core, op: &Op) -> Done {
     let n = index(core);
     let value = core.state.gpr(0) & 0xFFFF_FFFF | core.state.gpr(2) << 32;
     write(core, n, value).inspect_err(|_| log::debug!("WRMSR of {value:#x} to {n:#x} refused"))?;
-    if n == IA32_EFER {
+    if matches!(n, IA32_EFER | IA32_DEBUGCTL) {
+        // Branches are recorded instruction by instruction.
         core.mode_changed();
         let next = core.next_rip(op);
         return core.leave(next);
@@ -100,6 +102,7 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
         IA32_MCG_CTL => m.mcg_ctl,
         IA32_MISC_ENABLE => m.misc_enable,
         IA32_DEBUGCTL => m.debugctl,
+        MSR_LASTBRANCH_TOS => m.last_branches.top,
         IA32_XSS => with(core, Feature::Xsaves).map(|()| m.xss)?,
         IA32_EFER => core.state.efer.bits(),
         IA32_STAR => m.star,
@@ -114,7 +117,10 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
             let n = (n - IA32_MC0_CTL) as usize;
             m.mc_banks[n / 4][n % 4]
         }
-        n => return memory_types::read(core, n).ok_or(BAD),
+        n => match branch_record::register(core, n) {
+            Some(register) => *register,
+            None => return memory_types::read(core, n).ok_or(BAD),
+        },
     })
 }
 
@@ -200,7 +206,15 @@ fn write_machine_check(core: &mut Core, n: u32, value: u64) -> Answer<()> {
             }
             core.state.msrs.mc_banks[n / 4][n % 4] = value;
         }
-        n => return memory_types::write(core, n, value).ok_or(BAD),
+        n => {
+            if canonical(core, value).is_ok()
+                && let Some(register) = branch_record::register(core, n)
+            {
+                *register = value;
+                return Ok(());
+            }
+            return memory_types::write(core, n, value).ok_or(BAD);
+        }
     }
     Ok(())
 }

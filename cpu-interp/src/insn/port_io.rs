@@ -34,6 +34,58 @@ pub(crate) const ROWS: &[Row] = &[
     row(Code::Outsd_DX_m32, body(outs::<u32>)),
 ];
 
+/// An access to a port, as an SMI that it causes tells of it: with what it takes to do it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IoAccess {
+    /// Instructions retired before it.
+    pub(crate) retired: u64,
+    /// RIP of the instruction.
+    pub(crate) rip: u64,
+    /// RCX, RSI and RDI before it.
+    pub(crate) registers: [u64; 3],
+    /// Port in bits 16 up, and bits of [`access`].
+    pub(crate) what: u32,
+}
+
+impl Default for IoAccess {
+    fn default() -> Self {
+        IoAccess { retired: u64::MAX, rip: 0, registers: [0; 3], what: 0 }
+    }
+}
+
+/// Bits of [`IoAccess::what`] (AMD64 Architecture Programmer's Manual Vol. 2, "I/O Instruction Restart").
+mod access {
+    pub(super) const INPUT: u32 = 1 << 0;
+    pub(super) const VALID: u32 = 1 << 1;
+    pub(super) const STRING: u32 = 1 << 2;
+    pub(super) const REPEATED: u32 = 1 << 3;
+    /// First of three bits: 1, 2 and 4 bytes.
+    pub(super) const SIZE_SHIFT: u32 = 4;
+    pub(super) const TRACED: u32 = 1 << 11;
+    pub(super) const PORT_SHIFT: u32 = 16;
+}
+
+/// Notes an access before it is made.
+fn note_access<T: Int>(core: &mut Core, port: u16, kind: u32) {
+    let traced = if core.state.rflags.contains(Rflags::TF) { access::TRACED } else { 0 };
+    let size = T::BYTES as u32; // 1, 2, 4: the bits themselves
+    core.last_io = IoAccess {
+        retired: core.retired_before_current(),
+        rip: core.current_rip(),
+        registers: [RCX, RSI, RDI].map(|n| core.state.gpr(n)),
+        what: kind
+            | access::VALID
+            | size << access::SIZE_SHIFT
+            | traced
+            | u32::from(port) << access::PORT_SHIFT,
+    };
+}
+
+/// [`access`] bits of a string instruction.
+fn string_access(op: &Op) -> u32 {
+    access::STRING | if op.rep() || op.repne() { access::REPEATED } else { 0 }
+}
+
 const RAX: u8 = 0;
 const RCX: usize = 1;
 const RDX: u8 = 16;
@@ -76,6 +128,7 @@ fn check_port(core: &mut Core, port: u16, bytes: u64) -> Result<(), Fault> {
 
 fn input<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
     check_port(core, port, T::BYTES as u64)?;
+    note_access::<T>(core, port, access::INPUT);
     let value = core.port_in(port, width::<T>());
     core.set_reg::<T>(RAX, T::cut(value as u64));
     finish::<T>(core, op, port)
@@ -83,6 +136,7 @@ fn input<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
 
 fn output<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
     check_port(core, port, T::BYTES as u64)?;
+    note_access::<T>(core, port, 0);
     let value = core.reg::<T>(RAX).to_u64() as u32;
     core.port_out(port, width::<T>(), value);
     finish::<T>(core, op, port)
@@ -154,6 +208,7 @@ fn ins<T: Int + crate::access::Guest>(core: &mut Core, op: &Op) -> Done {
         let at = core.state.gpr(RDI) & mask;
         let linear = core.segment_linear(SegReg::Es, at, T::BYTES as u64, Access::Write)?;
         core.check_write_linear(linear, T::BYTES as u64)?;
+        note_access::<T>(core, port, access::INPUT | string_access(op));
         let value = core.port_in(port, width::<T>());
         core.write_linear::<T>(linear, T::cut(value as u64))?;
         let by = step::<T>(core);
@@ -173,6 +228,7 @@ fn outs<T: Int + crate::access::Guest>(core: &mut Core, op: &Op) -> Done {
         let at = core.state.gpr(RSI) & mask;
         let linear = core.segment_linear(source, at, T::BYTES as u64, Access::Read)?;
         let value = core.read_linear::<T>(linear)?;
+        note_access::<T>(core, port, string_access(op));
         core.port_out(port, width::<T>(), value.to_u64() as u32);
         let by = step::<T>(core);
         advance(core, RSI, by, mask);

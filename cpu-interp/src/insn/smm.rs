@@ -2,13 +2,17 @@
 //! System-Management Mode).
 //!
 //! The state is saved at SMBASE + FE00h in the layout of AMD64, which BIOSes for emulated
-//! machines know (revision 00020064h): base relocation is offered, I/O restart is not.
+//! machines know (revision 00030064h): base relocation and I/O restart are offered. An SMI that comes
+//! right after an access to a port, because a device asks for the handler's help with it, says in the
+//! save area which access it was; the handler can have the instruction done again.
 
 use crate::core::Core;
 use crate::insn::control_paging::{read_pdptes, uses_pdptes};
+use crate::insn::port_io::IoAccess;
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_bus::PhysAddr;
+use trimotor_bus::memory::View;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::registers::{Cr0, Cr4, Efer};
 use trimotor_cpu::state::Activity;
@@ -16,8 +20,10 @@ use trimotor_cpu::{Fault, SegReg, Segment};
 
 pub(crate) const ROWS: &[Row] = &[row(Code::Rsm, body(rsm))];
 
-/// Revision: AMD64 layout, SMBASE relocation.
-const REVISION: u32 = 0x0002_0064;
+/// Revision: AMD64 layout, SMBASE relocation, I/O restart.
+const REVISION: u32 = 0x0003_0064;
+/// In [`at::IO_RESTART`]: the I/O instruction is to be done again.
+const RESTART: u8 = 0xFF;
 /// Where the save area starts, from SMBASE.
 const AREA: u64 = 0xFE00;
 
@@ -28,6 +34,12 @@ mod at {
     pub(super) const LDTR: usize = 0x070;
     pub(super) const IDTR: usize = 0x080;
     pub(super) const TR: usize = 0x090;
+    /// RIP, RCX, RSI and RDI before the access to a port.
+    pub(super) const IO_RIP: usize = 0x0A0;
+    pub(super) const IO_REGISTERS: usize = 0x0A8;
+    /// Which access it was.
+    pub(super) const IO_ACCESS: usize = 0x0C0;
+    pub(super) const IO_RESTART: usize = 0x0C8;
     pub(super) const AUTO_HALT: usize = 0x0C9;
     pub(super) const NMI_MASK: usize = 0x0CA;
     pub(super) const EFER: usize = 0x0D0;
@@ -77,6 +89,14 @@ impl Area {
     }
 }
 
+/// The access to a port that the last instruction made, or the last iteration of one.
+fn access_just_made(core: &Core) -> Option<IoAccess> {
+    let (io, s) = (core.last_io, &core.state);
+    let retired = s.retired == io.retired.wrapping_add(1);
+    let repeats = s.retired == io.retired && s.rip == io.rip && core.repeating_at == s.retired;
+    (io.retired != u64::MAX && (retired || repeats)).then_some(io)
+}
+
 fn save(core: &Core) -> Area {
     let s = &core.state;
     let mut a = Area([0; 512]);
@@ -89,6 +109,13 @@ fn save(core: &Core) -> Area {
     a.put32(at::IDTR + 4, s.idtr.limit as u32);
     a.put(at::IDTR + 8, s.idtr.base);
     a.put_segment(at::TR, &s.tr);
+    if let Some(io) = access_just_made(core) {
+        a.put(at::IO_RIP, io.rip);
+        for (n, register) in io.registers.into_iter().enumerate() {
+            a.put(at::IO_REGISTERS + 8 * n, register);
+        }
+        a.put32(at::IO_ACCESS, io.what);
+    }
     a.0[at::AUTO_HALT] = (s.activity == Activity::Halted) as u8;
     a.0[at::NMI_MASK] = s.nmi_blocked as u8;
     a.put(at::EFER, s.efer.bits());
@@ -112,8 +139,7 @@ pub(crate) fn enter(core: &mut Core) {
     let area = save(core);
     let base = core.state.msrs.smbase as u64;
     core.current = std::ptr::null();
-    core.bus().set_smm(true);
-    core.memory.write(PhysAddr(base + AREA), &area.0);
+    core.memory.write_for(PhysAddr(base + AREA), &area.0, View::Smm);
     let s = &mut core.state;
     s.in_smm = true;
     s.nmi_blocked = true;
@@ -147,7 +173,7 @@ fn rsm(core: &mut Core, _op: &Op) -> Done {
     }
     let base = core.state.msrs.smbase as u64;
     let mut area = Area([0; 512]);
-    core.memory.read(PhysAddr(base + AREA), &mut area.0);
+    core.memory.read_for(PhysAddr(base + AREA), &mut area.0, View::Smm);
     let cr0 = Cr0::from_bits_retain(area.get(at::CR0));
     let cr4 = Cr4::from_bits_retain(area.get(at::CR4));
     let efer = Efer::from_bits_retain(area.get(at::EFER));
@@ -156,7 +182,6 @@ fn rsm(core: &mut Core, _op: &Op) -> Done {
         core.shutdown.chain = vec![format!("RSM with CR0 {cr0:?}, CR4 {cr4:?}, EFER {efer:?}")];
         return Err(Fault::LEAVE);
     }
-    core.bus().set_smm(false);
     restore(core, &area);
     after_mode_change(core);
     core.leave(core.state.rip)
@@ -196,6 +221,12 @@ fn restore(core: &mut Core, a: &Area) {
     s.ldtr = a.get_segment(at::LDTR);
     s.tr = a.get_segment(at::TR);
     s.msrs.smbase = a.get32(at::SMBASE);
+    if a.0[at::IO_RESTART] == RESTART {
+        s.rip = a.get(at::IO_RIP);
+        for (n, register) in [1, 6, 7].into_iter().enumerate() {
+            s.set_gpr(register, a.get(at::IO_REGISTERS + 8 * n));
+        }
+    }
     s.nmi_blocked = a.0[at::NMI_MASK] & 1 != 0;
     s.activity = if a.0[at::AUTO_HALT] & 1 != 0 { Activity::Halted } else { Activity::Active };
     s.shadow_at = u64::MAX;

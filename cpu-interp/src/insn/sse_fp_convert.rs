@@ -18,7 +18,7 @@ use crate::op::{Done, Op, Row};
 #[inline(always)]
 fn widen_legacy<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
     let source = F::source::<u64>(core, op, op.r2)?.to_xmm();
-    let result = F::vector(core, op, T::RESULTS, || T::apply(source))?;
+    let result = F::vector(core, op, T::RESULTS, [source; 3], || T::apply(source))?;
     core.set_vec(op.r1, result);
     Ok(())
 }
@@ -27,7 +27,7 @@ fn widen_legacy<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
 #[inline(always)]
 fn widen_vex128<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
     let source = F::source::<u64>(core, op, op.r2)?.to_xmm();
-    let result = F::vector(core, op, T::RESULTS, || T::apply(source))?;
+    let result = F::vector(core, op, T::RESULTS, [source; 3], || T::apply(source))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
@@ -36,7 +36,7 @@ fn widen_vex128<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
 #[inline(always)]
 fn widen_vex256<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
     let [low, high] = F::source::<[u64; 2]>(core, op, op.r2)?.map(u64::to_xmm);
-    let result = F::pair(core, op, T::RESULTS, || [T::apply(low), T::apply(high)])?;
+    let result = F::pair(core, op, T::RESULTS, [[low, high]; 3], || [T::apply(low), T::apply(high)])?;
     core.set_vec(op.r1, result);
     Ok(())
 }
@@ -45,7 +45,7 @@ fn widen_vex256<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
 #[inline(always)]
 fn narrow_vex256<F: Form, T: Unary>(core: &mut Core, op: &Op) -> Done {
     let source: [Xmm; 2] = F::source(core, op, op.r2)?;
-    let halves = F::pair(core, op, T::RESULTS, || source.map(T::apply))?;
+    let halves = F::pair(core, op, T::RESULTS, [source; 3], || source.map(T::apply))?;
     set_zeroing_upper(core, op.r1, doubles(halves.map(|half| to_doubles(half)[0])));
     Ok(())
 }

@@ -47,7 +47,13 @@ pub(crate) trait Form {
     ///
     /// # Faults
     /// #XM, #UD.
-    fn vector(core: &mut Core, op: &Op, results: Results, compute: impl Fn() -> Xmm) -> Result<Xmm, Fault>;
+    fn vector(
+        core: &mut Core,
+        op: &Op,
+        results: Results,
+        operands: [Xmm; 3],
+        compute: impl Fn() -> Xmm,
+    ) -> Result<Xmm, Fault>;
 
     /// See [`checked::pair`].
     ///
@@ -57,6 +63,7 @@ pub(crate) trait Form {
         core: &mut Core,
         op: &Op,
         results: Results,
+        operands: [[Xmm; 2]; 3],
         compute: impl Fn() -> [Xmm; 2],
     ) -> Result<[Xmm; 2], Fault>;
 
@@ -86,17 +93,24 @@ impl Form for General {
         if op.has_mem() { core.load(op) } else { Ok(core.reg(register)) }
     }
     #[inline(always)]
-    fn vector(core: &mut Core, op: &Op, results: Results, compute: impl Fn() -> Xmm) -> Result<Xmm, Fault> {
-        checked::vector(core, op, results, compute)
+    fn vector(
+        core: &mut Core,
+        op: &Op,
+        results: Results,
+        operands: [Xmm; 3],
+        compute: impl Fn() -> Xmm,
+    ) -> Result<Xmm, Fault> {
+        checked::vector(core, op, results, operands, compute)
     }
     #[inline(always)]
     fn pair(
         core: &mut Core,
         op: &Op,
         results: Results,
+        operands: [[Xmm; 2]; 3],
         compute: impl Fn() -> [Xmm; 2],
     ) -> Result<[Xmm; 2], Fault> {
-        checked::pair(core, op, results, compute)
+        checked::pair(core, op, results, operands, compute)
     }
     #[inline(always)]
     fn other<R>(core: &mut Core, op: &Op, compute: impl Fn() -> R) -> Result<R, Fault> {
@@ -142,11 +156,23 @@ impl<const K: u8> Form for Fast<K> {
         if K == REGISTER { Ok(core.reg(register)) } else { Self::load(core, op, 0) }
     }
     #[inline(always)]
-    fn vector(_: &mut Core, _: &Op, _: Results, compute: impl Fn() -> Xmm) -> Result<Xmm, Fault> {
+    fn vector(
+        _: &mut Core,
+        _: &Op,
+        _: Results,
+        _: [Xmm; 3],
+        compute: impl Fn() -> Xmm,
+    ) -> Result<Xmm, Fault> {
         Ok(compute())
     }
     #[inline(always)]
-    fn pair(_: &mut Core, _: &Op, _: Results, compute: impl Fn() -> [Xmm; 2]) -> Result<[Xmm; 2], Fault> {
+    fn pair(
+        _: &mut Core,
+        _: &Op,
+        _: Results,
+        _: [[Xmm; 2]; 3],
+        compute: impl Fn() -> [Xmm; 2],
+    ) -> Result<[Xmm; 2], Fault> {
         Ok(compute())
     }
     #[inline(always)]

@@ -34,7 +34,7 @@ pub(crate) fn set_zeroing_upper(core: &mut Core, register: u8, value: Xmm) {
 fn legacy<F: Form>(core: &mut Core, op: &Op, results: Results, f: impl Fn(Xmm, Xmm) -> Xmm) -> Done {
     let second = F::aligned(core, op, op.r2)?;
     let first = core.vec(op.r1);
-    let result = F::vector(core, op, results, || f(first, second))?;
+    let result = F::vector(core, op, results, [first, second, second], || f(first, second))?;
     core.set_vec(op.r1, result);
     Ok(())
 }
@@ -44,7 +44,7 @@ fn legacy<F: Form>(core: &mut Core, op: &Op, results: Results, f: impl Fn(Xmm, X
 fn vex128<F: Form>(core: &mut Core, op: &Op, results: Results, f: impl Fn(Xmm, Xmm) -> Xmm) -> Done {
     let second = F::source(core, op, op.r3)?;
     let first = core.vec(op.r2);
-    let result = F::vector(core, op, results, || f(first, second))?;
+    let result = F::vector(core, op, results, [first, second, second], || f(first, second))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
@@ -54,7 +54,9 @@ fn vex128<F: Form>(core: &mut Core, op: &Op, results: Results, f: impl Fn(Xmm, X
 fn vex256<F: Form>(core: &mut Core, op: &Op, results: Results, f: impl Fn(Xmm, Xmm) -> Xmm) -> Done {
     let second: [Xmm; 2] = F::source(core, op, op.r3)?;
     let first: [Xmm; 2] = core.vec(op.r2);
-    let result = F::pair(core, op, results, || [f(first[0], second[0]), f(first[1], second[1])])?;
+    let result = F::pair(core, op, results, [first, second, second], || {
+        [f(first[0], second[0]), f(first[1], second[1])]
+    })?;
     core.set_vec(op.r1, result);
     Ok(())
 }
@@ -69,7 +71,7 @@ fn scalar_legacy<F: Form, E: Element + Guest>(
 ) -> Done {
     let second = F::source::<E>(core, op, op.r2)?.to_xmm();
     let first = core.vec(op.r1);
-    let result = F::vector(core, op, results, || f(first, second))?;
+    let result = F::vector(core, op, results, [first, second, second], || f(first, second))?;
     core.set_vec(op.r1, result);
     Ok(())
 }
@@ -84,7 +86,7 @@ fn scalar_vex<F: Form, E: Element + Guest>(
 ) -> Done {
     let second = F::source::<E>(core, op, op.r3)?.to_xmm();
     let first = core.vec(op.r2);
-    let result = F::vector(core, op, results, || f(first, second))?;
+    let result = F::vector(core, op, results, [first, second, second], || f(first, second))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
@@ -98,7 +100,7 @@ pub(crate) fn unary_legacy<F: Form>(
     f: impl Fn(Xmm) -> Xmm,
 ) -> Done {
     let source = F::aligned(core, op, op.r2)?;
-    let result = F::vector(core, op, results, || f(source))?;
+    let result = F::vector(core, op, results, [source; 3], || f(source))?;
     core.set_vec(op.r1, result);
     Ok(())
 }
@@ -112,7 +114,7 @@ pub(crate) fn unary_vex128<F: Form>(
     f: impl Fn(Xmm) -> Xmm,
 ) -> Done {
     let source = F::source(core, op, op.r2)?;
-    let result = F::vector(core, op, results, || f(source))?;
+    let result = F::vector(core, op, results, [source; 3], || f(source))?;
     set_zeroing_upper(core, op.r1, result);
     Ok(())
 }
@@ -121,7 +123,7 @@ pub(crate) fn unary_vex128<F: Form>(
 #[inline(always)]
 fn unary_vex256<F: Form>(core: &mut Core, op: &Op, results: Results, f: impl Fn(Xmm) -> Xmm) -> Done {
     let source: [Xmm; 2] = F::source(core, op, op.r2)?;
-    let result = F::pair(core, op, results, || [f(source[0]), f(source[1])])?;
+    let result = F::pair(core, op, results, [source; 3], || [f(source[0]), f(source[1])])?;
     core.set_vec(op.r1, result);
     Ok(())
 }

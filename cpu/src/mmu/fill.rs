@@ -10,6 +10,7 @@ use crate::fault::Fault;
 use crate::registers::{Cr0, Cr4};
 use crate::state::CpuState;
 use std::sync::atomic::Ordering;
+use trimotor_bus::memory::View;
 use trimotor_bus::{LinearAddr, PageBacking, PhysAddr};
 
 /// Where an access ends up.
@@ -48,17 +49,36 @@ impl Mmu {
     ) -> Result<Mapped, Fault> {
         let FillRequest { access, user } = request;
         let kind = Self::kind(state, user);
-        if let Some(mapped) = self.hit(kind, linear, access) {
-            return Ok(mapped);
+        let hit = match self.hit(kind, linear, access) {
+            None if kind == SUPERVISOR_AC && self.sharing && cacheable => self.copy_shared(linear, access),
+            hit => hit,
+        };
+        match hit {
+            Some(mapped) => {
+                if self.check.is_some() {
+                    self.check_hit(state, linear, request, &mapped);
+                }
+                Ok(mapped)
+            }
+            None => self.walk_and_fill(state, linear, request, cacheable),
         }
-        if kind == SUPERVISOR_AC
-            && self.sharing
-            && cacheable
-            && let Some(mapped) = self.copy_shared(linear, access)
-        {
-            return Ok(mapped);
+    }
+
+    /// Holds a hit against a walk, from which nothing is remembered.
+    #[cold]
+    fn check_hit(&mut self, state: &CpuState, linear: u64, request: FillRequest, hit: &Mapped) {
+        let FillRequest { access, user } = request;
+        let (config, view) = (self.config(state), View::of(state.in_smm));
+        let mut tables = GuestTables::new(&self.memory, &config, view);
+        let walked = walk(&mut tables, &config, LinearAddr(linear), access, user);
+        let host = walked.map(|result| {
+            let backing = self.memory.backing_for(result.phys, view);
+            let page = if access == Access::Write { backing.write } else { backing.read };
+            (result.phys, page.wrapping_add(result.phys.page_offset() as usize))
+        });
+        if let Some(check) = &mut self.check {
+            check.compare(linear, access, hit.host, host);
         }
-        self.walk_and_fill(state, linear, request, cacheable)
     }
 
     /// What the table of a kind says.
@@ -90,8 +110,8 @@ impl Mmu {
     ) -> Result<Mapped, Fault> {
         let FillRequest { access, user } = request;
         self.walks += 1;
-        let config = self.config(state);
-        let mut tables = GuestTables::new(&self.memory, &config);
+        let (config, view) = (self.config(state), View::of(state.in_smm));
+        let mut tables = GuestTables::new(&self.memory, &config, view);
         let result = match walk(&mut tables, &config, LinearAddr(linear), access, user) {
             Ok(result) => result,
             Err(fault) => {
@@ -102,7 +122,7 @@ impl Mmu {
         let kind = Self::kind(state, user);
         let path = tables.path;
         self.note_source(&config, linear, &result, &path, kind, access);
-        let backing = self.memory.backing(result.phys);
+        let backing = self.memory.backing_for(result.phys, view);
         let page = if access == Access::Write { backing.write } else { backing.read };
         let has_state = |p: u64| self.memory.page_state(p).load(Ordering::Acquire) != 0;
         let watched = backing.ram_page.is_some_and(has_state);

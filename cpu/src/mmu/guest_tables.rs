@@ -6,12 +6,13 @@
 use super::tracking::Path;
 use super::walk::{Access, PageWalk, WalkConfig, walk};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use trimotor_bus::memory::PageState;
+use trimotor_bus::memory::{PageState, View};
 use trimotor_bus::{GuestMemory, LinearAddr, PhysAddr};
 
 /// Page-table accesses go straight to RAM; the entries read are noted.
 pub(super) struct GuestTables<'a> {
     memory: &'a GuestMemory,
+    view: View,
     /// A level whose entries are in registers: 3 with PAE paging, else 0.
     in_registers: u8,
     /// The entries read.
@@ -19,16 +20,16 @@ pub(super) struct GuestTables<'a> {
 }
 
 impl<'a> GuestTables<'a> {
-    pub(super) fn new(memory: &'a GuestMemory, config: &WalkConfig) -> GuestTables<'a> {
+    pub(super) fn new(memory: &'a GuestMemory, config: &WalkConfig, view: View) -> GuestTables<'a> {
         let in_registers = if config.has_pdptes() { 3 } else { 0 };
-        GuestTables { memory, in_registers, path: Path::default() }
+        GuestTables { memory, view, in_registers, path: Path::default() }
     }
 }
 
 impl PageWalk for GuestTables<'_> {
     #[inline]
     fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
-        let page = self.memory.backing(addr).read;
+        let page = self.memory.backing_for(addr, self.view).read;
         if page.is_null() {
             return 0;
         }
@@ -44,7 +45,7 @@ impl PageWalk for GuestTables<'_> {
         }
     }
     fn set_bits(&mut self, addr: PhysAddr, old: u64, bits: u64, bytes: u8) -> bool {
-        let backing = self.memory.backing(addr);
+        let backing = self.memory.backing_for(addr, self.view);
         let page = backing.write;
         if page.is_null() {
             return true; // tables in ROM keep what they have
@@ -80,6 +81,7 @@ impl PageWalk for GuestTables<'_> {
 pub(super) fn inspect(
     memory: &GuestMemory,
     config: &WalkConfig,
+    view: View,
     linear: u64,
     notes: &mut Vec<String>,
 ) -> Option<PhysAddr> {
@@ -96,6 +98,6 @@ pub(super) fn inspect(
             self.1.push(format!("level {level} entry at {:#x}: {entry:#018x}{present}", addr.0));
         }
     }
-    let mut tables = Quiet(GuestTables::new(memory, config), notes);
+    let mut tables = Quiet(GuestTables::new(memory, config, view), notes);
     walk(&mut tables, config, LinearAddr(linear), Access::Read, false).ok().map(|r| r.phys)
 }

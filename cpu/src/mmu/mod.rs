@@ -1,5 +1,6 @@
 //! Paging: the page walk, and the shadow page tables that engines look translations up in.
 
+mod check;
 mod entry;
 mod fill;
 mod guest_tables;
@@ -13,6 +14,7 @@ mod walk;
 mod watched;
 mod writable;
 
+pub use check::TlbDifferences;
 pub use entry::{HELD, TLB_ENTRIES, TlbEntry, tlb_index};
 pub use fill::{FillRequest, Mapped};
 pub use spaces::Mmu;

@@ -23,6 +23,7 @@
 //! went that code was fetched from. A kept space keeps its generation, and kernel code that is reached
 //! through the shared table has the generation of that one in all spaces.
 
+use super::check::{TlbCheck, TlbDifferences};
 use super::entry::TlbEntry;
 use super::guest_tables;
 use super::space::{SUPERVISOR, SUPERVISOR_AC, Space, SpaceKey, USER};
@@ -34,6 +35,7 @@ use crate::flags::Rflags;
 use crate::registers::Cr4;
 use crate::state::CpuState;
 use std::sync::Arc;
+use trimotor_bus::memory::View;
 use trimotor_bus::{GuestMemory, PhysAddr};
 
 /// How many spaces a vCPU keeps; they are numbered from 1. (Numbers are bits of a u32.)
@@ -65,6 +67,7 @@ pub struct Mmu {
     phys_bits: u32,
     gib_pages: bool,
     map_generation: u64,
+    pub(super) check: Option<Box<TlbCheck>>,
     /// Changes whenever a translation or a right may have gone, or the space: what engines keep of the
     /// tables elsewhere then goes too.
     pub losses: u64,
@@ -123,6 +126,7 @@ impl Mmu {
             phys_bits,
             gib_pages,
             map_generation,
+            check: None,
             losses: 0,
             walks: 0,
             flushes: 0,
@@ -132,6 +136,15 @@ impl Mmu {
         }
     }
 
+    /// Holds each hit against a walk from now on: see [`TlbDifferences`]. To be called before the first
+    /// [`select`](Self::select).
+    pub fn check_hits(&mut self) {
+        self.check = Some(Box::new(TlbCheck::new()));
+    }
+    /// What [`check_hits`](Self::check_hits) found, where it was called.
+    pub fn differences(&self) -> Option<TlbDifferences> {
+        self.check.as_ref().map(|check| check.found)
+    }
     /// The guest's memory.
     pub fn memory(&self) -> &Arc<GuestMemory> {
         &self.memory
@@ -177,7 +190,10 @@ impl Mmu {
     pub fn select(&mut self, state: &mut CpuState) {
         let kind = Self::kind(state, state.cpl == 3);
         let space = self.table_space(kind);
-        state.tlb = self.spaces[space].table(kind).entries.as_mut_ptr();
+        state.tlb = match &mut self.check {
+            Some(check) => check.table(),
+            None => self.spaces[space].table(kind).entries.as_mut_ptr(),
+        };
         self.refresh_key(state);
     }
     /// Refreshes `state.jump_key` after a generation may have changed.
@@ -190,7 +206,10 @@ impl Mmu {
     #[inline]
     pub fn supervisor_table(&mut self) -> *mut TlbEntry {
         let space = self.table_space(SUPERVISOR);
-        self.spaces[space].table(SUPERVISOR).entries.as_mut_ptr()
+        match &mut self.check {
+            Some(check) => check.table(),
+            None => self.spaces[space].table(SUPERVISOR).entries.as_mut_ptr(),
+        }
     }
 
     /// A CR3 load: chooses the space. What is not global and not tracked goes.
@@ -328,6 +347,7 @@ impl Mmu {
     /// Walks for a debugger or a report: no flags set, nothing remembered. `notes` gets a line for
     /// each table entry read.
     pub fn inspect(&self, state: &CpuState, linear: u64, notes: &mut Vec<String>) -> Option<PhysAddr> {
-        guest_tables::inspect(&self.memory, &self.config(state), linear, notes)
+        let view = View::of(state.in_smm);
+        guest_tables::inspect(&self.memory, &self.config(state), view, linear, notes)
     }
 }

@@ -10,7 +10,7 @@ use crate::registers::{Cr0, Cr4, Efer};
 use crate::state::CpuState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use trimotor_bus::memory::PageState;
+use trimotor_bus::memory::{PageState, View};
 use trimotor_bus::{GuestMemory, LinearAddr, PhysAddr};
 
 /// Page tables lie in the first pages from here on, data behind them.
@@ -166,8 +166,14 @@ impl Rig {
             }
         }
         let config = mmu.config(state);
-        walk(&mut Quiet(GuestTables::new(&self.memory, &config)), &config, LinearAddr(linear), access, user)
-            .ok()
+        walk(
+            &mut Quiet(GuestTables::new(&self.memory, &config, View::Plain)),
+            &config,
+            LinearAddr(linear),
+            access,
+            user,
+        )
+        .ok()
     }
 
     /// Checks all that the tables of vCPU `vcpu` in its present space say.

@@ -46,7 +46,7 @@ impl Mmu {
     pub(super) fn hold_page(&mut self, ram_page: u64) {
         self.losses += 1;
         let Mmu { spaces, writable, memory, .. } = self;
-        let host = memory.backing(memory.ram_page_addr(ram_page)).read;
+        let host = memory.ram_page_host(ram_page);
         writable.take(ram_page, |p| {
             spaces[p.space as usize].hold(p.kind as usize, p.index as usize, host);
         });

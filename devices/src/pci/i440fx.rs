@@ -2,7 +2,8 @@
 //!
 //! Of its own registers a PC's firmware uses two kinds. PAM0 to PAM6 (59h to 5Fh) say for
 //! each piece of C0000h to FFFFFh whether reads and writes go to RAM or to the bus, where
-//! the firmware ROM answers. SMRAM (72h) shows or hides the RAM behind the VGA window.
+//! the firmware ROM answers. SMRAM (72h) shows or hides the RAM behind the VGA window: to all, or to
+//! processors in system-management mode.
 //! Other registers (DRAM timing, arbitration) are stored.
 //!
 //! Left out: the AGP port (a 440FX has none) and error reporting.
@@ -32,14 +33,12 @@ const VGA_WINDOW: std::ops::Range<u64> = 0xA_0000..0xC_0000;
 pub struct I440fx {
     memory: Arc<GuestMemory>,
     config: ConfigSpace,
-    in_smm: bool,
 }
 
 /// The saved state of the host bridge.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct I440fxStateV1 {
     config: ConfigSpaceStateV1,
-    in_smm: bool,
 }
 
 impl I440fx {
@@ -67,7 +66,7 @@ impl I440fx {
         config.allow(0x60, &[0xFF; 0x12]); // DRAM row boundaries, hole control, arbitration.
         config.preset(SMRAM, &[0x02]);
         config.allow(SMRAM, &[0x78]);
-        let bridge = Self { memory, config, in_smm: false };
+        let bridge = Self { memory, config };
         bridge.apply();
         bridge
     }
@@ -75,7 +74,6 @@ impl I440fx {
     /// Bus reset: the ROM is shown again and SMRAM is unlocked.
     pub fn reset(&mut self) {
         self.config.reset();
-        self.in_smm = false;
         self.apply();
     }
 
@@ -84,14 +82,6 @@ impl I440fx {
     pub fn open_shadow_ram(&mut self) {
         self.config.set(PAM0, &[0x33; 7]);
         self.apply();
-    }
-
-    /// Tells the bridge that the processor that now runs is in SMM, or is not.
-    pub fn set_smm(&mut self, active: bool) {
-        if self.in_smm != active {
-            self.in_smm = active;
-            self.apply_smram();
-        }
     }
 
     fn apply(&self) {
@@ -117,9 +107,9 @@ impl I440fx {
 
     fn apply_smram(&self) {
         let smram = self.config.read(SMRAM, Width::Byte) as u8;
-        let shown = smram & SMRAM_ENABLED != 0
-            && (smram & SMRAM_OPEN != 0 || self.in_smm && smram & SMRAM_CLOSED == 0);
-        if shown {
+        let enabled = smram & SMRAM_ENABLED != 0;
+        self.memory.set_smram(enabled && smram & SMRAM_CLOSED == 0);
+        if enabled && smram & SMRAM_OPEN != 0 {
             self.set_window(VGA_WINDOW, WindowRead::Ram, WindowWrite::Ram);
         } else {
             self.set_window(VGA_WINDOW, WindowRead::Device, WindowWrite::Device);
@@ -164,13 +154,12 @@ impl PciFunction for I440fx {
 impl SaveState for I440fx {
     type State = I440fxStateV1;
     fn save(&self) -> I440fxStateV1 {
-        let Self { memory: _, config, in_smm } = self;
-        I440fxStateV1 { config: config.save(), in_smm: *in_smm }
+        let Self { memory: _, config } = self;
+        I440fxStateV1 { config: config.save() }
     }
     fn restore(&mut self, state: I440fxStateV1) -> Result<(), RestoreError> {
-        let I440fxStateV1 { config, in_smm } = state;
+        let I440fxStateV1 { config } = state;
         self.config.restore(config)?;
-        self.in_smm = in_smm;
         self.apply();
         Ok(())
     }
@@ -180,6 +169,7 @@ impl SaveState for I440fx {
 mod tests {
     use super::*;
     use trimotor_bus::PhysAddr;
+    use trimotor_bus::memory::View;
 
     fn bridge() -> (I440fx, Arc<GuestMemory>) {
         let memory = GuestMemory::new(2 << 20, &vec![0xEA; 128 << 10]).unwrap();
@@ -223,13 +213,14 @@ mod tests {
         assert_ne!(m.window(PhysAddr(0xA_0000)), ram);
         write(&mut b, SMRAM, SMRAM_OPEN);
         assert_eq!(b.config_read(SMRAM, Width::Byte) as u8, SMRAM_LOCKED | SMRAM_ENABLED | 0x02);
-        b.set_smm(true);
-        assert_eq!(m.window(PhysAddr(0xB_C000)), ram);
+        let in_smm = |m: &GuestMemory| m.backing_for(PhysAddr(0xB_C000), View::Smm).ram_page.is_some();
+        assert!(in_smm(&m) && m.backing(PhysAddr(0xB_C000)).ram_page.is_none());
         write(&mut b, SMRAM, SMRAM_CLOSED);
-        assert_ne!(m.window(PhysAddr(0xA_0000)), ram);
+        assert!(!in_smm(&m));
         write(&mut b, SMRAM, 0);
-        b.set_smm(false);
-        assert_ne!(m.window(PhysAddr(0xA_0000)), ram);
+        assert!(in_smm(&m));
+        b.reset();
+        assert!(!in_smm(&m));
     }
 
     #[test]

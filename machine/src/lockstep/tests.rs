@@ -50,7 +50,7 @@ fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices) -> Result<Mach
         request.kind = Some(KernelKind::Flat);
         let plan = boot::load(request, &platform).unwrap();
         let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        Machine::new(config, model, services, plan)
+        Machine::new(config, model, services, Box::new(plan))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod fused;
 pub mod misc;
 pub mod moves;
 pub mod muldiv;
+pub(crate) mod pairs;
 pub mod shift;
 pub mod stack;
 pub mod string;

@@ -12,12 +12,12 @@ use trimotor_cpu::alu::WideAlu;
 use trimotor_cpu::flags::ArithFlags;
 
 /// A shift or rotate.
-trait Shift: 'static {
+pub(crate) trait Shift: 'static {
     fn of<T: Operand>(a: T, count: u8, f: ArithFlags) -> (T, ArithFlags);
 }
 macro_rules! shifts {
     ($($name:ident, $method:ident;)*) => {$(
-        struct $name;
+        pub(crate) struct $name;
         impl Shift for $name {
             #[inline(always)]
             fn of<T: Operand>(a: T, count: u8, f: ArithFlags) -> (T, ArithFlags) { a.$method(count, f) }

@@ -149,3 +149,79 @@ fn a_single_step_over_hlt_wakes_at_once() {
     assert_eq!(r.run_bytes(&[0xF4, 0x43]), End::Vector(1));
     assert_eq!((r.stack(0), r.state().gpr[3]), (CODE + 1, 0));
 }
+
+/// Writes IA32_DEBUGCTL and returns to the code after it: mov ecx, 1D9h; mov eax, `bits`; xor edx, edx;
+/// wrmsr.
+fn set_debugctl(bits: u8) -> Vec<u8> {
+    vec![0xB9, 0xD9, 1, 0, 0, 0xB8, bits, 0, 0, 0, 0x31, 0xD2, 0x0F, 0x30]
+}
+
+#[test]
+fn btf_traps_after_branches_that_are_taken() {
+    // inc ebx; jz +1 (not taken); inc ebx; jmp +1; hlt; inc ebx; hlt
+    let rest = [0x43, 0x74, 1, 0x43, 0xEB, 1, 0xF4, 0x43, 0xF4];
+    let mut r = Rig::protected();
+    // push 102h; popf sets TF, and the trap would come after the next instruction.
+    let code = [&set_debugctl(2)[..], &[0x68, 2, 1, 0, 0, 0x9D], &rest].concat();
+    assert_eq!(r.run_bytes(&code), End::Vector(1));
+    let start = CODE + 20;
+    assert_eq!((r.stack(0), r.state().gpr[3]), (start + 7, 2));
+    assert_eq!(r.state().dr[6] & CONDITIONS, 0x4000);
+    assert_eq!(r.state().msrs.debugctl, 0, "a debug exception clears it");
+    // A call to the next instruction is a branch too.
+    let mut r = Rig::protected();
+    let code = [&set_debugctl(2)[..], &[0x68, 2, 1, 0, 0, 0x9D], &[0x43, 0xE8, 0, 0, 0, 0, 0xF4]].concat();
+    assert_eq!(r.run_bytes(&code), End::Vector(1));
+    assert_eq!(r.stack(0), start + 6);
+}
+
+#[test]
+fn the_last_branches_are_recorded() {
+    // jmp +0; jz +0 (not taken: ZF is clear after or eax, 1); call +0; ud2
+    let mut r = Rig::protected();
+    let code =
+        [&set_debugctl(1)[..], &[0xEB, 0, 0x83, 0xC8, 1, 0x74, 0, 0xE8, 0, 0, 0, 0, 0x0F, 0x0B]].concat();
+    assert_eq!(r.run_bytes(&code), End::Vector(6));
+    let start = CODE + 14;
+    let record = r.state().msrs.last_branches;
+    assert_eq!(record.top, 3);
+    assert_eq!(record.from[1..4], [start, start + 7, start + 12]);
+    assert_eq!(record.to[1..4], [start + 2, start + 12, HANDLERS + 6 * 16]);
+    assert_eq!(record.before_event, [start + 7, start + 12]);
+    // Its registers: mov ecx, 43h; rdmsr; hlt
+    assert_eq!(r.state().msrs.debugctl, 1);
+    let at = r.state().rip;
+    r.write(at, &[0xB9, 0x43, 0, 0, 0, 0x0F, 0x32, 0xF4]);
+    r.change(|s| s.activity = trimotor_cpu::state::Activity::Active);
+    r.go();
+    assert_eq!(r.state().gpr[0], start + 12);
+}
+
+#[test]
+fn an_interrupted_string_instruction_pushes_rf() {
+    // rep lodsb of more than a portion, interrupted once interrupts are on.
+    let mut r = Rig::protected();
+    r.change(|s| {
+        s.gpr[1] = 10_000;
+        s.gpr[6] = DATA;
+        s.rflags |= 0x200;
+    });
+    r.write(CODE, &[0xF3, 0xAC, 0xF4]);
+    r.vcpu.run(&mut r.bus, 0);
+    r.signals.raise(trimotor_bus::VcpuSignals::NMI);
+    // The signal is there before the first iteration: RF stays clear.
+    assert_eq!(r.go(), End::Vector(2));
+    assert_eq!((r.stack(0), r.stack(2) & 0x1_0000), (CODE, 0));
+    // Between two iterations: an output whose device raises NMI.
+    let mut r = Rig::protected();
+    r.bus.signal_port = Some((0x77, r.signals.clone(), trimotor_bus::VcpuSignals::NMI));
+    r.change(|s| (s.gpr[1], s.gpr[2], s.gpr[6]) = (3, 0x77, DATA));
+    assert_eq!(r.run_bytes(&[0xF3, 0x6E, 0xF4]), End::Vector(2));
+    assert_eq!((r.stack(0), r.stack(2) & 0x1_0000, r.state().gpr[1]), (CODE, 0x1_0000, 2));
+    // After the last one it is over.
+    let mut r = Rig::protected();
+    r.bus.signal_port = Some((0x77, r.signals.clone(), trimotor_bus::VcpuSignals::NMI));
+    r.change(|s| (s.gpr[1], s.gpr[2], s.gpr[6]) = (1, 0x77, DATA));
+    assert_eq!(r.run_bytes(&[0xF3, 0x6E, 0xF4]), End::Vector(2));
+    assert_eq!((r.stack(0), r.stack(2) & 0x1_0000), (CODE + 2, 0));
+}

@@ -8,6 +8,7 @@ mod interrupts;
 mod iret;
 mod modes;
 mod paging;
+mod pairs;
 mod rig;
 mod segments;
 mod shadow;

@@ -1,6 +1,8 @@
 //! Page faults with every combination of rights, reserved bits, accessed and dirty flags.
 
 use super::rig::*;
+use crate::Interpreter;
+use crate::run::{TLB_DIFFERENCES, TLB_HITS};
 
 const P: u64 = 1;
 const RW: u64 = 2;
@@ -291,4 +293,35 @@ fn five_levels() {
     let mut r = rig(false);
     r.change(|s| s.gpr[3] = 1 << 50);
     assert_eq!(r.run_bytes(&[0x8A, 0x03]), End::Vector(13));
+}
+
+#[test]
+fn hits_that_a_walk_contradicts_are_counted() {
+    let count = |r: &Rig, wanted: &str| {
+        let lines = r.vcpu.statistics();
+        lines.into_iter().find(|(name, _)| name == wanted).map(|(_, count)| count)
+    };
+    // mov al, [DATA] twice; then the second page table entry changes below the CPU, and once more.
+    let read = [0x8A, 0x04, 0x25, 0, 0, 3, 0];
+    let mut r = Rig::long_on(Interpreter::new().checking_tlb());
+    r.write(DATA, &[1]);
+    assert_eq!(r.run_bytes(&[&read[..], &read, &[0xF4]].concat()), End::Halt(CODE + 15));
+    assert!(count(&r, TLB_HITS).unwrap() >= 1);
+    assert_eq!(count(&r, TLB_DIFFERENCES), Some(0));
+    let entry = TABLES + 0x4000 + (DATA >> 12) * 8;
+    // mov qword [entry], 7 (page 0); then the read without INVLPG; hlt
+    let change = [&[0x48, 0xC7, 0x04, 0x25][..], &(entry as u32).to_le_bytes(), &7u32.to_le_bytes()].concat();
+    let mut r = Rig::long_on(Interpreter::new().checking_tlb());
+    let flush = [0x0F, 0x01, 0x3C, 0x25, 0, 0, 3, 0];
+    assert_eq!(r.run_bytes(&[&read[..], &change, &flush, &read, &[0xF4]].concat()), End::Halt(CODE + 35));
+    assert_eq!(count(&r, TLB_DIFFERENCES), Some(0), "INVLPG came between");
+    assert_eq!(count(&Rig::long(), TLB_HITS), None, "off unless asked for");
+    let mut r = Rig::long_on(Interpreter::new().checking_tlb());
+    assert_eq!(r.run_bytes(&[&read[..], &change, &read, &[0xF4]].concat()), End::Halt(CODE + 27));
+    assert_eq!(count(&r, TLB_DIFFERENCES), Some(0), "the entry is tracked");
+    // A global page is kept as a TLB would, until INVLPG: this guest forgets it.
+    let mut r = Rig::long_on(Interpreter::new().checking_tlb());
+    r.page(DATA, DATA | 0x107);
+    assert_eq!(r.run_bytes(&[&read[..], &change, &read, &[0xF4]].concat()), End::Halt(CODE + 27));
+    assert_eq!(count(&r, TLB_DIFFERENCES), Some(1));
 }

@@ -49,6 +49,8 @@ pub(super) struct RigBus {
     pub(super) port_writes: Vec<(u16, u32)>,
     pub(super) vectors: Vec<u8>,
     pub(super) task_priority: u8,
+    /// A port at which a write raises these signals.
+    pub(super) signal_port: Option<(u16, Arc<VcpuSignals>, u32)>,
 }
 
 impl CpuBus for RigBus {
@@ -60,6 +62,11 @@ impl CpuBus for RigBus {
     }
     fn port_write(&mut self, port: Port, _width: Width, value: u32) {
         self.port_writes.push((port.0, value));
+        if let Some((at, signals, which)) = &self.signal_port
+            && *at == port.0
+        {
+            signals.raise(*which);
+        }
     }
     fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
         width.mask()
@@ -90,7 +97,6 @@ impl CpuBus for RigBus {
     fn random(&mut self) -> u64 {
         4
     }
-    fn set_smm(&mut self, _active: bool) {}
 }
 
 /// How a run ended.
@@ -137,10 +143,13 @@ pub(super) const fn gate(selector: u16, offset: u64, attributes: u8, extra: u8) 
 
 impl Rig {
     fn bare(bits: u32) -> Rig {
+        Self::of(Interpreter::new(), bits)
+    }
+    fn of(mut engine: Interpreter, bits: u32) -> Rig {
         let memory = GuestMemory::new(4 << 20, &[]).unwrap();
         let signals = VcpuSignals::new();
         let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        let vcpu = Interpreter::new().create_vcpu(0, &model, &memory, &signals).unwrap();
+        let vcpu = engine.create_vcpu(0, &model, &memory, &signals).unwrap();
         Rig { memory, signals, vcpu, bus: RigBus::default(), bits }
     }
 
@@ -211,7 +220,11 @@ impl Rig {
 
     /// 64-bit mode at CPL 0, 4 MiB mapped one to one in 4 KiB pages, all rights.
     pub(super) fn long() -> Rig {
-        let mut r = Rig::bare(64);
+        Self::long_on(Interpreter::new())
+    }
+    /// The same on an engine that was configured.
+    pub(super) fn long_on(engine: Interpreter) -> Rig {
+        let mut r = Rig::of(engine, 64);
         r.tables(0xA09B);
         // A compatibility-mode code segment of ring 3 and one of ring 0.
         r.gdt(FREE, flat(0xC0FB));

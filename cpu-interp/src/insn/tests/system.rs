@@ -1,7 +1,9 @@
 //! Fast system calls, MSRs, UMIP, time stamps, XSETBV, CPUID, SMM, INIT and SIPI.
 
 use super::rig::*;
+use trimotor_bus::PhysAddr;
 use trimotor_bus::VcpuSignals;
+use trimotor_bus::memory::View;
 use trimotor_cpu::state::Activity;
 
 #[test]
@@ -286,7 +288,7 @@ fn smi_saves_and_rsm_restores() {
     );
     assert_eq!(r.u64(0x3_FFF8), 0, "RAX");
     assert_eq!(r.u64(0x3_FF78), CODE, "RIP");
-    assert_eq!(r.u32(0x3_FEFC), 0x2_0064);
+    assert_eq!(r.u32(0x3_FEFC), 0x3_0064);
     // The handler moves SMBASE and returns.
     r.write(0x3_FF00, &0x2_0000u32.to_le_bytes());
     r.write(0x3_8001, &[0x0F, 0xAA]);
@@ -300,6 +302,69 @@ fn smi_saves_and_rsm_restores() {
     // Outside SMM there is no RSM.
     let mut r = Rig::long();
     assert_eq!(r.run_bytes(&[0x0F, 0xAA]), End::Vector(6));
+}
+
+/// A device that asks for an SMI at each access to port 77h, until it is taken away.
+fn smi_at_port_77(r: &mut Rig) {
+    r.bus.signal_port = Some((0x77, r.signals.clone(), VcpuSignals::SMI));
+}
+
+#[test]
+fn an_smi_tells_of_the_access_that_caused_it_and_rsm_can_do_it_again() {
+    let mut r = Rig::long();
+    smi_at_port_77(&mut r);
+    r.write(0x3_8000, &[0xF4]);
+    // mov al, 5; out 77h, al; hlt
+    r.write(CODE, &[0xB0, 5, 0xE6, 0x77, 0xF4]);
+    assert_eq!(r.go(), End::Vector(0));
+    assert_eq!((r.u32(0x3_FEC0), r.u64(0x3_FEA0)), (0x77_0012, CODE + 2), "OUT, one byte");
+    assert_eq!(r.u64(0x3_FF78), CODE + 4);
+    // The handler asks for the instruction again; the device has had enough.
+    r.bus.signal_port = None;
+    r.write(0x3_FEC8, &[0xFF]);
+    r.write(0x3_8001, &[0x0F, 0xAA]);
+    r.change(|s| s.activity = Activity::Active);
+    assert_eq!(r.go(), End::Halt(CODE + 5));
+    assert_eq!(r.bus.port_writes, [(0x77, 5), (0x77, 5)]);
+}
+
+#[test]
+fn a_repeated_output_is_done_again_from_the_iteration_that_caused_the_smi() {
+    let mut r = Rig::long();
+    smi_at_port_77(&mut r);
+    r.write(0x3_8000, &[0xF4]);
+    r.write(DATA, b"abc");
+    r.change(|s| (s.gpr[1], s.gpr[2], s.gpr[6]) = (3, 0x77, DATA));
+    r.write(CODE, &[0xF3, 0x6E, 0xF4]); // rep outsb; hlt
+    assert_eq!(r.go(), End::Vector(0));
+    assert_eq!(r.u32(0x3_FEC0), 0x77_001E);
+    assert_eq!((r.u64(0x3_FEA0), r.u64(0x3_FEA8), r.u64(0x3_FEB0)), (CODE, 3, DATA));
+    assert_eq!((r.u64(0x3_FF78), r.u64(0x3_FFF0)), (CODE, 2), "RIP and RCX");
+    r.bus.signal_port = None;
+    r.write(0x3_FEC8, &[0xFF]);
+    r.write(0x3_8001, &[0x0F, 0xAA]);
+    r.change(|s| s.activity = Activity::Active);
+    assert_eq!(r.go(), End::Halt(CODE + 3));
+    let written: Vec<u8> = r.bus.port_writes.iter().map(|&(_, value)| value as u8).collect();
+    assert_eq!(written, b"aabc");
+}
+
+#[test]
+fn smram_is_seen_in_system_management_mode_only() {
+    let mut r = Rig::protected();
+    r.change(|s| s.msrs.smbase = 0xA_0000);
+    // The handler, behind the VGA window: mov [8800h], ds; hlt
+    r.memory.set_smram(true);
+    let handler = [0x8C, 0x1E, 0x00, 0x88, 0xF4];
+    assert_eq!(r.memory.write_for(PhysAddr(0xA_8000), &handler, View::Smm), 5);
+    r.write(CODE, &[0xEB, 0xFE]);
+    r.signals.raise(VcpuSignals::SMI);
+    r.go();
+    assert_eq!((r.state().rip, r.state().in_smm), (0x8005, true));
+    let mut rip = [0; 8];
+    assert_eq!(r.memory.read_for(PhysAddr(0xA_FF78), &mut rip, View::Smm), 8);
+    assert_eq!(u64::from_le_bytes(rip), CODE);
+    assert_eq!(r.memory.read(PhysAddr(0xA_FF78), &mut rip), 0, "others see the VGA window");
 }
 
 #[test]

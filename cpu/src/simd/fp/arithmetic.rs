@@ -3,32 +3,49 @@
 use std::arch::asm;
 
 use super::{
-    Binary, BinaryImm, Results, Step, Unary, Xmm, and, binary, doubles, singles, unary, with_immediate,
+    Binary, BinaryImm, Operation, Results, Step, Unary, Xmm, and, binary, doubles, singles, unary,
+    with_immediate,
 };
+use Operation::{Add, AddSubtract, Divide, Multiply, Subtract};
 
-const PS: Results = Results::F32(4);
-const PD: Results = Results::F64(2);
-const SS: Results = Results::F32(1);
-const SD: Results = Results::F64(1);
 const EXACT: Results = Results::NeverTiny;
+const HADD: Operation = Operation::Horizontal { subtract: false };
+const HSUB: Operation = Operation::Horizontal { subtract: true };
+
+/// Results in all single-precision elements.
+const fn ps(operation: Operation) -> Results {
+    Results::F32(4, operation)
+}
+/// Results in all double-precision elements.
+const fn pd(operation: Operation) -> Results {
+    Results::F64(2, operation)
+}
+/// A result in the lowest single-precision element.
+const fn ss(operation: Operation) -> Results {
+    Results::F32(1, operation)
+}
+/// A result in the lowest double-precision element.
+const fn sd(operation: Operation) -> Results {
+    Results::F64(1, operation)
+}
 
 binary! {
-    AddPs "addps" PS;
-    AddPd "addpd" PD;
-    AddSs "addss" SS;
-    AddSd "addsd" SD;
-    SubPs "subps" PS;
-    SubPd "subpd" PD;
-    SubSs "subss" SS;
-    SubSd "subsd" SD;
-    MulPs "mulps" PS;
-    MulPd "mulpd" PD;
-    MulSs "mulss" SS;
-    MulSd "mulsd" SD;
-    DivPs "divps" PS;
-    DivPd "divpd" PD;
-    DivSs "divss" SS;
-    DivSd "divsd" SD;
+    AddPs "addps" ps(Add);
+    AddPd "addpd" pd(Add);
+    AddSs "addss" ss(Add);
+    AddSd "addsd" sd(Add);
+    SubPs "subps" ps(Subtract);
+    SubPd "subpd" pd(Subtract);
+    SubSs "subss" ss(Subtract);
+    SubSd "subsd" sd(Subtract);
+    MulPs "mulps" ps(Multiply);
+    MulPd "mulpd" pd(Multiply);
+    MulSs "mulss" ss(Multiply);
+    MulSd "mulsd" sd(Multiply);
+    DivPs "divps" ps(Divide);
+    DivPd "divpd" pd(Divide);
+    DivSs "divss" ss(Divide);
+    DivSd "divsd" sd(Divide);
     MinPs "minps" EXACT;
     MinPd "minpd" EXACT;
     MinSs "minss" EXACT;
@@ -41,12 +58,12 @@ binary! {
     SqrtSd "sqrtsd" EXACT;
     RcpSs "rcpss" EXACT;
     RsqrtSs "rsqrtss" EXACT;
-    HaddPs "haddps" PS;
-    HaddPd "haddpd" PD;
-    HsubPs "hsubps" PS;
-    HsubPd "hsubpd" PD;
-    AddsubPs "addsubps" PS;
-    AddsubPd "addsubpd" PD;
+    HaddPs "haddps" ps(HADD);
+    HaddPd "haddpd" pd(HADD);
+    HsubPs "hsubps" ps(HSUB);
+    HsubPd "hsubpd" pd(HSUB);
+    AddsubPs "addsubps" ps(AddSubtract);
+    AddsubPd "addsubpd" pd(AddSubtract);
 }
 
 unary! {
@@ -127,30 +144,40 @@ macro_rules! dot_product {
 }
 
 dot_product! {
-    DotPs "dpps" "255" mask_of_singles &[products_of_singles, sums_of_pairs, sum_of_singles], PS;
-    DotPd "dppd" "51" mask_of_doubles &[products_of_doubles, sum_of_doubles], PD;
+    DotPs "dpps" "255" mask_of_singles &[
+        Step::of::<MulPs>(selected_singles),
+        Step::of::<HaddPs>(products_of_singles),
+        Step::of::<HaddPs>(sums_of_pairs),
+    ], ps(Operation::Other);
+    DotPd "dppd" "51" mask_of_doubles &[
+        Step::of::<MulPd>(selected_doubles),
+        Step::of::<HaddPd>(products_of_doubles),
+    ], pd(Operation::Other);
 }
 
-fn products_of_singles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+fn selected_singles(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2] {
     let selected = mask_of_singles(imm >> 4);
-    MulPs::apply(and(first, selected), and(second, selected))
+    [and(first, selected), and(second, selected)]
 }
 
-fn sums_of_pairs(first: Xmm, second: Xmm, imm: u8) -> Xmm {
-    HaddPs::apply(products_of_singles(first, second, imm), singles([0; 4]))
+fn products_of_singles(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2] {
+    let [first, second] = selected_singles(first, second, imm);
+    [MulPs::apply(first, second), singles([0; 4])]
 }
 
-fn sum_of_singles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
-    HaddPs::apply(sums_of_pairs(first, second, imm), singles([0; 4]))
+fn sums_of_pairs(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2] {
+    let [products, zero] = products_of_singles(first, second, imm);
+    [HaddPs::apply(products, zero), zero]
 }
 
-fn products_of_doubles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+fn selected_doubles(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2] {
     let selected = mask_of_doubles(imm >> 4);
-    MulPd::apply(and(first, selected), and(second, selected))
+    [and(first, selected), and(second, selected)]
 }
 
-fn sum_of_doubles(first: Xmm, second: Xmm, imm: u8) -> Xmm {
-    HaddPd::apply(products_of_doubles(first, second, imm), doubles([0; 2]))
+fn products_of_doubles(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2] {
+    let [first, second] = selected_doubles(first, second, imm);
+    [MulPd::apply(first, second), doubles([0; 2])]
 }
 
 /// All ones in the elements whose bit of `select` is set.

@@ -5,7 +5,7 @@
 
 use std::arch::asm;
 
-use super::{Binary, FromInteger, Results, ToInteger, Unary, Xmm, binary, unary};
+use super::{Binary, FromInteger, Operation, Results, ToInteger, Unary, Xmm, binary, unary};
 
 const EXACT: Results = Results::NeverTiny;
 
@@ -15,14 +15,14 @@ unary! {
     CvttPs2Dq "cvttps2dq" EXACT;
     CvtPs2Pd "cvtps2pd" EXACT;
     CvtDq2Pd "cvtdq2pd" EXACT;
-    CvtPd2Ps "cvtpd2ps" Results::F32(2);
+    CvtPd2Ps "cvtpd2ps" Results::F32(2, Operation::Narrow);
     CvtPd2Dq "cvtpd2dq" EXACT;
     CvttPd2Dq "cvttpd2dq" EXACT;
 }
 
 binary! {
     CvtSs2Sd "cvtss2sd" EXACT;
-    CvtSd2Ss "cvtsd2ss" Results::F32(1);
+    CvtSd2Ss "cvtsd2ss" Results::F32(1, Operation::NarrowSecond);
 }
 
 /// Types that implement [`FromInteger`].

@@ -6,12 +6,34 @@
 
 use std::arch::asm;
 
-use super::{Results, Ternary, Xmm};
+use super::{Operation, Results, Ternary, Xmm};
 
-const PS: Results = Results::F32(4);
-const PD: Results = Results::F64(2);
-const SS: Results = Results::F32(1);
-const SD: Results = Results::F64(1);
+/// Multiplies first by third and adds second, or as the digits say.
+const ORDER_132: [u8; 3] = [1, 3, 2];
+const ORDER_213: [u8; 3] = [2, 1, 3];
+const ORDER_231: [u8; 3] = [2, 3, 1];
+
+const fn fused(order: [u8; 3], negative_product: bool, negative_sum: [bool; 2]) -> Operation {
+    Operation::Fused { order, negative_product, negative_sum }
+}
+const fn madd(order: [u8; 3]) -> Operation {
+    fused(order, false, [false; 2])
+}
+const fn msub(order: [u8; 3]) -> Operation {
+    fused(order, false, [true; 2])
+}
+const fn nmadd(order: [u8; 3]) -> Operation {
+    fused(order, true, [false; 2])
+}
+const fn nmsub(order: [u8; 3]) -> Operation {
+    fused(order, true, [true; 2])
+}
+const fn maddsub(order: [u8; 3]) -> Operation {
+    fused(order, false, [true, false])
+}
+const fn msubadd(order: [u8; 3]) -> Operation {
+    fused(order, false, [false, true])
+}
 
 /// Types that implement [`Ternary`] by the instruction of the given mnemonic.
 macro_rules! fused {
@@ -41,64 +63,64 @@ macro_rules! fused {
 }
 
 fused! {
-    Fmadd132Ps "vfmadd132ps" PS;
-    Fmadd132Pd "vfmadd132pd" PD;
-    Fmadd132Ss "vfmadd132ss" SS;
-    Fmadd132Sd "vfmadd132sd" SD;
-    Fmadd213Ps "vfmadd213ps" PS;
-    Fmadd213Pd "vfmadd213pd" PD;
-    Fmadd213Ss "vfmadd213ss" SS;
-    Fmadd213Sd "vfmadd213sd" SD;
-    Fmadd231Ps "vfmadd231ps" PS;
-    Fmadd231Pd "vfmadd231pd" PD;
-    Fmadd231Ss "vfmadd231ss" SS;
-    Fmadd231Sd "vfmadd231sd" SD;
-    Fmsub132Ps "vfmsub132ps" PS;
-    Fmsub132Pd "vfmsub132pd" PD;
-    Fmsub132Ss "vfmsub132ss" SS;
-    Fmsub132Sd "vfmsub132sd" SD;
-    Fmsub213Ps "vfmsub213ps" PS;
-    Fmsub213Pd "vfmsub213pd" PD;
-    Fmsub213Ss "vfmsub213ss" SS;
-    Fmsub213Sd "vfmsub213sd" SD;
-    Fmsub231Ps "vfmsub231ps" PS;
-    Fmsub231Pd "vfmsub231pd" PD;
-    Fmsub231Ss "vfmsub231ss" SS;
-    Fmsub231Sd "vfmsub231sd" SD;
-    Fnmadd132Ps "vfnmadd132ps" PS;
-    Fnmadd132Pd "vfnmadd132pd" PD;
-    Fnmadd132Ss "vfnmadd132ss" SS;
-    Fnmadd132Sd "vfnmadd132sd" SD;
-    Fnmadd213Ps "vfnmadd213ps" PS;
-    Fnmadd213Pd "vfnmadd213pd" PD;
-    Fnmadd213Ss "vfnmadd213ss" SS;
-    Fnmadd213Sd "vfnmadd213sd" SD;
-    Fnmadd231Ps "vfnmadd231ps" PS;
-    Fnmadd231Pd "vfnmadd231pd" PD;
-    Fnmadd231Ss "vfnmadd231ss" SS;
-    Fnmadd231Sd "vfnmadd231sd" SD;
-    Fnmsub132Ps "vfnmsub132ps" PS;
-    Fnmsub132Pd "vfnmsub132pd" PD;
-    Fnmsub132Ss "vfnmsub132ss" SS;
-    Fnmsub132Sd "vfnmsub132sd" SD;
-    Fnmsub213Ps "vfnmsub213ps" PS;
-    Fnmsub213Pd "vfnmsub213pd" PD;
-    Fnmsub213Ss "vfnmsub213ss" SS;
-    Fnmsub213Sd "vfnmsub213sd" SD;
-    Fnmsub231Ps "vfnmsub231ps" PS;
-    Fnmsub231Pd "vfnmsub231pd" PD;
-    Fnmsub231Ss "vfnmsub231ss" SS;
-    Fnmsub231Sd "vfnmsub231sd" SD;
-    Fmaddsub132Ps "vfmaddsub132ps" PS;
-    Fmaddsub132Pd "vfmaddsub132pd" PD;
-    Fmaddsub213Ps "vfmaddsub213ps" PS;
-    Fmaddsub213Pd "vfmaddsub213pd" PD;
-    Fmaddsub231Ps "vfmaddsub231ps" PS;
-    Fmaddsub231Pd "vfmaddsub231pd" PD;
-    Fmsubadd132Ps "vfmsubadd132ps" PS;
-    Fmsubadd132Pd "vfmsubadd132pd" PD;
-    Fmsubadd213Ps "vfmsubadd213ps" PS;
-    Fmsubadd213Pd "vfmsubadd213pd" PD;
-    Fmsubadd231Ps "vfmsubadd231ps" PS;
-    Fmsubadd231Pd "vfmsubadd231pd" PD;
+    Fmadd132Ps "vfmadd132ps" Results::F32(4, madd(ORDER_132));
+    Fmadd132Pd "vfmadd132pd" Results::F64(2, madd(ORDER_132));
+    Fmadd132Ss "vfmadd132ss" Results::F32(1, madd(ORDER_132));
+    Fmadd132Sd "vfmadd132sd" Results::F64(1, madd(ORDER_132));
+    Fmadd213Ps "vfmadd213ps" Results::F32(4, madd(ORDER_213));
+    Fmadd213Pd "vfmadd213pd" Results::F64(2, madd(ORDER_213));
+    Fmadd213Ss "vfmadd213ss" Results::F32(1, madd(ORDER_213));
+    Fmadd213Sd "vfmadd213sd" Results::F64(1, madd(ORDER_213));
+    Fmadd231Ps "vfmadd231ps" Results::F32(4, madd(ORDER_231));
+    Fmadd231Pd "vfmadd231pd" Results::F64(2, madd(ORDER_231));
+    Fmadd231Ss "vfmadd231ss" Results::F32(1, madd(ORDER_231));
+    Fmadd231Sd "vfmadd231sd" Results::F64(1, madd(ORDER_231));
+    Fmsub132Ps "vfmsub132ps" Results::F32(4, msub(ORDER_132));
+    Fmsub132Pd "vfmsub132pd" Results::F64(2, msub(ORDER_132));
+    Fmsub132Ss "vfmsub132ss" Results::F32(1, msub(ORDER_132));
+    Fmsub132Sd "vfmsub132sd" Results::F64(1, msub(ORDER_132));
+    Fmsub213Ps "vfmsub213ps" Results::F32(4, msub(ORDER_213));
+    Fmsub213Pd "vfmsub213pd" Results::F64(2, msub(ORDER_213));
+    Fmsub213Ss "vfmsub213ss" Results::F32(1, msub(ORDER_213));
+    Fmsub213Sd "vfmsub213sd" Results::F64(1, msub(ORDER_213));
+    Fmsub231Ps "vfmsub231ps" Results::F32(4, msub(ORDER_231));
+    Fmsub231Pd "vfmsub231pd" Results::F64(2, msub(ORDER_231));
+    Fmsub231Ss "vfmsub231ss" Results::F32(1, msub(ORDER_231));
+    Fmsub231Sd "vfmsub231sd" Results::F64(1, msub(ORDER_231));
+    Fnmadd132Ps "vfnmadd132ps" Results::F32(4, nmadd(ORDER_132));
+    Fnmadd132Pd "vfnmadd132pd" Results::F64(2, nmadd(ORDER_132));
+    Fnmadd132Ss "vfnmadd132ss" Results::F32(1, nmadd(ORDER_132));
+    Fnmadd132Sd "vfnmadd132sd" Results::F64(1, nmadd(ORDER_132));
+    Fnmadd213Ps "vfnmadd213ps" Results::F32(4, nmadd(ORDER_213));
+    Fnmadd213Pd "vfnmadd213pd" Results::F64(2, nmadd(ORDER_213));
+    Fnmadd213Ss "vfnmadd213ss" Results::F32(1, nmadd(ORDER_213));
+    Fnmadd213Sd "vfnmadd213sd" Results::F64(1, nmadd(ORDER_213));
+    Fnmadd231Ps "vfnmadd231ps" Results::F32(4, nmadd(ORDER_231));
+    Fnmadd231Pd "vfnmadd231pd" Results::F64(2, nmadd(ORDER_231));
+    Fnmadd231Ss "vfnmadd231ss" Results::F32(1, nmadd(ORDER_231));
+    Fnmadd231Sd "vfnmadd231sd" Results::F64(1, nmadd(ORDER_231));
+    Fnmsub132Ps "vfnmsub132ps" Results::F32(4, nmsub(ORDER_132));
+    Fnmsub132Pd "vfnmsub132pd" Results::F64(2, nmsub(ORDER_132));
+    Fnmsub132Ss "vfnmsub132ss" Results::F32(1, nmsub(ORDER_132));
+    Fnmsub132Sd "vfnmsub132sd" Results::F64(1, nmsub(ORDER_132));
+    Fnmsub213Ps "vfnmsub213ps" Results::F32(4, nmsub(ORDER_213));
+    Fnmsub213Pd "vfnmsub213pd" Results::F64(2, nmsub(ORDER_213));
+    Fnmsub213Ss "vfnmsub213ss" Results::F32(1, nmsub(ORDER_213));
+    Fnmsub213Sd "vfnmsub213sd" Results::F64(1, nmsub(ORDER_213));
+    Fnmsub231Ps "vfnmsub231ps" Results::F32(4, nmsub(ORDER_231));
+    Fnmsub231Pd "vfnmsub231pd" Results::F64(2, nmsub(ORDER_231));
+    Fnmsub231Ss "vfnmsub231ss" Results::F32(1, nmsub(ORDER_231));
+    Fnmsub231Sd "vfnmsub231sd" Results::F64(1, nmsub(ORDER_231));
+    Fmaddsub132Ps "vfmaddsub132ps" Results::F32(4, maddsub(ORDER_132));
+    Fmaddsub132Pd "vfmaddsub132pd" Results::F64(2, maddsub(ORDER_132));
+    Fmaddsub213Ps "vfmaddsub213ps" Results::F32(4, maddsub(ORDER_213));
+    Fmaddsub213Pd "vfmaddsub213pd" Results::F64(2, maddsub(ORDER_213));
+    Fmaddsub231Ps "vfmaddsub231ps" Results::F32(4, maddsub(ORDER_231));
+    Fmaddsub231Pd "vfmaddsub231pd" Results::F64(2, maddsub(ORDER_231));
+    Fmsubadd132Ps "vfmsubadd132ps" Results::F32(4, msubadd(ORDER_132));
+    Fmsubadd132Pd "vfmsubadd132pd" Results::F64(2, msubadd(ORDER_132));
+    Fmsubadd213Ps "vfmsubadd213ps" Results::F32(4, msubadd(ORDER_213));
+    Fmsubadd213Pd "vfmsubadd213pd" Results::F64(2, msubadd(ORDER_213));
+    Fmsubadd231Ps "vfmsubadd231ps" Results::F32(4, msubadd(ORDER_231));
+    Fmsubadd231Pd "vfmsubadd231pd" Results::F64(2, msubadd(ORDER_231));
 }

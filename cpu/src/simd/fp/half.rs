@@ -4,7 +4,7 @@
 
 use std::arch::asm;
 
-use super::{Results, Unary, Xmm, unary, with_immediate};
+use super::{Operation, Results, Unary, Xmm, unary, with_immediate};
 
 unary! {
     CvtPh2Ps "vcvtph2ps" Results::NeverTiny;
@@ -34,4 +34,4 @@ pub fn cvtps2ph(source: Xmm, imm: u8) -> Xmm {
 }
 
 /// Where the results of [`cvtps2ph`] stand.
-pub const CVTPS2PH_RESULTS: Results = Results::F16(4);
+pub const CVTPS2PH_RESULTS: Results = Results::F16(4, Operation::Narrow);

@@ -25,6 +25,7 @@ mod compare;
 mod convert;
 mod fma;
 mod half;
+mod precision;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use compare::*;
 pub use convert::*;
 pub use fma::*;
 pub use half::*;
+pub use precision::is_inexact;
 
 use std::arch::x86_64::{__m128i, _mm_and_si128};
 use std::mem::transmute;
@@ -137,21 +139,63 @@ pub enum Results {
     /// The operation cannot underflow.
     NeverTiny,
     /// The lowest so many single-precision elements.
-    F32(usize),
+    F32(usize, Operation),
     /// The lowest so many double-precision elements.
-    F64(usize),
+    F64(usize, Operation),
     /// The lowest so many half-precision elements.
-    F16(usize),
+    F16(usize, Operation),
+}
+
+/// How results come from the operands, element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Nothing that can overflow or underflow.
+    Other,
+    /// First plus second.
+    Add,
+    /// First minus second.
+    Subtract,
+    /// First minus second in even elements, plus second in odd ones.
+    AddSubtract,
+    /// Sums or differences of neighbours: the first's, then the second's.
+    Horizontal {
+        /// Differences.
+        subtract: bool,
+    },
+    /// First times second.
+    Multiply,
+    /// First divided by second.
+    Divide,
+    /// A product plus an addend.
+    Fused {
+        /// Which operands are multiplied and which one is added.
+        order: [u8; 3],
+        /// The product's sign is changed.
+        negative_product: bool,
+        /// The addend's sign is changed, in even and in odd elements.
+        negative_sum: [bool; 2],
+    },
+    /// The first operand's element in the next smaller format.
+    Narrow,
+    /// The second operand's.
+    NarrowSecond,
 }
 
 impl Results {
+    /// The operation that yields them.
+    pub fn operation(self) -> Operation {
+        match self {
+            Results::NeverTiny => Operation::Other,
+            Results::F32(_, operation) | Results::F64(_, operation) | Results::F16(_, operation) => operation,
+        }
+    }
     /// Whether one of the results is tiny, that is, subnormal.
     pub fn any_tiny(self, xmm: Xmm) -> bool {
         let (count, width, fraction) = match self {
             Results::NeverTiny => return false,
-            Results::F16(count) => (count, 16, 10),
-            Results::F32(count) => (count, 32, 23),
-            Results::F64(count) => (count, 64, 52),
+            Results::F16(count, _) => (count, 16, 10),
+            Results::F32(count, _) => (count, 32, 23),
+            Results::F64(count, _) => (count, 64, 52),
         };
         let bits = u128::from_xmm(xmm);
         (0..count).any(|lane| {
@@ -178,14 +222,28 @@ pub trait Binary {
 }
 
 /// A step of an operation that computes one result from others: see [`BinaryImm::STEPS`].
-pub type Step = fn(first: Xmm, second: Xmm, imm: u8) -> Xmm;
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// What it works on, from the operation's operands.
+    pub operands: fn(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2],
+    /// What it does to them.
+    pub apply: fn(first: Xmm, second: Xmm) -> Xmm,
+    /// Where its results stand.
+    pub results: Results,
+}
+
+impl Step {
+    const fn of<T: Binary>(operands: fn(Xmm, Xmm, u8) -> [Xmm; 2]) -> Self {
+        Self { operands, apply: T::apply, results: T::RESULTS }
+    }
+}
 
 /// An operation on two vectors and an immediate byte.
 pub trait BinaryImm {
     /// Where results that can underflow stand.
     const RESULTS: Results;
     /// The steps in which the operation raises exceptions, each with the exceptions of its own
-    /// (results are in the elements of [`RESULTS`](Self::RESULTS)). Empty: all at once.
+    /// (each yields elements of its own). Empty: all at once.
     const STEPS: &'static [Step] = &[];
     /// Executes it under the host's current MXCSR.
     fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm;

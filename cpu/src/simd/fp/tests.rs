@@ -358,9 +358,14 @@ fn fused_operations_order_and_sign_their_operands() {
 #[test]
 fn tiny_results_are_found_where_the_results_stand() {
     let xmm = singles([1, 0x3F80_0000, 0, 0x8000_0001]);
-    assert!(Results::F32(1).any_tiny(xmm) && Results::F32(4).any_tiny(xmm));
-    assert!(!Results::F32(1).any_tiny(singles([0x8000_0000, 1, 1, 1])));
-    assert!(!Results::F64(1).any_tiny(xmm) && !Results::NeverTiny.any_tiny(xmm));
-    assert!(Results::F64(2).any_tiny(doubles([0, 1])) && !Results::F64(1).any_tiny(doubles([0, 1])));
-    assert!(Results::F16(2).any_tiny(singles([0x8001_3C00, 0, 0, 0])));
+    assert!(
+        Results::F32(1, Operation::Other).any_tiny(xmm) && Results::F32(4, Operation::Other).any_tiny(xmm)
+    );
+    assert!(!Results::F32(1, Operation::Other).any_tiny(singles([0x8000_0000, 1, 1, 1])));
+    assert!(!Results::F64(1, Operation::Other).any_tiny(xmm) && !Results::NeverTiny.any_tiny(xmm));
+    assert!(
+        Results::F64(2, Operation::Other).any_tiny(doubles([0, 1]))
+            && !Results::F64(1, Operation::Other).any_tiny(doubles([0, 1]))
+    );
+    assert!(Results::F16(2, Operation::Other).any_tiny(singles([0x8001_3C00, 0, 0, 0])));
 }
