@@ -200,6 +200,15 @@ pub struct MachineArgs {
     /// Where bytes written to port E9h go, as --serial takes it
     #[arg(long, value_name = "SPEC", help_heading = "Debugging")]
     pub debugcon: Option<String>,
+    /// Names translated code for `perf report`, in /tmp/perf-PID.map unless a file is given
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, help_heading = "Debugging")]
+    pub perf_map: Option<Option<PathBuf>>,
+    /// Prints what the engine counted when the machine ends
+    #[arg(long, help_heading = "Debugging")]
+    pub stats: bool,
+    /// Counts how often each translated block runs, and names the hottest with --stats. Costs some speed
+    #[arg(long, help_heading = "Debugging")]
+    pub profile: bool,
     /// A value v written to this port ends the program with code (v << 1) | 1
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "Debugging")]
     pub debug_exit: Option<u16>,

@@ -13,8 +13,10 @@ mod guest_view;
 mod host_memory;
 mod host_services;
 mod lockstep;
+mod perf_map;
 mod ports;
 mod rtc_base;
+mod report;
 mod run;
 mod screen_dump;
 

@@ -7,7 +7,7 @@ use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
 use crate::ports::{self, Ports};
 use crate::rtc_base::RtcBase;
-use crate::{cpus, host_memory, screen_dump};
+use crate::{cpus, host_memory, perf_map, report, screen_dump};
 use anyhow::{Context, anyhow};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use trimotor_console::session::{Display, Ending, Session};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::{MemoryMap, Platform};
-use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS};
+use trimotor_machine::engines::{Engine, EngineOptions, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
     BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
@@ -108,17 +108,25 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
     let config = config(args, engine, serial.len());
     let boot = Box::new(Planner::new(payload, &config));
-    let services = HostServices { clock: Box::new(MonotonicClock::new()), serial, debug_console: debug };
+    let services = HostServices {
+        clock: Box::new(MonotonicClock::new()),
+        serial,
+        debug_console: debug,
+        engine: engine_options(args, engine)?,
+    };
     let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
     let control = machine.control();
     // Nobody else sets it.
     let _ = wake.set(control.clone());
-    let view = GuestView { control, console, engine: engine.name() };
+    let view = GuestView { control, console, engine };
     let (ending, reason, machine) = show(machine, view, session, display, Escape::new(args.escape.0))?;
     if let Some(path) = &args.screen_dump {
         screen_dump::write(path, machine.screen().as_ref())?;
     }
     log_end(&machine);
+    if args.stats {
+        eprint!("{}", report::text(engine, &machine.statistics()));
+    }
     if args.check_tlb {
         report_tlb_check(&machine);
     }
@@ -150,6 +158,22 @@ fn log_end(machine: &Machine) {
             log::debug!("vCPU {cpu}: {state:x?}");
         }
     }
+}
+
+/// What profilers want of the engine.
+fn engine_options(args: &MachineArgs, engine: Engine) -> Result<EngineOptions, Failure> {
+    for (asked, option) in [(args.perf_map.is_some(), "--perf-map"), (args.profile, "--profile")] {
+        if asked && !engine.translates() {
+            return Err(Failure::bad(format!(
+                "{option}: engine {engine} makes no host code; use --accel jit"
+            )));
+        }
+    }
+    let code_observer = match &args.perf_map {
+        Some(path) => Some(perf_map::observer(path.as_deref())?),
+        None => None,
+    };
+    Ok(EngineOptions { code_observer, count_blocks: args.profile, ..EngineOptions::default() })
 }
 
 /// Runs the machine on a thread of its own, and the session on this one, until one of them ends.

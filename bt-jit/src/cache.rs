@@ -2,9 +2,10 @@
 //! the instructions that may be handed over.
 
 use crate::code_memory::{CodeMemory, CodeOffset};
+use crate::insight::{Insight, guest_block};
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Site, Source, Tools};
-use iced_x86::Decoder;
+use iced_x86::{Code, Decoder};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use trimotor_cpu::model::CpuModel;
@@ -90,6 +91,8 @@ pub struct Counts {
     pub lookups: u64,
     pub leaves: u64,
     pub stepped: u64,
+    pub untranslated: u64,
+    pub exits: [u64; 7],
 }
 
 /// Reads guest code.
@@ -121,6 +124,10 @@ pub struct TranslatedCode {
     pub seen_flushes: u64,
     /// Counts for `info`.
     pub counts: Counts,
+    /// How often forms were handed over by sites that are gone.
+    past_forms: HashMap<Code, u64>,
+    /// What profilers are told.
+    pub insight: Insight,
 }
 
 // SAFETY: the pointers lead into `ops`, which moves with the value.
@@ -132,10 +139,11 @@ impl TranslatedCode {
     ///
     /// # Errors
     /// The host gives no memory to run code from.
-    pub fn new(runtime: &Runtime) -> Result<TranslatedCode, ThunkError> {
-        let mut memory = CodeMemory::new(CODE_BYTES)?;
+    pub fn new(runtime: &Runtime, insight: Insight) -> Result<TranslatedCode, ThunkError> {
+        let memory = if insight.is_observed() { CodeMemory::for_profilers } else { CodeMemory::new };
+        let mut memory = memory(CODE_BYTES)?;
         let thunks = Thunks::place(&mut memory, runtime)?;
-        Ok(TranslatedCode {
+        let mut code = TranslatedCode {
             start: memory.used(),
             memory,
             thunks,
@@ -149,12 +157,20 @@ impl TranslatedCode {
             epoch: 1,
             seen_flushes: 0,
             counts: Counts::default(),
-        })
+            past_forms: HashMap::new(),
+            insight,
+        };
+        code.report_thunks();
+        Ok(code)
     }
 
     /// The thunks.
     pub fn thunks(&self) -> &Thunks {
         &self.thunks
+    }
+    /// Where the thunks end.
+    pub fn thunks_end(&self) -> u32 {
+        self.start as u32
     }
     /// The host address of placed code.
     pub fn address(&self, at: CodeOffset) -> u64 {
@@ -180,8 +196,10 @@ impl TranslatedCode {
         self.map.clear();
         self.blocks.clear();
         self.links.clear();
+        self.past_forms = self.handed_over_forms();
         self.sites.clear();
         self.ops.clear();
+        self.insight.forget();
         self.memory.reset_to(self.start);
         self.memory.serialize();
         self.epoch += 1;
@@ -243,6 +261,7 @@ impl TranslatedCode {
             base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
             first_site: self.sites.len() as u32,
             first_link: self.links.len() as u32,
+            counter: self.insight.next_counter(),
             first_slot: self.next_slot,
         };
         let t = match self.tools.translate(&source, &self.thunks) {
@@ -258,6 +277,9 @@ impl TranslatedCode {
             Err(error) => unreachable!("a block of {} instructions: {error}", t.instructions),
         };
         debug_assert_eq!(entry, source.base);
+        let host_bytes = (self.memory.used() - entry.0 as usize) as u64;
+        let what = guest_block(core.state.rip, mode, t.instructions);
+        self.insight.placed(self.memory.entry(entry) as u64, host_bytes, what);
         let id = self.blocks.len() as u32;
         let dead = CodeOffset(entry.0 + t.dead as u32);
         self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });
@@ -331,14 +353,19 @@ impl TranslatedCode {
         let site = &self.sites[n as usize].site;
         (site.offset + site.len as u16, site.left)
     }
-    /// What was handed over most since the last reset, by instruction form: how often.
-    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
-        let mut forms: HashMap<iced_x86::Code, u64> = HashMap::new();
+    /// How often each instruction form was handed over.
+    fn handed_over_forms(&self) -> HashMap<Code, u64> {
+        let mut forms = self.past_forms.clone();
         for placed in self.sites.iter().filter(|placed| placed.runs > 0) {
             let bits = if placed.site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
             let bytes = &placed.site.bytes[..placed.site.len as usize];
             *forms.entry(Decoder::new(bits, bytes, 0).decode().code()).or_default() += placed.runs;
         }
+        forms
+    }
+    /// What was handed over most, by instruction form: how often.
+    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
+        let forms = self.handed_over_forms();
         let mut forms: Vec<_> = forms.into_iter().map(|(code, n)| (format!("{code:?}"), n)).collect();
         forms.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         forms.truncate(count);

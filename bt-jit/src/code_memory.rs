@@ -10,6 +10,9 @@
 //! holds no code is filled with INT3 after a reset, so that a jump into forgotten code
 //! traps.
 //!
+//! The memory object is a memfd, which hosts with strict rules take. `perf` names code in anonymous memory
+//! only; for it the object is one without a name ([`CodeMemory::for_profilers`]).
+//!
 //! # Running code that was just written
 //! The processor keeps instruction fetch and writes coherent by physical address, but when the
 //! linear addresses differ, as they do here, the manual asks for a serializing instruction between writing
@@ -21,7 +24,9 @@
 #![allow(unsafe_code)]
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{
+    MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap, munmap,
+};
 use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -81,6 +86,25 @@ impl View {
         let start = NonNull::new(start.cast::<u8>()).ok_or(rustix::io::Errno::NOMEM)?;
         Ok(Self { start, bytes })
     }
+    /// A writable view of new memory without a name.
+    fn anonymous(bytes: usize) -> rustix::io::Result<Self> {
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: as in `new`.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, rights, MapFlags::SHARED)? };
+        let start = NonNull::new(start.cast::<u8>()).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(Self { start, bytes })
+    }
+    /// An executable view of the same memory.
+    fn executable_copy(&self) -> rustix::io::Result<Self> {
+        // SAFETY: an old size of 0 asks for a second mapping of shared pages, at an address of the kernel's
+        // choice (mremap(2)); the first one stays as it is.
+        let start = unsafe { mremap(self.start.as_ptr().cast(), 0, self.bytes, MremapFlags::MAYMOVE)? };
+        let start = NonNull::new(start.cast::<u8>()).ok_or(rustix::io::Errno::NOMEM)?;
+        let copy = Self { start, bytes: self.bytes };
+        // SAFETY: the mapping is new, and nothing refers to it.
+        unsafe { mprotect(start.as_ptr().cast(), self.bytes, MprotectFlags::READ | MprotectFlags::EXEC)? };
+        Ok(copy)
+    }
 }
 
 impl Drop for View {
@@ -91,6 +115,18 @@ impl Drop for View {
             log::error!("code memory cannot be unmapped: {error}");
         }
     }
+}
+
+fn whole_pages(bytes: usize) -> Result<usize, CodeMemoryError> {
+    if bytes == 0 || bytes > MAX_BYTES {
+        return Err(CodeMemoryError::Size { bytes });
+    }
+    Ok(bytes.next_multiple_of(PAGE))
+}
+
+/// The error of a step that the host refuses.
+fn refused(bytes: usize, step: &'static str) -> impl Fn(rustix::io::Errno) -> CodeMemoryError {
+    move |error| CodeMemoryError::Host { bytes, step, reason: error.to_string() }
 }
 
 /// Memory for host code.
@@ -111,22 +147,27 @@ impl CodeMemory {
     /// # Errors
     /// A size of zero or above [`MAX_BYTES`], or the host refuses.
     pub fn new(bytes: usize) -> Result<Self, CodeMemoryError> {
-        if bytes == 0 || bytes > MAX_BYTES {
-            return Err(CodeMemoryError::Size { bytes });
-        }
-        let refused = |step| {
-            move |error: rustix::io::Errno| CodeMemoryError::Host { bytes, step, reason: error.to_string() }
-        };
-        let bytes = bytes.next_multiple_of(PAGE);
+        let bytes = whole_pages(bytes)?;
         // Kernels before 6.3 do not know MFD_EXEC; later ones may be set to want it.
         let memory = memfd_create("translated-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
             .or_else(|_| memfd_create("translated-code", MemfdFlags::CLOEXEC))
-            .map_err(refused("a memory object"))?;
-        ftruncate(&memory, bytes as u64).map_err(refused("memory"))?;
+            .map_err(refused(bytes, "a memory object"))?;
+        ftruncate(&memory, bytes as u64).map_err(refused(bytes, "memory"))?;
         let writable = View::new(&memory, bytes, ProtFlags::READ | ProtFlags::WRITE)
-            .map_err(refused("a writable view"))?;
+            .map_err(refused(bytes, "a writable view"))?;
         let executable = View::new(&memory, bytes, ProtFlags::READ | ProtFlags::EXEC)
-            .map_err(refused("an executable view"))?;
+            .map_err(refused(bytes, "an executable view"))?;
+        Ok(Self { writable, executable, bytes, used: 0 })
+    }
+
+    /// The same without a name, as `perf` wants it. Hosts may refuse where they grant the other.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_profilers(bytes: usize) -> Result<Self, CodeMemoryError> {
+        let bytes = whole_pages(bytes)?;
+        let writable = View::anonymous(bytes).map_err(refused(bytes, "a writable view"))?;
+        let executable = writable.executable_copy().map_err(refused(bytes, "an executable view"))?;
         Ok(Self { writable, executable, bytes, used: 0 })
     }
 
@@ -252,6 +293,19 @@ mod tests {
             assert_eq!(CodeMemory::new(bytes).unwrap_err(), CodeMemoryError::Size { bytes });
         }
         assert_eq!(CodeMemory::new(1).unwrap().capacity(), PAGE);
+    }
+
+    #[test]
+    fn memory_without_a_name_has_two_views_too() {
+        let mut memory = CodeMemory::for_profilers(PAGE + 1).unwrap();
+        assert_eq!(memory.capacity(), 2 * PAGE);
+        assert_eq!(memory.place(&[1, 2, 3], 16), Ok(CodeOffset(0)));
+        memory.write(CodeOffset(1), &[7]);
+        assert_eq!([0, 1, 2].map(|at| byte(&memory, at)), [1, 7, 3]);
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let start = format!("{:x}-", memory.executable.start.as_ptr() as usize);
+        let line = maps.lines().find(|line| line.starts_with(&start)).unwrap();
+        assert!(line.contains(" r-xs "), "{line}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! - [`translate`]: from guest instructions to host code.
 //! - [`layout`]: which host register holds what, and where the rest is.
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
+//! - [`insight`]: what profilers learn of it.
+//! - [`statistics`]: what was counted.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
 //! - [`x87`]: the x87 registers between the state and the host's.
 //! - [`vcpu`]: the engine and what translated code calls.
@@ -16,7 +18,11 @@ pub mod emitter;
 #[cfg(target_arch = "x86_64")]
 pub mod cache;
 #[cfg(target_arch = "x86_64")]
+pub mod insight;
+#[cfg(target_arch = "x86_64")]
 pub mod layout;
+#[cfg(target_arch = "x86_64")]
+pub mod statistics;
 #[cfg(target_arch = "x86_64")]
 pub mod thunks;
 #[cfg(target_arch = "x86_64")]

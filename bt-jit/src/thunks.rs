@@ -233,6 +233,25 @@ pub enum ThunkError {
 }
 
 impl Thunks {
+    /// Names and places.
+    pub fn named(&self) -> [(&'static str, CodeOffset); 14] {
+        [
+            ("enter", self.enter),
+            ("exit_budget", self.exit_budget),
+            ("exit_dead", self.exit_dead),
+            ("exit_step", self.exit_step),
+            ("exit_x87", self.exit_x87),
+            ("op", self.op),
+            ("op_vector", self.op_vector),
+            ("op_x87", self.op_x87),
+            ("op_x87_vector", self.op_x87_vector),
+            ("link", self.link),
+            ("probe", self.probe),
+            ("lookup", self.lookup),
+            ("load_vector", self.load_vector),
+            ("load_x87", self.load_x87),
+        ]
+    }
     /// Emits and places the thunks, at the start of code memory.
     ///
     /// # Errors

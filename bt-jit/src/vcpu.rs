@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
 use crate::cache::{TranslatedCode, X87_HANDED_OVER};
+use crate::insight::Insight;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
 use crate::x87;
@@ -19,9 +20,6 @@ use trimotor_cpu_interp::{InterpVcpu, Interpreter};
 /// The stack that translated code and what it calls run on.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Forms of instructions that the statistics show, those handed over most often.
-const FORMS_SHOWN: usize = 40;
-
 /// The translator as an engine.
 pub struct Translator {
     interpreter: Interpreter,
@@ -34,6 +32,13 @@ impl Translator {
     /// # Errors
     /// The host refuses memory to run code from; the text says why.
     pub fn new() -> Result<Translator, String> {
+        Translator::with_insight(Insight::default())
+    }
+    /// The same; profilers are told of translated code.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_insight(insight: Insight) -> Result<Translator, String> {
         let runtime = Runtime {
             op: run_op as *const () as usize,
             op_x87: run_op_x87 as *const () as usize,
@@ -41,7 +46,7 @@ impl Translator {
             link: follow_link as *const () as usize,
             lookup: look_up as *const () as usize,
         };
-        let code = TranslatedCode::new(&runtime).map_err(|error| error.to_string())?;
+        let code = TranslatedCode::new(&runtime, insight).map_err(|error| error.to_string())?;
         Ok(Translator { interpreter: Interpreter::new(), code: Arc::new(Mutex::new(code)) })
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
@@ -115,25 +120,7 @@ impl Vcpu for JitVcpu {
     fn statistics(&self) -> Vec<(String, u64)> {
         let mut lines = self.interp.statistics();
         if let Ok(code) = self.code.try_lock() {
-            let c = &code.counts;
-            let counts = [
-                ("translated blocks alive", code.live_blocks() as u64),
-                ("translated blocks", c.blocks),
-                ("translated instructions", c.instructions),
-                ("host bytes", c.host_bytes),
-                ("code memory in use", code.used_bytes() as u64),
-                ("translated blocks killed by writes", c.killed),
-                ("code memory resets", c.resets),
-                ("instructions handed over", c.handed_over),
-                ("instructions run alone", c.stepped),
-                ("links made", c.links),
-                ("links made to other pages", c.relinks),
-                ("jump table misses", c.lookups),
-                ("leaves of translated code", c.leaves),
-            ];
-            lines.extend(counts.map(|(name, value)| (name.to_owned(), value)));
-            let forms = code.most_handed_over(FORMS_SHOWN);
-            lines.extend(forms.into_iter().map(|(form, n)| (format!("handed over: {form}"), n)));
+            lines.extend(code.statistics());
         }
         lines
     }
@@ -152,7 +139,10 @@ fn run_translated(
     epoch: &mut u64,
 ) -> Exit {
     if !translatable(core) {
-        return core.run_blocks();
+        let before = core.state.budget;
+        let exit = core.run_blocks();
+        code.counts.untranslated += u64::try_from(before - core.state.budget).unwrap_or(0);
+        return exit;
     }
     let mut variant = 0;
     loop {
@@ -221,6 +211,7 @@ fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
 fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     x87::store(core);
     let reason = core.engine.exit_reason;
+    code.counts.exits[reason as usize] += 1;
     let at_offset = [Leave::Budget, Leave::Dead, Leave::Step, Leave::X87InState].map(|r| r as u64);
     let at_offset = at_offset.contains(&reason);
     if at_offset {

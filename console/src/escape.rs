@@ -19,6 +19,8 @@ pub enum Command {
     Break,
     /// Strike Ctrl-Alt-Delete.
     CtrlAltDelete,
+    /// Show what the engine counted.
+    Info,
     /// Draw the screen anew.
     Redraw,
     /// A byte that means nothing after the prefix.
@@ -89,6 +91,7 @@ fn command(byte: u8) -> Command {
         b's' => Command::Switch,
         b'b' => Command::Break,
         b'd' => Command::CtrlAltDelete,
+        b'i' => Command::Info,
         b'l' | 0x0c => Command::Redraw,
         _ => Command::Unknown(byte),
     }

@@ -17,6 +17,7 @@ pub fn key_help(prefix: Option<&str>) -> Vec<String> {
         ("c", "status line on or off"),
         ("b", "send a break on the serial port"),
         ("d", "strike Ctrl-Alt-Delete"),
+        ("i", "what the engine counted"),
         ("l", "draw the screen anew"),
         (prefix, &format!("send {prefix} itself")),
     ];

@@ -38,6 +38,10 @@ pub trait Guest {
     fn serial_input(&mut self, bytes: &[u8]) -> usize;
     /// A break arrives at the serial port on the console.
     fn serial_break(&mut self);
+    /// Asks what the engine counted; [`report`](Self::report) gives it soon.
+    fn ask_report(&mut self);
+    /// What the engine counted, as lines, once after it was asked for.
+    fn report(&mut self) -> Option<Vec<String>>;
     /// What the status line shows.
     fn status(&mut self) -> Status;
 }
@@ -238,6 +242,7 @@ impl Desk<'_> {
             Command::Switch => self.say("this run has no screen: it was started with --nographic")?,
             Command::Break => self.guest.serial_break(),
             Command::CtrlAltDelete => self.keys.extend(Stroke::CTRL_ALT_DELETE.transitions()),
+            Command::Info => self.guest.ask_report(),
             Command::Redraw => self.screen.resized(),
             Command::Quit => {}
             Command::Unknown(_) => self.help()?,
@@ -245,7 +250,10 @@ impl Desk<'_> {
         Ok(())
     }
     fn help(&mut self) -> io::Result<()> {
-        let lines = overlay::key_help(self.escape.name().as_deref());
+        self.show_lines(overlay::key_help(self.escape.name().as_deref()))
+    }
+    /// Shows lines of the console's own: in a box over the screen, or between the guest's output.
+    fn show_lines(&mut self, lines: Vec<String>) -> io::Result<()> {
         if self.display == Display::Screen {
             self.screen.open_overlay(lines);
             return Ok(());
@@ -297,6 +305,9 @@ impl Desk<'_> {
         Ok(())
     }
     fn show(&mut self) -> io::Result<()> {
+        if let Some(lines) = self.guest.report() {
+            self.show_lines(lines)?;
+        }
         match self.display {
             Display::Serial => Ok(()),
             Display::Screen => self.screen.show(self.guest),

@@ -11,6 +11,7 @@ pub mod alu;
 pub mod arch_difference;
 pub mod arch_state;
 pub mod backend;
+pub mod code_observer;
 pub mod fault;
 pub mod flags;
 pub mod mmu;

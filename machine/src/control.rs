@@ -26,6 +26,7 @@ pub(crate) enum Command {
     PowerButton,
     Nmi,
     SerialBreak(usize),
+    Statistics,
     Quit,
 }
 
@@ -45,7 +46,11 @@ struct Shared {
     time_ns: AtomicU64,
     instructions: AtomicU64,
     paused: AtomicBool,
+    statistics: Mutex<Option<Vec<Counts>>>,
 }
+
+/// What a vCPU counted: see [`Vcpu::statistics`](trimotor_cpu::Vcpu::statistics).
+pub type Counts = Vec<(String, u64)>;
 
 /// The handle.
 #[derive(Clone, Default)]
@@ -95,6 +100,14 @@ impl MachineControl {
     /// The other end of a serial port (COM1 is 0) sends a break.
     pub fn serial_break(&self, port: usize) {
         self.send(Command::SerialBreak(port));
+    }
+    /// Asks for the engine's statistics, which [`take_statistics`](Self::take_statistics) gives soon.
+    pub fn ask_statistics(&self) {
+        self.send(Command::Statistics);
+    }
+    /// What each vCPU counted, once after it was asked for.
+    pub fn take_statistics(&self) -> Option<Vec<Counts>> {
+        self.shared.statistics.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
     /// Ends the run.
     pub fn quit(&self) {
@@ -173,6 +186,9 @@ impl MachineControl {
     pub(crate) fn publish_progress(&self, time: GuestTime, instructions: u64) {
         self.shared.time_ns.store(time.ns(), Ordering::Relaxed);
         self.shared.instructions.store(instructions, Ordering::Relaxed);
+    }
+    pub(crate) fn publish_statistics(&self, counts: Vec<Counts>) {
+        *self.shared.statistics.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts);
     }
     pub(crate) fn publish_paused(&self, paused: bool) {
         self.shared.paused.store(paused, Ordering::Relaxed);

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use trimotor_bt_jit::Translator;
+use trimotor_bt_jit::insight::Insight;
 use trimotor_cpu::CpuBackend;
+use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
 pub use trimotor_cpu_interp::run::{TLB_DIFFERENCES, TLB_HITS};
 
@@ -17,6 +19,18 @@ pub enum Engine {
     Jit,
     /// The host's hardware virtualisation.
     Kvm,
+}
+
+/// What profilers and testers want of an engine.
+#[derive(Default)]
+pub struct EngineOptions {
+    /// Whether each hit of its translations is held against a walk of the guest's page tables; `statistics` of
+    /// its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
+    pub check_tlb: bool,
+    /// Who is told of host code that is made.
+    pub code_observer: Option<CodeObserver>,
+    /// Whether executions of blocks are counted, for the statistics. Costs some speed.
+    pub count_blocks: bool,
 }
 
 /// What `doctor` says of an engine.
@@ -66,31 +80,35 @@ impl Engine {
         let usable = |engine: &Engine| engine.is_built() && engine.status().available.is_ok();
         Engine::ALL.into_iter().find(usable).unwrap_or(Engine::Interp)
     }
-    /// Starts the engine so that it holds each hit of its translations against a walk of the guest's page
-    /// tables; `statistics` of its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
-    ///
-    /// # Errors
-    /// As [`start`](Self::start), and where the engine has no such mode.
-    pub fn start_checking_tlb(self) -> Result<Box<dyn CpuBackend>, String> {
-        self.status().available?;
-        match self {
-            Engine::Interp => Ok(Box::new(Interpreter::new().checking_tlb())),
-            Engine::Jit => Ok(Box::new(Translator::new()?.checking_tlb())),
-            Engine::Kvm => {
-                Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
-                    .to_owned())
-            }
-        }
+    /// Whether it makes host code, which [`EngineOptions`] are about.
+    pub fn translates(self) -> bool {
+        self == Engine::Jit
     }
     /// Starts the engine.
     ///
     /// # Errors
     /// It cannot be used; the text says why and what would help.
     pub fn start(self) -> Result<Box<dyn CpuBackend>, String> {
+        self.start_with(EngineOptions::default())
+    }
+    /// Starts the engine with options; engines that make no host code ignore those about it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(self, options: EngineOptions) -> Result<Box<dyn CpuBackend>, String> {
         self.status().available?;
         match self {
+            Engine::Interp if options.check_tlb => Ok(Box::new(Interpreter::new().checking_tlb())),
             Engine::Interp => Ok(Box::new(Interpreter::new())),
-            Engine::Jit => Ok(Box::new(Translator::new()?)),
+            Engine::Jit => {
+                let insight = Insight::new(options.code_observer, options.count_blocks);
+                let translator = Translator::with_insight(insight)?;
+                Ok(Box::new(if options.check_tlb { translator.checking_tlb() } else { translator }))
+            }
+            Engine::Kvm if options.check_tlb => {
+                Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
+                    .to_owned())
+            }
             Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
     }

@@ -5,7 +5,7 @@ use crate::boot;
 use crate::clock::HostClock;
 use crate::config::{ClockSource, MachineConfig, OnReset};
 use crate::control::MachineControl;
-use crate::engines::Engine;
+use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
 use crate::run::Turn;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct HostServices {
     pub serial: Vec<Box<dyn SerialBackend>>,
     /// Where bytes written to port E9h go, if anywhere.
     pub debug_console: Option<Box<dyn DebugSink>>,
+    /// What profilers want of the engine.
+    pub engine: EngineOptions,
 }
 
 /// A machine could not be made.
@@ -121,7 +123,7 @@ impl Machine {
     pub fn new(
         config: MachineConfig,
         model: Arc<CpuModel>,
-        services: HostServices,
+        mut services: HostServices,
         boot: Box<dyn BootSource>,
     ) -> Result<Self, MachineError> {
         let cpus = config.cpus;
@@ -129,7 +131,9 @@ impl Machine {
             return Err(MachineError::Cpus { cpus });
         }
         let engine = config.engine.unwrap_or_else(Engine::fastest);
-        let started = if config.check_tlb { engine.start_checking_tlb() } else { engine.start() };
+        let mut options = std::mem::take(&mut services.engine);
+        options.check_tlb |= config.check_tlb;
+        let started = engine.start_with(options);
         let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();

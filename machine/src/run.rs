@@ -229,6 +229,7 @@ impl Machine {
                     self.board.refresh(Alarm::serial(port));
                 }
             }
+            Command::Statistics => self.control.publish_statistics(self.statistics()),
             Command::Quit => return Err(Refusal::End(ExitReason::Quit)),
         }
         Ok(())

@@ -60,8 +60,12 @@ fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
 fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     let plan = flat_plan(&config, code);
     let log = Log::default();
-    let services =
-        HostServices { clock: Box::new(NoClock), serial: vec![Box::new(log.clone())], debug_console: None };
+    let services = HostServices {
+        clock: Box::new(NoClock),
+        serial: vec![Box::new(log.clone())],
+        debug_console: None,
+        engine: EngineOptions::default(),
+    };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     (Machine::new(config, model, services, Box::new(plan)).unwrap(), log)
 }
@@ -210,7 +214,12 @@ fn a_command_ends_a_guest_that_sleeps_for_ever() {
 fn numbers_that_no_board_has_are_refused() {
     let plan = flat_plan(&config(), &[0xF4]);
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
-    let services = || HostServices { clock: Box::new(NoClock), serial: Vec::new(), debug_console: None };
+    let services = || HostServices {
+        clock: Box::new(NoClock),
+        serial: Vec::new(),
+        debug_console: None,
+        engine: EngineOptions::default(),
+    };
     for bad in [
         MachineConfig { cpus: 0, ..config() },
         MachineConfig { cpus: 9, ..config() },
@@ -240,8 +249,12 @@ fn a_reset_asks_for_the_plan_again() {
     let config = MachineConfig { on_reset: OnReset::Reset, ..config() };
     let plans = Plans([b'c', b'b', b'a'].map(|letter| flat_plan(&config, &say(letter))).to_vec());
     let log = Log::default();
-    let services =
-        HostServices { clock: Box::new(NoClock), serial: vec![Box::new(log.clone())], debug_console: None };
+    let services = HostServices {
+        clock: Box::new(NoClock),
+        serial: vec![Box::new(log.clone())],
+        debug_console: None,
+        engine: EngineOptions::default(),
+    };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     let mut machine = Machine::new(config, model, services, Box::new(plans)).unwrap();
     assert_eq!(machine.run(), ExitReason::Quit);

@@ -115,6 +115,10 @@ impl HostFeatures {
         }
         HostFeatures(has)
     }
+    /// A host that has everything: what is translated then is the same everywhere.
+    pub fn all() -> HostFeatures {
+        HostFeatures(vec![true; CpuidFeature::values().count()])
+    }
     fn has(&self, i: &Instruction) -> bool {
         i.cpuid_features().iter().all(|&f| self.0[f as usize])
     }

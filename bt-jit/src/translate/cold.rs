@@ -39,6 +39,7 @@ pub(super) enum Cold {
 impl Translator<'_> {
     /// All cold code, the exits and the links' stubs.
     pub(super) fn emit_cold(&mut self, count: usize, out_of_budget: Label) {
+        self.out.cold = self.e.offset();
         for cold in std::mem::take(&mut self.cold) {
             self.emit_one(cold);
         }

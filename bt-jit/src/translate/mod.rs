@@ -107,6 +107,8 @@ pub struct Translation {
     pub bytes: usize,
     /// Guest instructions.
     pub instructions: usize,
+    /// Where the cold code begins, in bytes from the start.
+    pub cold: usize,
     /// The stub for a dead block, in bytes from the start.
     pub dead: usize,
     /// Sites, from the first free number on.
@@ -138,11 +140,15 @@ impl Default for Tools {
 impl Tools {
     /// Tools for this host.
     pub fn new() -> Tools {
+        Tools::for_host(HostFeatures::detect())
+    }
+    /// Tools for a host with these features.
+    pub fn for_host(features: HostFeatures) -> Tools {
         Tools {
             emitter: Emitter::new(),
             encoder: Encoder::new(64),
             info: InstructionInfoFactory::new(),
-            features: HostFeatures::detect(),
+            features,
             instructions: Vec::new(),
         }
     }
@@ -170,6 +176,8 @@ pub struct Source<'a> {
     pub first_site: u32,
     /// The number that the first link gets.
     pub first_link: u32,
+    /// Host address of a count of executions, if they are counted.
+    pub counter: Option<u64>,
     /// The number that the first slot of user code gets, modulo half of them.
     pub first_slot: u32,
 }
@@ -304,6 +312,10 @@ impl Translator<'_> {
         let out_of_budget = self.e.label();
         self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
         self.e.jcc(Condition::Sign, out_of_budget);
+        if let Some(counter) = self.source.counter {
+            self.e.mov_ri(T0, counter);
+            self.e.alu_mi(AluOp::Add, Width::Qword, Mem::base(T0, 0), 1);
+        }
         if let Some(host) = self.source.second_page {
             self.check_second_page(host, count);
         }

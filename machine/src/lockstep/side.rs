@@ -1,6 +1,7 @@
 //! The two machines, and what of them is compared.
 
 use crate::clock::HostClock;
+use crate::engines::EngineOptions;
 use crate::exit::ExitReason;
 use crate::machine::{HostServices, Machine, MachineError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +67,8 @@ impl Pair {
         let outputs = [SerialLog::default(), SerialLog::default()];
         let mut one = |side: usize| {
             let serial: Vec<Box<dyn SerialBackend>> = vec![Box::new(outputs[side].clone())];
-            make(side, HostServices { clock: Box::new(NoClock), serial, debug_console: None })
+            let engine = EngineOptions::default();
+            make(side, HostServices { clock: Box::new(NoClock), serial, debug_console: None, engine })
         };
         let machines = [one(0)?, one(1)?];
         assert!(

@@ -1,0 +1,161 @@
+//! What profilers learn of translated code: where each block was placed, and how often it ran.
+//!
+//! Both are off unless they are asked for. Counting costs each block two instructions.
+
+use crate::cache::TranslatedCode;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use trimotor_cpu::code_observer::{CodeKind, CodeObserver, GuestBlock, PlacedCode};
+use trimotor_cpu_interp::core::mode;
+
+/// Counters that are made at once.
+const CHUNK: usize = 4096;
+/// Blocks of code that was dropped whose counts are kept, those that ran most.
+const KEPT: usize = 4096;
+
+/// The observer and the counters.
+#[derive(Default)]
+pub struct Insight {
+    observer: Option<CodeObserver>,
+    counting: bool,
+    /// Counters of the blocks by number; chunks stay where they are.
+    chunks: Vec<Box<[AtomicU64]>>,
+    /// The blocks that have counters.
+    blocks: Vec<GuestBlock>,
+    /// Executions of blocks whose code was dropped.
+    past: HashMap<GuestBlock, u64>,
+}
+
+impl Insight {
+    /// Has `observer` called for all code from now on, and blocks counted where `counting` is true.
+    pub fn new(observer: Option<CodeObserver>, counting: bool) -> Insight {
+        Insight { observer, counting, ..Insight::default() }
+    }
+
+    /// Whether somebody wants to know where code is.
+    pub fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// The host address of the counter of the block that is translated next.
+    pub fn next_counter(&mut self) -> Option<u64> {
+        if !self.counting {
+            return None;
+        }
+        let n = self.blocks.len();
+        if n / CHUNK == self.chunks.len() {
+            self.chunks.push((0..CHUNK).map(|_| AtomicU64::new(0)).collect());
+        }
+        Some(self.chunks[n / CHUNK][n % CHUNK].as_ptr() as u64)
+    }
+
+    /// A block was placed.
+    pub fn placed(&mut self, host: u64, bytes: u64, block: GuestBlock) {
+        if self.counting {
+            self.blocks.push(block);
+        }
+        self.report(host, bytes, CodeKind::Block(block));
+    }
+    /// Code for all blocks was placed.
+    pub fn placed_shared(&mut self, host: u64, bytes: u64, name: &'static str) {
+        self.report(host, bytes, CodeKind::Shared(name));
+    }
+    fn report(&mut self, host: u64, bytes: u64, what: CodeKind) {
+        if let Some(observer) = &mut self.observer {
+            observer(&PlacedCode { host, bytes, what });
+        }
+    }
+
+    /// All blocks are dropped: their counters may be used for others.
+    pub fn forget(&mut self) {
+        let all = self.executions();
+        self.past = most(all, KEPT).into_iter().collect();
+        self.blocks.clear();
+        for counter in self.chunks.iter().flatten() {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The blocks that ran most instructions, and how often each was entered.
+    pub fn hottest(&self, count: usize) -> Vec<(GuestBlock, u64)> {
+        most(self.executions(), count)
+    }
+    fn executions(&self) -> HashMap<GuestBlock, u64> {
+        let mut all = self.past.clone();
+        for (block, counter) in self.blocks.iter().zip(self.chunks.iter().flatten()) {
+            *all.entry(*block).or_default() += counter.load(Ordering::Relaxed);
+        }
+        all
+    }
+}
+
+/// The `count` blocks with the most instructions run.
+fn most(all: HashMap<GuestBlock, u64>, count: usize) -> Vec<(GuestBlock, u64)> {
+    let mut all: Vec<_> = all.into_iter().filter(|(_, runs)| *runs > 0).collect();
+    all.sort_by_key(|(block, runs)| (std::cmp::Reverse(runs * block.instructions as u64), *block));
+    all.truncate(count);
+    all
+}
+
+/// The block that starts at `rip` in the mode `m`.
+pub fn guest_block(rip: u64, m: u32, instructions: usize) -> GuestBlock {
+    let bits = match m & mode::CODE_SIZE {
+        mode::CODE64 => 64,
+        mode::CODE32 => 32,
+        _ => 16,
+    };
+    GuestBlock { rip, instructions: instructions as u32, bits, user: m & mode::USER != 0 }
+}
+
+impl TranslatedCode {
+    /// Tells of the code that is the same for all blocks.
+    pub(crate) fn report_thunks(&mut self) {
+        let (mut thunks, end) = (self.thunks().named(), self.thunks_end());
+        thunks.sort_by_key(|(_, at)| *at);
+        for (n, (name, at)) in thunks.iter().enumerate() {
+            let next = thunks.get(n + 1).map_or(end, |next| next.1.0);
+            let host = self.address(*at);
+            self.insight.placed_shared(host, (next - at.0) as u64, name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    fn block(rip: u64) -> GuestBlock {
+        guest_block(rip, mode::CODE64 | mode::USER, 2)
+    }
+    fn run(insight: &mut Insight, rip: u64, times: u64) {
+        insight.next_counter().unwrap();
+        let n = insight.blocks.len();
+        insight.chunks[n / CHUNK][n % CHUNK].fetch_add(times, Ordering::Relaxed);
+        insight.placed(0x1000, 16, block(rip));
+    }
+
+    #[test]
+    fn counts_outlive_the_code() {
+        let mut insight = Insight::new(None, true);
+        run(&mut insight, 0x100, 5);
+        run(&mut insight, 0x200, 7);
+        run(&mut insight, 0x300, 0);
+        insight.forget();
+        run(&mut insight, 0x100, 4);
+        assert_eq!(insight.hottest(8), [(block(0x100), 9), (block(0x200), 7)]);
+        assert_eq!(insight.hottest(1).len(), 1);
+    }
+
+    #[test]
+    fn an_observer_is_told_of_each_block() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let mut insight = Insight::new(Some(Box::new(move |code| sink.lock().unwrap().push(*code))), false);
+        assert_eq!(insight.next_counter(), None);
+        insight.placed(0x1000, 16, block(0x100));
+        let what = CodeKind::Block(block(0x100));
+        assert_eq!(*seen.lock().unwrap(), [PlacedCode { host: 0x1000, bytes: 16, what }]);
+        assert!(insight.hottest(8).is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+//! What the program tells of the engine's inner life: `--stats`, `--profile`, `--perf-map`.
+
+mod support;
+
+use std::path::PathBuf;
+use support::engines::usable;
+use support::program::{Ended, Program, run_to_end};
+
+/// Where the guest is loaded: 1 MiB.
+const LOAD: u32 = 0x10_0000;
+/// Times that its loop runs.
+const LOOP_RUNS: u64 = 1000;
+
+/// A file that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        Scratch(std::env::temp_dir().join(format!("trimotor-{name}-{}", std::process::id())))
+    }
+    fn path(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Counts to 1000, has an instruction handed over, and ends with code 1:
+/// mov ecx, 1000; dec ecx; jnz $-1; cpuid; xor eax, eax; out 0f4h, al.
+const COUNTS: &[u8] = &[0xb9, 0xe8, 0x03, 0, 0, 0x49, 0x75, 0xfd, 0x0f, 0xa2, 0x31, 0xc0, 0xe6, 0xf4, 0xf4];
+/// Runs until it is left: jmp $.
+const RUNS_ON: &[u8] = &[0xeb, 0xfe];
+
+/// A guest with this code: a Multiboot 1 image (Multiboot Specification, "The address fields of Multiboot
+/// header").
+fn guest(name: &str, code: &[u8]) -> Scratch {
+    const MAGIC: u32 = 0x1bad_b002;
+    const HAS_ADDRESSES: u32 = 1 << 16;
+    const HEADER_BYTES: u32 = 32;
+    let end = LOAD + HEADER_BYTES + code.len() as u32;
+    let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
+    let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, LOAD + HEADER_BYTES];
+    let mut image: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
+    image.extend_from_slice(code);
+    let file = Scratch::new(name);
+    std::fs::write(&file.0, image).expect("a temporary file");
+    file
+}
+
+fn arguments<'a>(kernel: &'a str, engine: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let fixed =
+        ["run", "--accel", engine, "--memory", "16M", "--nographic", "--debug-exit", "--kernel", kernel];
+    [&fixed[..], more].concat()
+}
+
+fn run(guest: &Scratch, engine: &str, more: &[&str]) -> Ended {
+    run_to_end(&arguments(&guest.path(), engine, more))
+}
+
+/// The number in the line of the report that begins with `name`.
+fn count(report: &str, name: &str) -> u64 {
+    let line = report.lines().find_map(|line| line.trim_start().strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("no line {name} in\n{report}"));
+    line.split_whitespace().next().expect("a number").replace(',', "").parse().expect("a number")
+}
+
+#[test]
+fn statistics_have_a_place_for_each_count() {
+    for engine in ["interp", "jit"].into_iter().filter(|name| usable(name)) {
+        let ended = run(&guest(&format!("stats-{engine}"), COUNTS), engine, &["--stats"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.errors);
+        assert!(ended.errors.contains(&format!("engine {engine}, vCPUs 1: 2,00")), "{}", ended.errors);
+        assert!(!ended.errors.contains("other counts"), "{}", ended.errors);
+        assert_eq!(count(&ended.errors, "faults delivered"), 0);
+        if engine == "jit" {
+            assert!(count(&ended.errors, "handed over ") >= 1);
+            assert!(count(&ended.errors, "Cpuid") >= 1);
+        }
+    }
+}
+
+#[test]
+fn a_profile_names_the_loop() {
+    if !usable("jit") {
+        return;
+    }
+    let ended = run(&guest("profile", COUNTS), "jit", &["--stats", "--profile"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.errors);
+    // The first of them is run with what comes before the loop.
+    let hot = count(&ended.errors, "guest 0x100025 (32-bit kernel), instructions 2");
+    assert_eq!(hot, LOOP_RUNS - 1, "{}", ended.errors);
+}
+
+#[test]
+fn a_perf_map_has_a_line_for_each_piece_of_code() {
+    if !usable("jit") {
+        return;
+    }
+    let map = Scratch::new("perf-map");
+    let ended = run(&guest("perf", COUNTS), "jit", &[&format!("--perf-map={}", map.path())]);
+    assert_eq!(ended.code, Some(1), "{}", ended.errors);
+    let text = std::fs::read_to_string(&map.0).expect("the map");
+    let mut pieces: Vec<(u64, u64, &str)> = text
+        .lines()
+        .map(|line| {
+            let mut parts = line.splitn(3, ' ');
+            let mut hex = || u64::from_str_radix(parts.next().unwrap_or_default(), 16).expect("a number");
+            (hex(), hex(), parts.next().expect("a name"))
+        })
+        .collect();
+    pieces.sort_unstable();
+    assert!(pieces.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{text}");
+    for name in ["guest 0x100020 (32-bit kernel)", "guest 0x100025 (32-bit kernel)", "trimotor enter"] {
+        assert!(pieces.iter().any(|piece| piece.2 == name && piece.1 > 0), "no {name} in\n{text}");
+    }
+}
+
+#[test]
+fn the_interpreter_has_no_map() {
+    let ended = run(&guest("no-map", COUNTS), "interp", &["--perf-map"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.errors.contains("--perf-map: engine interp makes no host code"), "{}", ended.errors);
+}
+
+#[test]
+fn a_key_shows_counts_while_the_guest_runs() {
+    for engine in ["interp", "jit"].into_iter().filter(|name| usable(name)) {
+        let image = guest(&format!("key-{engine}"), RUNS_ON);
+        let mut program = Program::start(&arguments(&image.path(), engine, &[]));
+        program.send("\x01i");
+        program.expect(&format!("engine {engine}, vCPUs 1: "));
+        program.expect("interrupts delivered");
+        program.send("\x01x");
+        assert_eq!(program.wait().code, Some(0));
+    }
+}
