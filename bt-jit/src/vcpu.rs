@@ -365,6 +365,9 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     let (core, code) = unsafe { parts(core) };
     code.counts.lookups += 1;
     core.current = std::ptr::null();
+    if !translatable(core) {
+        return leaves(core, Leave::Lookup);
+    }
     let epoch = code.epoch;
     match block_at_rip(core, code, 0) {
         Ok(Some(target)) if code.epoch == epoch => {

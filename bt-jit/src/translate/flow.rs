@@ -127,10 +127,12 @@ impl Translator<'_> {
         let site = self.e.jmp_to_patch();
         self.open_links.push(OpenLink { site, stub, target, key: None, plain: true });
     }
-    /// Leaves for the run loop, which finds the code at `target` bytes from the page's start.
+    /// Has the code at `target` bytes from the page's start looked up: what ran may have changed the mode.
     pub(super) fn look_up(&mut self, target: i32) {
-        self.e.mov_ri(T0, target as u64);
-        self.e.jmp_placed(self.thunks.exit_dead);
+        self.e.mov_rm(Width::Qword, T1, page_rip());
+        let width = self.stack_width();
+        self.e.lea(width, T1, Mem::base(T1, target));
+        self.e.jmp_placed(self.thunks.lookup);
     }
     /// Has the instruction under translation run alone.
     pub(super) fn step_here(&mut self) {
