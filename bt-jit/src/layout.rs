@@ -145,11 +145,18 @@ pub const fn control_register(n: usize) -> i32 {
 }
 /// Displacement of slot `n`'s tag.
 pub fn slot_tag(n: u32) -> i32 {
-    ENGINE + offset_of!(EngineArea, slots) as i32 + n as i32 * size_of::<Slot>() as i32 + offset_of!(Slot, tag) as i32
+    ENGINE
+        + offset_of!(EngineArea, slots) as i32
+        + n as i32 * size_of::<Slot>() as i32
+        + offset_of!(Slot, tag) as i32
 }
 /// Displacement of slot `n`'s delta.
 pub fn slot_delta(n: u32) -> i32 {
     slot_tag(n) + (offset_of!(Slot, delta) - offset_of!(Slot, tag)) as i32
+}
+/// Displacement of the page number that slot `n` last missed.
+pub fn slot_candidate(n: u32) -> i32 {
+    ENGINE + offset_of!(EngineArea, slot_candidates) as i32 + n as i32 * 4
 }
 /// Displacement of the byte with slot `n`'s mark of use, and the mark.
 pub fn slot_used(n: u32) -> (i32, u8) {

@@ -62,6 +62,8 @@ pub struct EngineArea {
     pub groups: [u64; 16],
     /// Where sites in user code last found their pages. See [`Slot`].
     pub slots: [Slot; SLOTS],
+    /// Page numbers (the low 32 bits) that slots last missed: hints for when to fill one.
+    pub slot_candidates: [u32; SLOTS],
     /// Slots that are not empty, a bit each.
     pub slots_used: [u64; SLOTS / 64],
     /// Where empty slots lead to.
@@ -90,6 +92,7 @@ impl Default for EngineArea {
             groups: [0; 16],
             // All in use and out of date, so that they are emptied before the first use.
             slots: [Slot { tag: Slot::NOWHERE, delta: 0 }; SLOTS],
+            slot_candidates: [0; SLOTS],
             slots_used: [u64::MAX; SLOTS / 64],
             sink: [0; 512],
             slots_losses: u64::MAX,

@@ -6,7 +6,8 @@ use super::plan::Member;
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
 use crate::layout::{
-    GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base, slot_delta, slot_tag, slot_used, state,
+    GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base,
+    slot_candidate, slot_delta, slot_tag, slot_used, state,
 };
 use iced_x86::{Instruction, Register};
 use trimotor_cpu::mmu::TLB_ENTRIES;
@@ -129,8 +130,9 @@ impl Translator<'_> {
         self.e.bind(resume);
         self.cold.push(Cold::FillSlot { at, slot, bytes, write: access == Access::Write, slow, resume });
     }
-    /// Cold: takes the page from the table into the slot. Keeps T2.
-    pub(super) fn fill_slot(&mut self, slot: u32, bytes: u32, write: bool, slow: Label) {
+    /// Cold: looks into the table, and takes the page into the slot if it was the last one asked for too.
+    /// Keeps T2.
+    pub(super) fn fill_slot(&mut self, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label) {
         let tag = if write { WRITE_TAG } else { READ_TAG };
         self.table_entry();
         self.e.mov_mr(Width::Qword, state(SPARE + 8), T2);
@@ -142,6 +144,14 @@ impl Translator<'_> {
         self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
         self.e.jmp(give_up);
         self.e.bind(found);
+        // Only a page that is asked for twice in a row is worth a slot: sites that wander stay here.
+        let use_once = self.e.label();
+        let candidate = state(slot_candidate(slot));
+        self.e.mov_rr(Width::Qword, T2, T1);
+        self.e.shift_ri(5, Width::Qword, T2, 12);
+        self.e.alu_mr(AluOp::Cmp, Width::Dword, candidate, T2);
+        self.e.mov_mr(Width::Dword, candidate, T2);
+        self.e.jcc(Condition::NotEqual, use_once);
         self.e.mov_rm(Width::Qword, T2, Mem::base(T0, tag));
         self.e.mov_mr(Width::Qword, state(slot_tag(slot)), T2);
         self.e.mov_rm(Width::Qword, T0, Mem::base(T0, HOST_PAGE));
@@ -151,6 +161,12 @@ impl Translator<'_> {
         self.e.alu_mi(AluOp::Or, Width::Byte, state(byte), mark as i32);
         self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
         self.e.alu_rr(AluOp::Add, Width::Qword, T1, T0);
+        self.e.jmp(resume);
+        self.e.bind(use_once);
+        self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
+        self.e.alu_rm(AluOp::Sub, Width::Qword, T1, Mem::base(T0, tag));
+        self.e.alu_rm(AluOp::Add, Width::Qword, T1, Mem::base(T0, HOST_PAGE));
+        self.e.jmp(resume);
     }
 
     /// Puts the address of the table's entry for the linear address in T1 into T0. Destroys flags.

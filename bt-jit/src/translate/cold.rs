@@ -94,8 +94,7 @@ impl Translator<'_> {
             }
             Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
                 self.e.bind(at);
-                self.fill_slot(slot, bytes, write, slow);
-                self.e.jmp(resume);
+                self.fill_slot(slot, bytes, write, slow, resume);
             }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);
