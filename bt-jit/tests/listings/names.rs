@@ -78,6 +78,7 @@ fn state() -> BTreeMap<u64, String> {
     for n in 0..SLOTS as u32 {
         names.insert(layout::slot_tag(n) as u64, format!("slot{n}"));
         names.insert(layout::slot_delta(n) as u64, format!("slot{n}_delta"));
+        names.insert(layout::slot_candidate(n) as u64, format!("slot{n}_asked"));
         names.entry(layout::slot_used(n).0 as u64).or_insert(format!("slot{n}_used"));
     }
     for (n, name) in GPR.iter().enumerate() {
