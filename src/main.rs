@@ -15,8 +15,8 @@ mod host_services;
 mod lockstep;
 mod perf_map;
 mod ports;
-mod rtc_base;
 mod report;
+mod rtc_base;
 mod run;
 mod screen_dump;
 
