@@ -128,8 +128,9 @@ fn the_stack_does_not_grow_with_the_instructions() {
         emit(&mut a).unwrap();
         a.jmp(top).unwrap();
         let code = a.assemble(LONG_MODE_CODE).unwrap();
+        // Made here: a vCPU is large, and is built on the stack.
+        let mut machine = BareMachine::long_mode(&code);
         let run = move || {
-            let mut machine = BareMachine::long_mode(&code);
             let exit = machine.vcpu.run(&mut machine.bus, RUN);
             (exit, machine.vcpu.retired())
         };
