@@ -137,7 +137,12 @@ fn is_mmx(i: &Instruction) -> bool {
     let sized = i.memory_size().size() <= 8;
     let legacy = i.encoding() == EncodingKind::Legacy;
     let plain = registers.all(|n| i.op_register(n).is_mm() || i.op_register(n).is_gpr());
-    any && plain && sized && legacy && i.mnemonic() != Mnemonic::Maskmovq
+    // These convert floating-point numbers, with SSE's exceptions.
+    let converts = matches!(
+        i.mnemonic(),
+        Mnemonic::Cvtps2pi | Mnemonic::Cvttps2pi | Mnemonic::Cvtpd2pi | Mnemonic::Cvttpd2pi
+    );
+    any && plain && sized && legacy && !converts && i.mnemonic() != Mnemonic::Maskmovq
 }
 
 impl Translator<'_> {
