@@ -26,6 +26,9 @@ impl GuestTime {
     /// How many whole ticks of a clock of `hz` hertz have passed since power-on.
     #[inline]
     pub const fn ticks(self, hz: u64) -> u64 {
+        if hz == NS_PER_SECOND {
+            return self.0; // the usual rate of the time-stamp counter and the local APIC
+        }
         ((self.0 as u128 * hz as u128) / NS_PER_SECOND as u128) as u64
     }
     /// The first instant at which [`ticks`](Self::ticks) of `hz` is at least `ticks`.
