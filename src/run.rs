@@ -24,6 +24,10 @@ use trimotor_machine::{
     BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
 
+/// The stack of the thread that runs the guest. Handlers of the interpreter tail-call each other, but one that went a
+/// slow way may keep its frame until the run returns: room for a slice of nothing else. Costs nothing until touched.
+const MACHINE_STACK_BYTES: usize = 64 << 20;
+
 /// Exit codes of a program that a signal ended start here, as shells count them.
 const SIGNAL_EXIT_BASE: i32 = 128;
 
@@ -185,10 +189,12 @@ fn show(
     escape: Escape,
 ) -> Result<(Ending, ExitReason, Machine), Failure> {
     let notice = session.end_notice();
-    let thread = thread::Builder::new().name("machine".to_owned()).spawn(move || {
-        let _notice = notice;
-        (machine.run(), machine)
-    })?;
+    let thread = thread::Builder::new().name("machine".to_owned()).stack_size(MACHINE_STACK_BYTES).spawn(
+        move || {
+            let _notice = notice;
+            (machine.run(), machine)
+        },
+    )?;
     let ending = session.run(&mut view, display, escape);
     view.control.quit();
     let (reason, machine) =

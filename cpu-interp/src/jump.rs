@@ -349,6 +349,8 @@ pub(crate) mod near {
     pub const JMP_WIDE: u8 = 5;
 }
 
+/// Out of line, so that no local of it has its address taken in the handler, which tail-calls.
+#[inline(never)]
 fn near_target(core: &mut Core, op: &Op) -> Result<u64, Fault> {
     let bits = op.r2 as u32;
     let target = match op.r3 {

@@ -15,9 +15,9 @@ use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
 use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 
-/// The longest slice and the turn of a vCPU that is alone, in instructions: a fifth of a
+/// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
 /// millisecond for the translator. The end of a slice costs as much as a thousand instructions.
-const SLICE: u64 = 400_000;
+const SLICE: u64 = 200_000;
 /// A vCPU's turn where several want to run: short, as one may spin on a lock that another holds.
 const SHARED_TURN: u64 = 20_000;
 /// The shortest slice with the host's clock: below this, entering and leaving costs too much.

@@ -125,7 +125,7 @@ unsafe fn mem<O: Binary, T: Operand, const SOURCE: u8, const K: u8>(core: &mut C
             core.state.arith = O::of::<T>(a, b, core.state.arith).1;
             return done::<K>(core, op);
         }
-        match modify::<T, ArithFlags, K>(core, op, |core, a| O::of::<T>(a, b, core.state.arith)) {
+        match modify::<T, ArithFlags, K>(core, op, move |core, a| O::of::<T>(a, b, core.state.arith)) {
             Some(f) => core.state.arith = f,
             None => return missed::<K>(core, op, mem::<O, T, SOURCE, 2>),
         }
@@ -152,7 +152,7 @@ unsafe fn one_r<O: Unary, T: Operand>(core: &mut Core, op: *const Op) -> Exit {
 unsafe fn one_m<O: Unary, T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
     // SAFETY: handlers get ops of the running block.
     unsafe {
-        match modify::<T, ArithFlags, K>(core, op, |core, a| O::of::<T>(a, core.state.arith)) {
+        match modify::<T, ArithFlags, K>(core, op, move |core, a| O::of::<T>(a, core.state.arith)) {
             Some(f) => core.state.arith = f,
             None => return missed::<K>(core, op, one_m::<O, T, 2>),
         }

@@ -79,17 +79,27 @@ pub(crate) unsafe fn load<T: Int + crate::access::Guest, const K: u8>(
     // SAFETY: `op` is an op of the running block; hits lead to readable guest memory.
     unsafe {
         if K == SLOW {
-            core.current = op;
-            return match core.load_at::<T>(&*op, 0) {
-                Ok(value) => Some(value),
-                Err(fault) => {
-                    core.fault = fault;
-                    None
-                }
-            };
+            return load_slow(core, op);
         }
         let linear = linear::<K>(core, &*op);
         core.host_to_read(linear, T::BYTES as u64).map(|p| p.cast::<T>().read_unaligned())
+    }
+}
+
+/// Loads with all checks. Out of line, and with a result that fits registers: what is returned through memory
+/// would be a local of the handler whose address escapes, and the handler could not tail-call.
+#[inline(never)]
+unsafe fn load_slow<T: Int + crate::access::Guest>(core: &mut Core, op: *const Op) -> Option<T> {
+    // SAFETY: `op` is an op of the running block.
+    unsafe {
+        core.current = op;
+        match core.load_at::<T>(&*op, 0) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                core.fault = fault;
+                None
+            }
+        }
     }
 }
 
@@ -135,20 +145,33 @@ pub(crate) unsafe fn modify<T: Int + crate::access::Guest, R, const K: u8>(
     // written can be read.
     unsafe {
         if K == SLOW {
-            core.current = op;
-            return match modify_slow(core, &*op, change) {
-                Ok(rest) => Some(rest),
-                Err(fault) => {
-                    core.fault = fault;
-                    None
-                }
-            };
+            return modify_noting(core, op, change);
         }
         let linear = linear::<K>(core, &*op);
         let p = core.host_to_write(linear, T::BYTES as u64)?.cast::<T>();
         let (new, rest) = change(core, p.read_unaligned());
         p.write_unaligned(new);
         Some(rest)
+    }
+}
+
+/// [`modify_slow`], with the fault noted in the core. Out of line as [`load_slow`] is.
+#[inline(never)]
+unsafe fn modify_noting<T: Int + crate::access::Guest, R>(
+    core: &mut Core,
+    op: *const Op,
+    change: impl FnOnce(&Core, T) -> (T, R),
+) -> Option<R> {
+    // SAFETY: `op` is an op of the running block.
+    unsafe {
+        core.current = op;
+        match modify_slow(core, &*op, change) {
+            Ok(rest) => Some(rest),
+            Err(fault) => {
+                core.fault = fault;
+                None
+            }
+        }
     }
 }
 

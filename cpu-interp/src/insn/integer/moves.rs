@@ -121,7 +121,7 @@ unsafe fn xchg_m<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exi
     // SAFETY: handlers get ops of the running block.
     unsafe {
         let new = core.reg::<T>((*op).r1);
-        match modify::<T, T, K>(core, op, |_, old| (new, old)) {
+        match modify::<T, T, K>(core, op, move |_, old| (new, old)) {
             Some(old) => core.set_reg((*op).r1, old),
             None => return missed::<K>(core, op, xchg_m::<T, 2>),
         }

@@ -51,7 +51,7 @@ unsafe fn memory<S: Shift, T: Operand, const CL: bool, const K: u8>(core: &mut C
     // SAFETY: handlers get ops of the running block.
     unsafe {
         let count = if CL { core.reg::<u8>(8) } else { (*op).imm as u8 };
-        match modify::<T, ArithFlags, K>(core, op, |core, a| S::of::<T>(a, count, core.state.arith)) {
+        match modify::<T, ArithFlags, K>(core, op, move |core, a| S::of::<T>(a, count, core.state.arith)) {
             Some(f) => core.state.arith = f,
             None => return missed::<K>(core, op, memory::<S, T, CL, 2>),
         }
