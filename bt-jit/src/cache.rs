@@ -7,8 +7,9 @@ use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Site, Source, Tools};
 use iced_x86::{Code, Decoder};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use trimotor_cpu::model::CpuModel;
+use trimotor_cpu_interp::cache::AddressHasher;
 use trimotor_cpu_interp::core::{Core, mode};
 use trimotor_cpu_interp::handover::lower_one;
 use trimotor_cpu_interp::lower::Lowering;
@@ -23,29 +24,6 @@ const LARGEST_BLOCK: usize = 64 << 10;
 const PLAIN: u32 = 1 << 22;
 /// In the place of a mode's bit: the variant whose x87 instructions are handed over.
 pub const X87_HANDED_OVER: u32 = 1 << 23;
-
-/// A hash for keys that are addresses.
-#[derive(Default)]
-pub struct AddressHasher(u64);
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_u64(b as u64);
-        }
-    }
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(n as u64);
-    }
-    fn write_usize(&mut self, n: usize) {
-        self.write_u64(n as u64);
-    }
-}
 
 /// A translated block.
 #[derive(Debug)]
