@@ -1,8 +1,9 @@
 //! What the host gives a machine: a clock and a random seed.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use trimotor_machine::HostClock;
 
@@ -36,14 +37,61 @@ impl HostClock for MonotonicClock {
 }
 
 /// Time by the time-stamp counter, held against a clock every few milliseconds.
+///
+/// The time is a line over ticks. Each look at the clock bends it, where the line then is, towards the clock:
+/// it has no steps, so that all threads see the same time and none sees it go back.
 struct CounterClock {
     read: fn() -> u64,
-    /// Counter and nanoseconds at the last look at the clock.
-    anchor: Cell<(u64, u64)>,
-    /// Nanoseconds a tick, times 2^32; 0 until two looks lie far enough apart.
-    scale: Cell<u64>,
-    /// What was told last: the time does not go back.
-    last: Cell<u64>,
+    line: SharedLine,
+    /// Ticks and nanoseconds of the first look since the last jump; who bends the line holds it.
+    first: Mutex<(u64, u64)>,
+}
+
+/// Time by ticks.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    ticks: u64,
+    ns: u64,
+    /// Nanoseconds a tick, times 2^32; 0 until two looks at the clock lie far enough apart.
+    slope: u64,
+}
+impl Line {
+    fn at(&self, ticks: u64) -> u64 {
+        let passed = u128::from(ticks.wrapping_sub(self.ticks));
+        self.ns.saturating_add(((passed * u128::from(self.slope)) >> 32) as u64)
+    }
+}
+
+/// A line that many threads read and one at a time changes.
+struct SharedLine {
+    /// Odd while it changes.
+    version: AtomicU64,
+    values: [AtomicU64; 3],
+}
+impl SharedLine {
+    fn new(line: Line) -> SharedLine {
+        SharedLine {
+            version: AtomicU64::new(0),
+            values: [line.ticks, line.ns, line.slope].map(AtomicU64::new),
+        }
+    }
+    fn get(&self) -> Line {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let [ticks, ns, slope] = [0, 1, 2].map(|i| self.values[i].load(Ordering::Acquire));
+            if version % 2 == 0 && self.version.load(Ordering::Acquire) == version {
+                return Line { ticks, ns, slope };
+            }
+            std::hint::spin_loop();
+        }
+    }
+    fn set(&self, line: Line) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        for (value, new) in self.values.iter().zip([line.ticks, line.ns, line.slope]) {
+            value.store(new, Ordering::Release);
+        }
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl CounterClock {
@@ -53,34 +101,63 @@ impl CounterClock {
     const ENOUGH: u64 = 1 << 23;
     /// More ticks than these say nothing about the rate: the counter went back, or the host slept.
     const MOST: u64 = 1 << 36;
+    /// The line jumps ahead where it lags by so many nanoseconds, and bends where it is less.
+    const LAG: u64 = 1_000_000;
 
     /// `None` where the counter's rate is not constant.
     fn new() -> Option<CounterClock> {
         let read = constant_counter()?;
-        Some(CounterClock { read, anchor: Cell::new((read(), 0)), scale: Cell::new(0), last: Cell::new(0) })
+        Some(CounterClock::starting_at(read, read()))
+    }
+    fn starting_at(read: fn() -> u64, ticks: u64) -> CounterClock {
+        let line = SharedLine::new(Line { ticks, ns: 0, slope: 0 });
+        CounterClock { read, line, first: Mutex::new((ticks, 0)) }
     }
 
     fn now_ns(&self, clock: impl Fn() -> u64) -> u64 {
+        let line = self.line.get();
         let ticks = (self.read)();
-        let (anchor, anchor_ns) = self.anchor.get();
         // A counter that went back, or a long sleep of the host, shows as a large difference.
-        let passed = ticks.wrapping_sub(anchor);
-        let now = if self.scale.get() != 0 && passed < Self::INTERVAL {
-            anchor_ns + ((u128::from(passed) * u128::from(self.scale.get())) >> 32) as u64
-        } else {
-            let now = clock();
-            if (Self::ENOUGH..=Self::MOST).contains(&passed) {
-                let scale = (u128::from(now.saturating_sub(anchor_ns)) << 32) / u128::from(passed);
-                self.scale.set(u64::try_from(scale).unwrap_or(0));
-            }
-            if passed >= Self::ENOUGH {
-                self.anchor.set((ticks, now));
-            }
-            now
+        if line.slope != 0 && ticks.wrapping_sub(line.ticks) < Self::INTERVAL {
+            return line.at(ticks);
+        }
+        self.look_at_clock(clock)
+    }
+    #[cold]
+    fn look_at_clock(&self, clock: impl Fn() -> u64) -> u64 {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = self.line.get();
+        let (ticks, now) = ((self.read)(), clock());
+        let passed = ticks.wrapping_sub(line.ticks);
+        if line.slope != 0 && passed < Self::INTERVAL {
+            // Another thread has looked meanwhile.
+            return line.at(ticks);
+        }
+        let rate = |(from, from_ns): (u64, u64)| {
+            let ticks = ticks.wrapping_sub(from);
+            let usable = (Self::ENOUGH..=1 << 60).contains(&ticks) && now > from_ns;
+            usable.then(|| ((u128::from(now - from_ns) << 32) / u128::from(ticks)) as u64)
         };
-        let now = now.max(self.last.get());
-        self.last.set(now);
-        now
+        if line.slope == 0 {
+            if let Some(slope) = rate(*first) {
+                self.line.set(Line { ticks, ns: now, slope });
+            }
+            return now;
+        }
+        let told = if passed <= Self::MOST { line.at(ticks) } else { line.ns };
+        if passed > Self::MOST || now > told + Self::LAG {
+            let ns = now.max(told);
+            *first = (ticks, ns);
+            self.line.set(Line { ticks, ns, ..line });
+            return ns;
+        }
+        // So that it meets the clock after another interval, if the rate stays.
+        let rate = rate(*first).unwrap_or(line.slope);
+        let off = i128::from(now) - i128::from(told);
+        let bent = i128::from(rate) + (off << 32) / i128::from(Self::INTERVAL);
+        let slope = bent.clamp(i128::from(rate / 2), i128::from(rate) * 2) as u64;
+        self.line.set(Line { ticks, ns: told, slope });
+        told
     }
 }
 
@@ -114,40 +191,67 @@ pub fn random_seed(icount: bool) -> u64 {
 mod tests {
     use super::*;
 
-    thread_local! {
-        static TICKS: Cell<u64> = const { Cell::new(0) };
+    /// Half a nanosecond a tick, and a clock that is `off` nanoseconds off.
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+    fn ticks() -> u64 {
+        TICKS.load(Ordering::Relaxed)
     }
-
-    fn clock() -> CounterClock {
-        let read = || TICKS.with(Cell::get);
-        CounterClock { read, anchor: Cell::new((0, 0)), scale: Cell::new(0), last: Cell::new(0) }
-    }
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     #[test]
     fn the_counter_tells_the_time_between_looks_at_the_clock() {
-        let counter = clock();
-        // Half a nanosecond a tick.
-        let real = || TICKS.with(Cell::get) / 2;
-        let at = |ticks: u64| {
-            TICKS.with(|t| t.set(ticks));
-            counter.now_ns(real)
+        let _alone = ONE_AT_A_TIME.lock();
+        let counter = CounterClock::starting_at(ticks, 0);
+        let at = |ticks: u64, off: i64| {
+            TICKS.store(ticks, Ordering::Relaxed);
+            counter.now_ns(|| (ticks / 2).wrapping_add_signed(off))
         };
-        assert_eq!(at(1000), 500, "the clock's time while the rate is not known");
+        assert_eq!(at(1000, 0), 500, "the clock's time while the rate is not known");
         let start = 1 << 24;
-        assert_eq!(at(start), start / 2);
-        TICKS.with(|t| t.set(start + 2_000_000));
+        assert_eq!(at(start, 0), start / 2);
+        TICKS.store(start + 2_000_000, Ordering::Relaxed);
         assert_eq!(counter.now_ns(|| unreachable!("not asked")), (start + 2_000_000) / 2);
-        // The clock was set forth or the counter is off: the next look corrects it.
-        TICKS.with(|t| t.set(start + (1 << 26)));
-        assert_eq!(counter.now_ns(|| 77_000_000), 77_000_000);
+        // The clock is a little ahead or behind: time goes on without a step, and meets it.
+        let mut last = 0;
+        for round in 1..20 {
+            let ticks = start + round * (CounterClock::INTERVAL + 5);
+            let now = at(ticks, -3000);
+            assert!(now > last);
+            last = now;
+            let before = now;
+            assert!(at(ticks, 0) - before < 2, "no step");
+            assert!(round < 3 || now.abs_diff(ticks / 2 - 3000) < 400, "round {round}: {now}");
+        }
+        // The clock was set forth, as after a sleep of the host: so is the time.
+        let ticks = start + (1 << 32);
+        assert_eq!(at(ticks, 5_000_000_000), ticks / 2 + 5_000_000_000);
     }
 
     #[test]
     fn time_does_not_go_back_where_the_counter_does() {
-        let counter = clock();
-        TICKS.with(|t| t.set(1 << 24));
+        let _alone = ONE_AT_A_TIME.lock();
+        let counter = CounterClock::starting_at(ticks, 0);
+        TICKS.store(1 << 24, Ordering::Relaxed);
         assert_eq!(counter.now_ns(|| 9_000_000), 9_000_000);
-        TICKS.with(|t| t.set(5));
+        TICKS.store(5, Ordering::Relaxed);
         assert_eq!(counter.now_ns(|| 8_999_999), 9_000_000);
+    }
+
+    #[test]
+    fn threads_see_one_time() {
+        let clock = MonotonicClock::new();
+        let latest = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..200_000 {
+                        let known = latest.load(Ordering::SeqCst);
+                        let now = clock.now_ns();
+                        assert!(now + 100 >= known, "{now} after another thread saw {known}");
+                        latest.fetch_max(now, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Failure;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use trimotor_cpu::code_observer::{CodeObserver, PlacedCode};
 
 /// After so many lines they are written out, for who looks while the guest runs.
@@ -24,7 +25,7 @@ pub fn observer(path: Option<&Path>) -> Result<CodeObserver, Failure> {
     };
     let file = file.map_err(|error| Failure::bad(format!("--perf-map: {}: {error}", path.display())))?;
     let mut map = PerfMap::new(file);
-    Ok(Box::new(move |code| map.add(code)))
+    Ok(Arc::new(Mutex::new(move |code: &PlacedCode| map.add(code))))
 }
 
 fn usual_path() -> PathBuf {

@@ -113,7 +113,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     let config = config(args, engine, serial.len());
     let boot = Box::new(Planner::new(payload, &config));
     let services = HostServices {
-        clock: Box::new(MonotonicClock::new()),
+        clock: Arc::new(MonotonicClock::new()),
         serial,
         debug_console: debug,
         engine: engine_options(args, engine)?,

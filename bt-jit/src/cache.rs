@@ -82,7 +82,7 @@ fn copy_code(host: usize, into: &mut [u8]) {
     };
 }
 
-/// All translated code of an engine.
+/// All translated code of a vCPU.
 pub struct TranslatedCode {
     memory: CodeMemory,
     thunks: Thunks,
@@ -198,6 +198,7 @@ impl TranslatedCode {
         if !self.has_room() {
             self.reset(core);
         }
+        core.watch_code(host);
         let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
         let len = bytes.len().min(4096 - (host & 4095));
         copy_code(host, &mut bytes[..len]);
@@ -211,6 +212,7 @@ impl TranslatedCode {
         }
         let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
         let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
+        core.watch_code(second);
         copy_code(second, &mut bytes[len..MAX_LENGTH]);
         self.translate(core, key, &bytes[..MAX_LENGTH], Some(second))
     }
@@ -272,6 +274,12 @@ impl TranslatedCode {
         core.track_code(id, host, here);
         if let Some(second) = second {
             core.track_code(id, second, t.bytes - here);
+        }
+        let changed = core.code_changed(host, &bytes[..here])
+            || second.is_some_and(|second| core.code_changed(second, &bytes[here..t.bytes]));
+        if changed {
+            self.kill(&[id]);
+            return self.find_variant(core, host, key.1 & (PLAIN | X87_HANDED_OVER));
         }
         Some(id)
     }
@@ -357,7 +365,8 @@ impl TranslatedCode {
         if placed.ops.is_null() {
             let site = placed.site;
             let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-            let options = Lowering { mode: site.mode, model, rip: 0, page_offset: 0 }.decoder_options();
+            let options =
+                Lowering { mode: site.mode, model, rip: 0, page_offset: 0, atomic: true }.decoder_options();
             let bytes = &site.bytes[..site.len as usize];
             let i = Decoder::with_ip(bits, bytes, site.offset as u64, options).decode();
             let ops = lower_one(model, site.mode, 0, &i, site.offset, site.left);

@@ -4,6 +4,7 @@
 
 use crate::cache::TranslatedCode;
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use trimotor_cpu::code_observer::{CodeKind, CodeObserver, GuestBlock, PlacedCode};
 use trimotor_cpu_interp::core::mode;
@@ -30,6 +31,11 @@ impl Insight {
     /// Has `observer` called for all code from now on, and blocks counted where `counting` is true.
     pub fn new(observer: Option<CodeObserver>, counting: bool) -> Insight {
         Insight { observer, counting, ..Insight::default() }
+    }
+
+    /// The same for another vCPU.
+    pub fn for_another(&self) -> Insight {
+        Insight::new(self.observer.clone(), self.counting)
     }
 
     /// Whether somebody wants to know where code is.
@@ -61,7 +67,8 @@ impl Insight {
         self.report(host, bytes, CodeKind::Shared(name));
     }
     fn report(&mut self, host: u64, bytes: u64, what: CodeKind) {
-        if let Some(observer) = &mut self.observer {
+        if let Some(observer) = &self.observer {
+            let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
             observer(&PlacedCode { host, bytes, what });
         }
     }
@@ -151,7 +158,10 @@ mod tests {
     fn an_observer_is_told_of_each_block() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
-        let mut insight = Insight::new(Some(Box::new(move |code| sink.lock().unwrap().push(*code))), false);
+        let mut insight = Insight::new(
+            Some(Arc::new(Mutex::new(move |code: &PlacedCode| sink.lock().unwrap().push(*code)))),
+            false,
+        );
         assert_eq!(insight.next_counter(), None);
         insight.placed(0x1000, 16, block(0x100));
         let what = CodeKind::Block(block(0x100));

@@ -4,10 +4,10 @@
 
 use crate::cache::{TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
-use crate::thunks::{Leave, Runtime, answer};
+use crate::thunks::{Leave, Runtime, ThunkError, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
 use crate::x87;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
 use trimotor_cpu::model::CpuModel;
@@ -23,7 +23,7 @@ const STACK_BYTES: usize = 512 << 10;
 /// The translator as an engine.
 pub struct Translator {
     interpreter: Interpreter,
-    code: Arc<Mutex<TranslatedCode>>,
+    insight: Insight,
 }
 
 impl Translator {
@@ -39,15 +39,9 @@ impl Translator {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_insight(insight: Insight) -> Result<Translator, String> {
-        let runtime = Runtime {
-            op: run_op as *const () as usize,
-            op_x87: run_op_x87 as *const () as usize,
-            load_x87: load_x87 as *const () as usize,
-            link: follow_link as *const () as usize,
-            lookup: look_up as *const () as usize,
-        };
-        let code = TranslatedCode::new(&runtime, insight).map_err(|error| error.to_string())?;
-        Ok(Translator { interpreter: Interpreter::new(), code: Arc::new(Mutex::new(code)) })
+        // The first vCPU asks the host for memory again; here it is known early whether there is any.
+        TranslatedCode::new(&runtime(), Insight::default()).map_err(|error| error.to_string())?;
+        Ok(Translator { interpreter: Interpreter::new(), insight })
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
     /// [`Interpreter::checking_tlb`] does. Translated code finds nothing in the table that it looks into,
@@ -70,16 +64,34 @@ impl CpuBackend for Translator {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        let interp = self.interpreter.vcpu(id, model, memory, signals, STACK_BYTES);
+        let mut interp = self.interpreter.vcpu(id, model, memory, signals, STACK_BYTES);
+        interp.core().atomic = true;
         let jumps = vec![JumpEntry::EMPTY; JUMP_ENTRIES].into_boxed_slice();
-        Ok(Box::new(JitVcpu { interp, code: self.code.clone(), jumps, epoch: 0 }))
+        let unavailable =
+            |error: ThunkError| BackendError::Unavailable { engine: self.name(), reason: error.to_string() };
+        let code = TranslatedCode::new(&runtime(), self.insight.for_another()).map_err(unavailable)?;
+        Ok(Box::new(JitVcpu { interp, code, jumps, epoch: 0 }))
+    }
+    fn runs_vcpus_at_once(&self) -> bool {
+        true
+    }
+}
+
+/// The functions that translated code calls.
+fn runtime() -> Runtime {
+    Runtime {
+        op: run_op as *const () as usize,
+        op_x87: run_op_x87 as *const () as usize,
+        load_x87: load_x87 as *const () as usize,
+        link: follow_link as *const () as usize,
+        lookup: look_up as *const () as usize,
     }
 }
 
 /// One vCPU of the translator.
 pub struct JitVcpu {
     interp: InterpVcpu,
-    code: Arc<Mutex<TranslatedCode>>,
+    code: TranslatedCode,
     jumps: Box<[JumpEntry]>,
     /// The epoch of the code that the jump table leads to.
     epoch: u64,
@@ -87,9 +99,7 @@ pub struct JitVcpu {
 
 impl Vcpu for JitVcpu {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
-        let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        let code = &mut *code;
-        let JitVcpu { interp, jumps, epoch, .. } = self;
+        let JitVcpu { interp, code, jumps, epoch } = self;
         let core = interp.core();
         core.engine.jumps = jumps.as_mut_ptr().cast();
         core.engine.pending = core.signals.pending_word();
@@ -119,9 +129,7 @@ impl Vcpu for JitVcpu {
     }
     fn statistics(&self) -> Vec<(String, u64)> {
         let mut lines = self.interp.statistics();
-        if let Ok(code) = self.code.try_lock() {
-            lines.extend(code.statistics());
-        }
+        lines.extend(self.code.statistics());
         lines
     }
 }

@@ -15,6 +15,7 @@ pub mod device;
 pub mod irq;
 pub mod memory;
 pub mod pci;
+pub mod peers;
 pub mod save;
 pub mod signals;
 pub mod table_watch;

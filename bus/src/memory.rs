@@ -7,19 +7,19 @@
 //! and the VGA window decide). Firmware ROM also stands below 4 GiB.
 //!
 //! Each 4 KiB page of RAM has a *state* ([`PageState`]): whether engines hold decoded
-//! code from it or shadow a page table in it. A device's write to such a page is put on
-//! a list that the engine must work off before it runs the next instruction
-//! ([`GuestMemory::take_code_writes`]). Engines look at the state when they fill a TLB
-//! entry, so that their own writes pay nothing on ordinary pages.
+//! code from it or shadow a page table in it. A device's write to such a page is told to all
+//! vCPUs, which look at it before they run their next block ([`Peers::serve_written`]). Engines
+//! look at the state when they fill a TLB entry, so that their own writes pay nothing on ordinary pages.
 
 // Raw pointers into the mapping are handed to the engines' MMU here, and only here.
 #![allow(unsafe_code)]
 
 use crate::address::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 use crate::device::DmaBus;
+use crate::peers::Peers;
 use crate::table_watch::TableWatch;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use vm_memory::{
     FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
     MmapRegion,
@@ -139,9 +139,8 @@ pub struct GuestMemory {
     /// vCPUs in system-management mode see RAM at [`SMRAM`], whatever the windows say.
     smram: AtomicBool,
     map_generation: AtomicU64,
-    code_writes_pending: AtomicBool,
-    code_writes: Mutex<Vec<(PhysAddr, u64)>>,
     tables: TableWatch,
+    peers: Peers,
 }
 
 // SAFETY: the raw pointers are the bases of mappings that `mmap` owns for as long as
@@ -210,9 +209,8 @@ impl GuestMemory {
             windows: std::array::from_fn(|_| AtomicU8::new(0)),
             smram: AtomicBool::new(false),
             map_generation: AtomicU64::new(1),
-            code_writes_pending: AtomicBool::new(false),
-            code_writes: Mutex::new(Vec::new()),
             tables: TableWatch::new(pages),
+            peers: Peers::new(pages),
         };
         memory.set_window(0xA_0000..0xC_0000, WindowRead::Device, WindowWrite::Device);
         if memory.rom.is_some() {
@@ -344,6 +342,11 @@ impl GuestMemory {
         &self.states[ram_page as usize]
     }
 
+    /// The vCPUs that share this memory.
+    #[inline]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
     /// Which page-table entries translations came from.
     #[inline]
     pub fn tables(&self) -> &TableWatch {
@@ -374,28 +377,12 @@ impl GuestMemory {
         }
     }
 
-    /// Whether writes to code or page-table pages wait to be looked at.
-    #[inline]
-    pub fn code_writes_pending(&self) -> bool {
-        self.code_writes_pending.load(Ordering::Acquire)
-    }
-    /// Takes the list of device writes (address, bytes) that hit pages with a state.
-    pub fn take_code_writes(&self) -> Vec<(PhysAddr, u64)> {
-        self.code_writes_pending.store(false, Ordering::Release);
-        match self.code_writes.lock() {
-            Ok(mut list) => std::mem::take(&mut list),
-            Err(poisoned) => std::mem::take(&mut poisoned.into_inner()),
-        }
-    }
-    /// Notes a write that was made through a pointer: if the page has a state, it goes on the list of
-    /// [`take_code_writes`](Self::take_code_writes).
+    /// Notes a write that was made through a pointer, not by a vCPU: if the page has a state, all vCPUs
+    /// are told ([`Peers::device_wrote`]).
     pub fn note_write(&self, addr: PhysAddr, bytes: u64) {
         let Some(page) = self.ram_page(addr) else { return };
-        if self.page_state(page).load(Ordering::Acquire) != 0 {
-            if let Ok(mut list) = self.code_writes.lock() {
-                list.push((addr, bytes));
-            }
-            self.code_writes_pending.store(true, Ordering::Release);
+        if self.page_state(page).load(Ordering::SeqCst) != 0 {
+            self.peers.device_wrote(addr, bytes);
         }
     }
 
@@ -571,14 +558,17 @@ mod tests {
     }
 
     #[test]
-    fn a_device_write_to_a_code_page_is_noted() {
+    fn a_device_write_to_a_code_page_is_told() {
         let m = GuestMemory::new(1 << 20, &[]).unwrap();
+        m.peers().attach(0);
         m.write(PhysAddr(0x3000), &[1]);
-        assert!(!m.code_writes_pending());
+        assert!(!m.peers().has_written(0));
         m.page_state(4).fetch_or(PageState::CODE, Ordering::AcqRel);
         m.write(PhysAddr(0x3FFF), &[1, 2]);
-        assert_eq!(m.take_code_writes(), [(PhysAddr(0x4000), 1)]);
-        assert!(!m.code_writes_pending());
+        let mut told = Vec::new();
+        m.peers().serve_written(0, |w| told.extend(w.map(|w| (w.addr, w.bytes, w.by_device))));
+        assert_eq!(told, [(PhysAddr(0x4000), 1, true)]);
+        assert!(!m.peers().has_written(0));
     }
 
     #[test]

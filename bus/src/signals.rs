@@ -1,7 +1,9 @@
 //! What the board tells a running vCPU from outside: interrupt pins and kicks.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
 
 /// The signal pins of one vCPU. Shared by the interrupt controllers, the board and
 /// the engine that runs the vCPU; safe to drive from any thread.
@@ -9,6 +11,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 pub struct VcpuSignals {
     pending: AtomicU32,
     startup_vector: AtomicU8,
+    /// The vCPU's thread sleeps, or is about to.
+    waiting: AtomicBool,
+    sleeper: Mutex<Option<Thread>>,
 }
 
 impl VcpuSignals {
@@ -30,10 +35,29 @@ impl VcpuSignals {
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
-    /// Raises the given bits.
+    /// Raises the given bits, and wakes the vCPU's thread.
     #[inline]
     pub fn raise(&self, bits: u32) {
-        self.pending.fetch_or(bits, Ordering::Release);
+        self.pending.fetch_or(bits, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+    #[cold]
+    fn wake(&self) {
+        if let Some(thread) = &*self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) {
+            thread.unpark();
+        }
+    }
+    /// Sleeps until bits other than those of `seen` are high or something is raised, at most for `limit`.
+    /// Called by the one thread that runs the vCPU; may return early.
+    pub fn wait(&self, seen: u32, limit: Duration) {
+        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
+        self.waiting.store(true, Ordering::SeqCst);
+        if self.pending.load(Ordering::SeqCst) & !seen == 0 {
+            std::thread::park_timeout(limit);
+        }
+        self.waiting.store(false, Ordering::SeqCst);
     }
     /// Lowers the given bits.
     #[inline]

@@ -8,11 +8,15 @@
 //! marked granule takes the mark away, and all MMUs drop what came from there.
 //!
 //! Each MMU knows for itself what that is. The one whose vCPU wrote drops it at once; the others read
-//! the list of *events* before they run again, which is early enough: a translation may outlive a
-//! write to its entry until the INVLPG that the other vCPU is asked for.
+//! the list of *events* before they take an interrupt and before they flush anything, which is early
+//! enough: a translation may outlive a write to its entry until the INVLPG that the other vCPU is asked for.
+//!
+//! vCPUs may run at the same time. Who marks a granule then reads its entry again; who writes an entry then
+//! looks at its mark: at least one of them sees the other. That a page is not written unseen is
+//! seen to by [`Peers`](crate::peers::Peers).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Granules of a page.
 pub const GRANULES: u32 = 512;
@@ -21,21 +25,13 @@ const WORDS: usize = GRANULES as usize / 64;
 /// How many events are kept for MMUs that do not run: who comes later drops everything.
 const EVENTS: usize = 1 << 14;
 
-/// What happened to a page table.
+/// A marked granule was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TableEvent {
-    /// A RAM page came to hold a page table in use: it must not be written unseen.
-    Used {
-        /// The RAM page number.
-        ram_page: u64,
-    },
-    /// A marked granule was written.
-    Written {
-        /// The RAM page number.
-        ram_page: u64,
-        /// The granule, 0 to 511.
-        granule: u32,
-    },
+pub struct TableEvent {
+    /// The RAM page number.
+    pub ram_page: u64,
+    /// The granule, 0 to 511.
+    pub granule: u32,
 }
 
 #[derive(Default)]
@@ -84,14 +80,17 @@ impl TableWatch {
     pub fn mark(&self, ram_page: u64, granule: u32) -> bool {
         let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
         let bit = 1 << (granule % 64);
-        word.load(Ordering::Acquire) & bit == 0 && word.fetch_or(bit, Ordering::AcqRel) & bit == 0
+        word.load(Ordering::Acquire) & bit == 0 && word.fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
-    /// Takes the mark of a granule away; true if it had one.
-    #[inline]
-    pub fn take(&self, ram_page: u64, granule: u32) -> bool {
+    fn take(&self, ram_page: u64, granule: u32) -> bool {
         let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
         let bit = 1 << (granule % 64);
-        word.load(Ordering::Acquire) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        word.load(Ordering::Acquire) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+    }
+    #[inline]
+    fn has_mark(&self, ram_page: u64, granule: u32) -> bool {
+        let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
+        word.load(Ordering::Acquire) & 1 << (granule % 64) != 0
     }
     /// Whether any granule of a page has a mark.
     pub fn is_marked(&self, ram_page: u64) -> bool {
@@ -104,26 +103,51 @@ impl TableWatch {
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
-    /// Tells the other MMUs. `seen` is how many events the teller has seen: its own counts as seen.
-    pub fn tell(&self, event: TableEvent, seen: &mut u64) {
-        if self.watchers.load(Ordering::Acquire) < 2 {
-            return;
+    /// A granule was written. Takes its mark away and tells the other MMUs; true if it had one. `seen` is
+    /// how many events the writer has seen: its own counts as seen.
+    #[inline]
+    pub fn written(&self, ram_page: u64, granule: u32, seen: &mut u64) -> bool {
+        self.has_mark(ram_page, granule) && self.take_and_tell(ram_page, granule, seen)
+    }
+    fn take_and_tell(&self, ram_page: u64, granule: u32, seen: &mut u64) -> bool {
+        if self.is_watched_by_one() {
+            return self.take(ram_page, granule);
         }
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        // Both under the lock: see `settled`.
+        let mut events = self.events();
+        if !self.take(ram_page, granule) {
+            return false;
+        }
         if events.list.len() == EVENTS {
             events.list.drain(..EVENTS / 2);
             events.forgotten += EVENTS as u64 / 2;
         }
-        events.list.push(event);
+        events.list.push(TableEvent { ram_page, granule });
         let before = self.count.fetch_add(1, Ordering::AcqRel);
         if *seen == before {
             *seen = before + 1;
         }
+        true
+    }
+    /// Whether a page has no marks and all events are among the first `seen` ones: nothing that will be
+    /// told later concerns what came from its present content.
+    pub fn settled(&self, ram_page: u64, seen: u64) -> bool {
+        if self.is_watched_by_one() {
+            return !self.is_marked(ram_page);
+        }
+        let _events = self.events();
+        self.count() == seen && !self.is_marked(ram_page)
+    }
+    fn is_watched_by_one(&self) -> bool {
+        self.watchers.load(Ordering::Acquire) < 2
+    }
+    fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// The events after the first `seen` ones, which are then seen; `None` where some of them were
     /// forgotten.
     pub fn events_since(&self, seen: &mut u64) -> Option<Vec<TableEvent>> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.events();
         let skip = seen.checked_sub(events.forgotten);
         *seen = events.forgotten + events.list.len() as u64;
         Some(events.list.get(skip? as usize..)?.to_vec())
@@ -137,36 +161,35 @@ mod tests {
     #[test]
     fn a_mark_is_taken_once() {
         let w = TableWatch::new(4);
+        let mut seen = w.attach();
         assert!(w.mark(3, 511));
         assert!(!w.mark(3, 511));
         assert!(w.is_marked(3) && !w.is_marked(2));
-        assert!(!w.take(3, 510));
-        assert!(w.take(3, 511));
-        assert!(!w.take(3, 511));
+        assert!(!w.settled(3, seen) && w.settled(2, seen));
+        assert!(!w.written(3, 510, &mut seen));
+        assert!(w.written(3, 511, &mut seen));
+        assert!(!w.written(3, 511, &mut seen));
         assert!(!w.is_marked(3));
+        assert_eq!((seen, w.count()), (0, 0), "a single watcher tells nobody");
     }
 
     #[test]
     fn others_learn_of_events_and_who_is_late_is_told_so() {
         let w = TableWatch::new(1);
         let (mut a, mut b) = (w.attach(), w.attach());
-        let event = TableEvent::Written { ram_page: 0, granule: 7 };
-        w.tell(event, &mut a);
+        let write = |seen: &mut u64| {
+            w.mark(0, 7);
+            assert!(w.written(0, 7, seen));
+        };
+        write(&mut a);
         assert_eq!((a, w.count()), (1, 1), "the teller has seen its own");
-        assert_eq!(w.events_since(&mut b), Some(vec![event]));
+        assert!(w.settled(0, a) && !w.settled(0, b));
+        assert_eq!(w.events_since(&mut b), Some(vec![TableEvent { ram_page: 0, granule: 7 }]));
         assert_eq!(w.events_since(&mut b), Some(vec![]));
         for _ in 0..=EVENTS {
-            w.tell(event, &mut a);
+            write(&mut a);
         }
         assert_eq!(w.events_since(&mut b), None);
         assert_eq!(w.events_since(&mut b), Some(vec![]));
-    }
-
-    #[test]
-    fn a_single_watcher_tells_nobody() {
-        let w = TableWatch::new(1);
-        let mut a = w.attach();
-        w.tell(TableEvent::Used { ram_page: 0 }, &mut a);
-        assert_eq!((a, w.count()), (0, 0));
     }
 }

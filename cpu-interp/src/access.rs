@@ -8,6 +8,7 @@ use crate::core::{Core, mode};
 use crate::op::{Done, Op, info};
 use std::sync::atomic::Ordering;
 use trimotor_bus::memory::PageState;
+use trimotor_bus::peers::Written;
 use trimotor_bus::{PhysAddr, Width};
 use trimotor_cpu::mmu::{Access, FillRequest, Mapped, TlbEntry, tlb_index};
 use trimotor_cpu::{Fault, SegReg, Segment};
@@ -380,6 +381,27 @@ impl Core {
         if linear & (unit - 1) != 0 { Err(Fault::AC) } else { Ok(()) }
     }
 
+    /// Host address of `bytes` bytes at a checked linear address that are to be read and written as one,
+    /// whatever else happens; `None` where that is done piece by piece: over two pages, in a device, with
+    /// alignment checks or breakpoints on.
+    ///
+    /// # Faults
+    /// #PF.
+    pub(crate) fn host_to_exchange(&mut self, linear: u64, bytes: u64) -> Result<Option<Mapped>, Fault> {
+        let plain = self.state.mode & mode::ALIGN == 0 && self.state.dr[7] & 0xFF == 0;
+        if !plain || linear & (PAGE - 1) > PAGE - bytes {
+            return Ok(None);
+        }
+        let m = self.translate(linear, Access::Write)?;
+        Ok(if m.host.is_null() { None } else { Some(m) })
+    }
+    /// Bytes of [`host_to_exchange`](Self::host_to_exchange) were written.
+    pub(crate) fn exchanged(&mut self, linear: u64, m: Mapped, bytes: usize) {
+        if m.watched {
+            self.held_written(linear, m.host, bytes);
+        }
+    }
+
     /// Translates one byte's page with the rights of the CPL.
     ///
     /// # Faults
@@ -477,20 +499,30 @@ impl Core {
             self.mmu.table_written(&mut self.state, ram_page, host as u64 & (PAGE - 1), len as u64);
         }
         if state & PageState::CODE != 0 {
-            self.code_written(host, len);
+            self.code_written(ram_page, host, len);
         }
         (state == 0).then_some(ram_page)
     }
-    /// Guest code may have been written at host address `host`: drops blocks decoded from there.
+    /// Guest code may have been written at host address `host`: drops blocks decoded from there, and has
+    /// the other vCPUs do so.
     #[cold]
     #[inline(never)]
-    fn code_written(&mut self, host: *mut u8, len: usize) {
+    fn code_written(&mut self, ram_page: u64, host: *mut u8, len: usize) {
         // SAFETY: `code` is valid during a run, and nobody else uses it meanwhile.
         if let Some(code) = unsafe { self.code.as_mut() }
             && code.written(&self.memory, host, len as u64)
         {
             self.attention = true;
         }
+        if self.memory.peers().alone() {
+            return;
+        }
+        let (memory, cpu) = (self.memory.clone(), self.id as usize);
+        let offset = host as u64 & (PAGE - 1);
+        let addr = memory.ram_page_addr(ram_page).offset(offset);
+        let write = Written { addr, bytes: len as u64, by_device: false };
+        let granules = crate::cache::granules(offset as usize, len);
+        memory.peers().code_written(cpu, ram_page, granules, write, || self.serve_peers());
     }
 
     // ---- data breakpoints ----

@@ -24,8 +24,6 @@ const SCRATCH: usize = MAX_BLOCK_OPS + 1;
 /// Writes that a page without blocks stays watched for: code that is written and run in turn pays for
 /// the watch once, and a page that turned into data soon is data again.
 const IDLE_WRITES: u32 = 64;
-/// How many new code pages are remembered for vCPUs that do not run.
-const NEW_PAGES: usize = 4096;
 /// The charge of a dead block.
 pub const DEAD: i64 = i64::MAX / 2;
 
@@ -92,8 +90,10 @@ struct CodePage {
     idle_writes: u32,
 }
 
-/// All decoded code of a backend.
+/// All decoded code of a vCPU.
 pub struct CodeCache {
+    /// The number of the vCPU.
+    cpu: usize,
     arena: Box<[std::mem::MaybeUninit<Op>]>,
     used: usize,
     blocks: AddressMap<(usize, u32), *const Op>,
@@ -101,11 +101,6 @@ pub struct CodeCache {
     pages: AddressMap<usize, CodePage>,
     /// Instructions that cross pages: first op, bytes, and what the bytes were. Checked at each use.
     crossing: AddressMap<(usize, u32), (*const Op, usize, [u8; 15])>,
-    /// Host addresses of pages that came to hold code, oldest first: each vCPU takes its writable
-    /// translations of them back before it runs.
-    new_pages: Vec<usize>,
-    /// How many older ones were forgotten.
-    new_pages_base: u64,
     /// Tracked blocks that were written to, for the engine that had them tracked.
     pub killed_tracked: Vec<u32>,
     /// Dropped everything so often.
@@ -119,23 +114,16 @@ pub struct CodeCache {
 // SAFETY: the pointers lead into the arena, which moves with the cache.
 unsafe impl Send for CodeCache {}
 
-impl Default for CodeCache {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl CodeCache {
-    /// An empty cache.
-    pub fn new() -> CodeCache {
+    /// An empty cache for vCPU `cpu`.
+    pub fn new(cpu: usize) -> CodeCache {
         CodeCache {
+            cpu,
             arena: Box::new_uninit_slice(ARENA_OPS),
             used: SCRATCH,
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
             crossing: AddressMap::default(),
-            new_pages: Vec::new(),
-            new_pages_base: 0,
             killed_tracked: Vec::new(),
             flushes: 0,
             decoded: 0,
@@ -157,7 +145,7 @@ impl CodeCache {
     /// Drops everything. No block may be running, and all links and jump caches must go too.
     pub fn flush(&mut self, memory: &GuestMemory) {
         for &page in self.pages.keys() {
-            set_code_state(memory, page, false);
+            unwatch(memory, self.cpu, page);
         }
         self.pages.clear();
         self.blocks.clear();
@@ -168,8 +156,7 @@ impl CodeCache {
 
     /// Adds a block. `tracked`: it is found by `find`, and writes to its bytes kill it; else it is
     /// for one execution (code that crosses pages or comes from a device), and the next untracked
-    /// block takes its place. A page that had no code before goes on the list of
-    /// [`new_pages_since`](Self::new_pages_since).
+    /// block takes its place. The page of a tracked block is [watched](Self::watch_page).
     pub fn insert(
         &mut self,
         memory: &GuestMemory,
@@ -191,33 +178,43 @@ impl CodeCache {
         first
     }
 
-    /// Has code at `host` watched for writes; true if its page had no code before.
-    fn watch(&mut self, memory: &GuestMemory, host: usize, bytes: usize) -> bool {
-        let page_at = host & !4095;
-        let new_page = !self.pages.contains_key(&page_at);
-        let page = self.pages.entry(page_at).or_default();
-        page.idle_writes = 0;
-        page.granules |= granules(host & 4095, bytes);
-        if new_page {
-            set_code_state(memory, page_at, true);
-            if self.new_pages.len() == NEW_PAGES {
-                self.new_pages.drain(..NEW_PAGES / 2);
-                self.new_pages_base += NEW_PAGES as u64 / 2;
-            }
-            self.new_pages.push(page_at);
+    /// Begins to watch the page at host address `page` for writes; true if it was not watched before. To
+    /// be called before its code is read.
+    pub fn watch_page(&mut self, memory: &GuestMemory, page: usize) -> bool {
+        if self.pages.contains_key(&page) {
+            return false;
         }
-        new_page
+        self.pages.insert(page, CodePage::default());
+        if let Some(ram_page) = memory.ram_page_of_host(page as *const u8) {
+            let state = memory.page_state(ram_page);
+            memory.peers().begin_code(self.cpu, ram_page, || {
+                state.fetch_or(PageState::CODE, Ordering::SeqCst);
+            });
+        }
+        true
+    }
+
+    /// Code at `host` was decoded: writes there are of interest.
+    fn watch(&mut self, memory: &GuestMemory, host: usize, bytes: usize) {
+        let page = self.pages.entry(host & !4095).or_default();
+        page.idle_writes = 0;
+        let new = granules(host & 4095, bytes) & !page.granules;
+        page.granules |= new;
+        if new != 0
+            && let Some(ram_page) = memory.ram_page_of_host(host as *const u8)
+        {
+            memory.peers().add_code(self.cpu, ram_page, new);
+        }
     }
 
     /// Tracks `bytes` bytes at `host`, within one page, for block `id` of another engine: a write there
-    /// puts `id` on the list of [`killed_tracked`](Self::killed_tracked). True if the page had no code before.
-    pub fn track(&mut self, memory: &GuestMemory, id: u32, host: usize, bytes: usize) -> bool {
-        let new_page = self.watch(memory, host, bytes);
+    /// puts `id` on the list of [`killed_tracked`](Self::killed_tracked).
+    pub fn track(&mut self, memory: &GuestMemory, id: u32, host: usize, bytes: usize) {
+        self.watch(memory, host, bytes);
         if let Some(page) = self.pages.get_mut(&(host & !4095)) {
             let start = (host & 4095) as u16;
             page.tracked.push((id, start, start + bytes as u16));
         }
-        new_page
     }
     /// Tracks nothing any more; pages without blocks of this cache are watched until writes show that
     /// they hold data.
@@ -260,18 +257,7 @@ impl CodeCache {
         self.crossing.get(&key).copied()
     }
 
-    /// How many pages came to hold code since the cache was made.
-    pub fn new_pages_count(&self) -> u64 {
-        self.new_pages_base + self.new_pages.len() as u64
-    }
-    /// The pages that came to hold code after the first `seen` ones; `None` where some of them were
-    /// forgotten.
-    pub fn new_pages_since(&self, seen: u64) -> Option<&[usize]> {
-        let skip = seen.checked_sub(self.new_pages_base)?;
-        self.new_pages.get(skip as usize..)
-    }
-
-    /// Guest memory at host address `host` is about to change, within one page: kills the blocks
+    /// Guest memory at host address `host` has changed, within one page: kills the blocks
     /// that were decoded from there. True if there were any.
     pub fn written(&mut self, memory: &GuestMemory, host: *mut u8, bytes: u64) -> bool {
         let at = host as usize;
@@ -280,7 +266,7 @@ impl CodeCache {
             page.idle_writes += 1;
             if page.idle_writes >= IDLE_WRITES {
                 self.pages.remove(&(at & !4095));
-                set_code_state(memory, at & !4095, false);
+                unwatch(memory, self.cpu, at & !4095);
             }
             return false;
         }
@@ -316,7 +302,17 @@ impl CodeCache {
             }
             !hit
         });
+        if any && let Some(ram_page) = memory.ram_page_of_host(host) {
+            memory.peers().set_code(self.cpu, ram_page, page.granules);
+        }
         any
+    }
+
+    /// Anything may have changed: kills all blocks. Some may be running.
+    pub fn all_written(&mut self, memory: &GuestMemory) {
+        for page in self.pages.keys().copied().collect::<Vec<_>>() {
+            self.written(memory, page as *mut u8, 4096);
+        }
     }
 
     /// Blocks alive.
@@ -329,19 +325,18 @@ impl CodeCache {
     }
 }
 
-fn set_code_state(memory: &GuestMemory, host_page: usize, code: bool) {
-    if let Some(page) = memory.ram_page_of_host(host_page as *const u8) {
-        let state = memory.page_state(page);
-        if code {
-            state.fetch_or(PageState::CODE, Ordering::AcqRel);
-        } else {
-            state.fetch_and(!PageState::CODE, Ordering::AcqRel);
-        }
+/// A page is not watched any more.
+fn unwatch(memory: &GuestMemory, cpu: usize, host_page: usize) {
+    if let Some(ram_page) = memory.ram_page_of_host(host_page as *const u8) {
+        let state = memory.page_state(ram_page);
+        memory.peers().drop_code(cpu, ram_page, || {
+            state.fetch_and(!PageState::CODE, Ordering::SeqCst);
+        });
     }
 }
 
 /// The granules that `bytes` bytes from `offset` on touch.
-fn granules(offset: usize, bytes: usize) -> u64 {
+pub(crate) fn granules(offset: usize, bytes: usize) -> u64 {
     let first = offset / 64;
     let last = ((offset + bytes.max(1) - 1) / 64).min(63);
     (u64::MAX >> (63 - (last - first))) << first

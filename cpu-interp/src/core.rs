@@ -28,9 +28,15 @@ pub trait Int: Copy + Default + Eq + 'static {
     fn to_i64(self) -> i64;
     /// Cuts.
     fn cut(value: u64) -> Self;
+    /// LOCK CMPXCHG: stores `new` at `at` if it holds `old`; false where it does not. The bytes need not be
+    /// aligned.
+    ///
+    /// # Safety
+    /// The bytes at `at` are mapped and writable.
+    unsafe fn replace(at: *mut Self, old: Self, new: Self) -> bool;
 }
 macro_rules! int {
-    ($($t:ty, $s:ty);*) => {$(
+    ($($t:ty, $s:ty, $class:ident, $a:tt, $new:literal);*) => {$(
         impl Int for $t {
             const BYTES: usize = size_of::<$t>();
             #[inline(always)]
@@ -39,10 +45,30 @@ macro_rules! int {
             fn to_i64(self) -> i64 { self as $s as i64 }
             #[inline(always)]
             fn cut(value: u64) -> Self { value as $t }
+            #[inline]
+            unsafe fn replace(at: *mut $t, old: $t, new: $t) -> bool {
+                let equal: u8;
+                // SAFETY: the caller's promise. An atomic operation of Rust would need alignment.
+                unsafe {
+                    std::arch::asm!(
+                        concat!("lock cmpxchg [{at}], ", $new),
+                        "sete {equal}",
+                        at = in(reg) at,
+                        new = in($class) new,
+                        equal = out(reg_byte) equal,
+                        inout($a) old => _,
+                        options(nostack),
+                    );
+                }
+                equal != 0
+            }
         }
     )*};
 }
-int!(u8, i8; u16, i16; u32, i32; u64, i64);
+int!(
+    u8, i8, reg_byte, "al", "{new}"; u16, i16, reg, "ax", "{new:x}"; u32, i32, reg, "eax", "{new:e}";
+    u64, i64, reg, "rax", "{new:r}"
+);
 
 /// Bits of the mode that code is decoded for (`CpuState::mode`, 24 bits).
 pub mod mode {
@@ -108,8 +134,10 @@ pub struct Core {
     pub current: *const Op,
     /// Where a loop dispatch goes on.
     pub next_op: *const Op,
-    /// Decoded code, shared by all vCPUs of the backend; valid during a run.
+    /// Decoded code; valid during a run.
     pub(crate) code: *mut CodeCache,
+    /// Other vCPUs may run at the same time: locked instructions are atomic.
+    pub atomic: bool,
     pub(crate) jumps: JumpCache,
     bus: Option<NonNull<dyn CpuBus>>,
     /// `budget` at which `retired` was last brought up to date.
@@ -148,7 +176,7 @@ unsafe impl Send for Core {}
 impl Core {
     /// A vCPU after RESET.
     pub fn new(id: u32, model: Arc<CpuModel>, memory: Arc<GuestMemory>, signals: Arc<VcpuSignals>) -> Core {
-        let mmu = Mmu::new(memory.clone(), model.phys_bits, model.gib_pages());
+        let mmu = Mmu::new(memory.clone(), id as usize, model.phys_bits, model.gib_pages());
         let mut core = Core {
             state: CpuState::at_reset(model.signature),
             engine: crate::handover::EngineArea::default(),
@@ -162,6 +190,7 @@ impl Core {
             current: std::ptr::null(),
             next_op: std::ptr::null(),
             code: std::ptr::null_mut(),
+            atomic: false,
             jumps: JumpCache::new(),
             bus: None,
             budget_mark: 0,
@@ -219,7 +248,7 @@ impl Core {
     /// Whether the run loop must look around: pins, DMA into code, changes of the memory map.
     pub(crate) fn board_wants_attention(&self) -> bool {
         self.signals.pending() != 0
-            || self.memory.code_writes_pending()
+            || self.memory.peers().is_asked(self.id as usize)
             || self.memory.map_generation() != self.mmu.map_generation()
     }
     /// Looks around after a bus access.

@@ -25,6 +25,7 @@ impl Core {
     /// Decodes a block at host address `host` and keeps it; `None` where its first instruction crosses
     /// into the next page.
     pub(crate) fn decode_tracked(&mut self, rip: u64, host: usize, limit: usize) -> Option<*const Op> {
+        self.watch_code(host);
         let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
         let len = bytes.len().min(4096 - (host & 4095)).min(limit * MAX_LENGTH);
         // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
@@ -44,7 +45,13 @@ impl Core {
             bytes: size as u16,
             ops: ops.len() as u16,
         };
-        Some(self.insert_block(head, &ops, true))
+        let first = self.insert_block(head, &ops, true);
+        if self.code_changed(host, &bytes[..size]) {
+            let memory = self.memory.clone();
+            self.code_cache().written(&memory, host as *mut u8, size as u64);
+            return self.decode_tracked(rip, host, limit);
+        }
+        Some(first)
     }
 
     /// Decodes the one instruction at `rip`, which may cross pages or come from a device. It is kept
@@ -155,18 +162,13 @@ impl Core {
     }
 
     pub(crate) fn code_cache(&mut self) -> &mut crate::cache::CodeCache {
-        // SAFETY: `code` is set for the run from a guard that `run` holds.
+        // SAFETY: `run_with` set `code` for the run, and nobody else uses it meanwhile.
         unsafe { &mut *self.code }
     }
 
     fn insert_block(&mut self, head: BlockHeader, ops: &[Op], tracked: bool) -> *const Op {
         let memory = self.memory.clone();
-        let seen = self.code_cache().new_pages_count();
-        let first = self.code_cache().insert(&memory, head, ops, tracked);
-        if self.code_cache().new_pages_count() != seen {
-            self.mmu.protect_page((head.host & !4095) as *mut u8);
-        }
-        first
+        self.code_cache().insert(&memory, head, ops, tracked)
     }
 }
 
@@ -181,7 +183,8 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(core: &'a Core, rip: u64, page_offset: usize) -> Builder<'a> {
-        let lowering = Lowering { mode: core.state.mode, model: &core.model, rip, page_offset };
+        let lowering =
+            Lowering { mode: core.state.mode, model: &core.model, rip, page_offset, atomic: core.atomic };
         Builder { lowering, ops: Vec::with_capacity(16), members: Vec::with_capacity(16), instructions: 0 }
     }
 

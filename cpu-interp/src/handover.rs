@@ -147,7 +147,7 @@ pub fn lower_one(
     left: u8,
 ) -> Box<[Op]> {
     let mut ops = Vec::with_capacity(3);
-    Lowering { mode, model, rip: page_rip, page_offset: 0 }.lower(i, offset, &mut ops);
+    Lowering { mode, model, rip: page_rip, page_offset: 0, atomic: true }.lower(i, offset, &mut ops);
     for op in &mut ops {
         op.left = left;
     }
@@ -214,7 +214,7 @@ impl Core {
     #[inline]
     pub fn undisturbed(&self) -> bool {
         self.signals.pending() == 0
-            && !self.memory.code_writes_pending()
+            && !self.memory.peers().is_asked(self.id as usize)
             && self.memory.map_generation() == self.mmu.map_generation()
             && self.state.pending_debug == 0
             && self.state.activity == Activity::Active
@@ -244,9 +244,25 @@ impl Core {
     /// engine was made from: a write to one of them reports `id` in [`killed_blocks`](Self::killed_blocks).
     pub fn track_code(&mut self, id: u32, host: usize, bytes: usize) {
         let memory: std::sync::Arc<GuestMemory> = self.memory.clone();
-        if self.code_cache().track(&memory, id, host, bytes) {
-            self.mmu.protect_page((host & !4095) as *mut u8);
+        self.code_cache().track(&memory, id, host, bytes);
+    }
+    /// Code at `host` is about to be read, to be kept in another form: its page is watched for writes from
+    /// now on.
+    pub fn watch_code(&mut self, host: usize) {
+        let (memory, page) = (self.memory.clone(), host & !4095);
+        if self.code_cache().watch_page(&memory, page) {
+            self.mmu.protect_page(page as *mut u8);
         }
+    }
+    /// Whether code at `host`, which was read as `bytes` and is tracked now, has changed in between: another
+    /// vCPU wrote it.
+    pub fn code_changed(&self, host: usize, bytes: &[u8]) -> bool {
+        if self.memory.peers().alone() {
+            return false;
+        }
+        // SAFETY: callers read the bytes from there, which lie in one page of guest memory.
+        let now = |i: usize| unsafe { (host as *const u8).add(i).read_volatile() };
+        bytes.iter().enumerate().any(|(i, &byte)| byte != now(i))
     }
     /// Takes the list of tracked blocks that were written to.
     pub fn killed_blocks(&mut self) -> Vec<u32> {

@@ -28,6 +28,8 @@ pub struct Lowering<'a> {
     pub rip: u64,
     /// Offset of the block within its page.
     pub page_offset: usize,
+    /// Other vCPUs may run at the same time: locked instructions take the way that makes them atomic.
+    pub atomic: bool,
 }
 
 /// An op without operands.
@@ -243,6 +245,9 @@ impl Lowering<'_> {
         let bits = iced_address_bits(i, self.mode);
         op.seg = slot::SEG_BASE + segment_number(i.memory_segment()) * 8;
         self.address_size(op, bits);
+        if self.atomic && (i.has_lock_prefix() || i.mnemonic() == Mnemonic::Xchg) {
+            op.info |= info::GENERAL;
+        }
         if base == Register::RIP || base == Register::EIP {
             op.base = slot::BLOCK_RIP;
             let relative = i.memory_displacement64().wrapping_sub(self.rip) as i64;

@@ -13,8 +13,9 @@ use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use trimotor_bus::memory::View;
+use trimotor_bus::peers::Written;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
 use trimotor_cpu::flags::Rflags;
@@ -28,16 +29,16 @@ pub const TLB_HITS: &str = "TLB hits checked";
 /// Statistics line: those that a walk contradicts.
 pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
 
-/// The interpreter as an engine. Its vCPUs share one code cache, and run one at a time.
+/// The interpreter as an engine. Its vCPUs run one at a time: locked instructions are not atomic.
+#[derive(Default)]
 pub struct Interpreter {
-    code: Arc<Mutex<CodeCache>>,
     check_tlb: bool,
 }
 
 impl Interpreter {
     /// An interpreter without vCPUs.
     pub fn new() -> Interpreter {
-        Interpreter { code: Arc::new(Mutex::new(CodeCache::new())), check_tlb: false }
+        Interpreter::default()
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk: their statistics
     /// then tell of [`TLB_HITS`] and [`TLB_DIFFERENCES`], and each of the first differences is logged.
@@ -65,13 +66,7 @@ impl Interpreter {
             core.mmu.select(&mut core.state);
         }
         let core = CoreHome::new(core, stack_bytes);
-        InterpVcpu { core, code: self.code.clone(), seen_flushes: 0, seen_pages: 0 }
-    }
-}
-
-impl Default for Interpreter {
-    fn default() -> Self {
-        Self::new()
+        InterpVcpu { core, code: CodeCache::new(id as usize) }
     }
 }
 
@@ -93,28 +88,13 @@ impl CpuBackend for Interpreter {
 /// One vCPU of the interpreter.
 pub struct InterpVcpu {
     core: CoreHome,
-    code: Arc<Mutex<CodeCache>>,
-    seen_flushes: u64,
-    seen_pages: u64,
+    code: CodeCache,
 }
 
 impl InterpVcpu {
     /// The core, for tests and for engines that hand single instructions over.
     pub fn core(&mut self) -> &mut Core {
         &mut self.core
-    }
-    /// Notices what other vCPUs did to the shared cache.
-    fn catch_up(&mut self, code: &CodeCache) {
-        if self.seen_flushes != code.flushes {
-            self.core.jumps.clear();
-        }
-        let core = &mut *self.core;
-        match code.new_pages_since(self.seen_pages) {
-            Some(pages) => pages.iter().for_each(|&p| core.mmu.protect_page(p as *mut u8)),
-            None => core.mmu.flush_all(&mut core.state),
-        }
-        let core = &mut *self.core;
-        core.mmu.catch_up(&mut core.state);
     }
 }
 
@@ -127,11 +107,10 @@ impl InterpVcpu {
         budget: u64,
         blocks: &mut dyn FnMut(&mut Core) -> Exit,
     ) -> VcpuExit {
-        let shared = self.code.clone();
-        let mut code = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        self.catch_up(&code);
         let core = &mut *self.core;
-        core.code = &mut *code;
+        let memory = core.memory.clone();
+        let _inside = Inside::enter(&memory, core.id as usize);
+        core.code = &raw mut self.code;
         // SAFETY: only the lifetime changes; the pointer is taken back before this function returns.
         let bus: NonNull<dyn CpuBus> = unsafe {
             std::mem::transmute::<NonNull<dyn CpuBus + '_>, NonNull<dyn CpuBus + 'static>>(NonNull::from(bus))
@@ -146,9 +125,24 @@ impl InterpVcpu {
         core.set_bus(None);
         core.current = std::ptr::null();
         core.code = std::ptr::null_mut();
-        self.seen_flushes = code.flushes;
-        self.seen_pages = code.new_pages_count();
         exit
+    }
+}
+
+/// A run, as the other vCPUs see it.
+struct Inside<'a> {
+    memory: &'a GuestMemory,
+    cpu: usize,
+}
+impl<'a> Inside<'a> {
+    fn enter(memory: &'a GuestMemory, cpu: usize) -> Inside<'a> {
+        memory.peers().enter(cpu);
+        Inside { memory, cpu }
+    }
+}
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.memory.peers().leave(self.cpu);
     }
 }
 
@@ -225,20 +219,19 @@ impl Vcpu for InterpVcpu {
             lines.push((TLB_HITS.to_owned(), found.hits));
             lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
         }
-        if let Ok(code) = self.code.try_lock() {
-            lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
-            lines.push(("blocks decoded".to_owned(), code.decoded));
-            lines.push(("blocks killed by writes".to_owned(), code.killed));
-            lines.push(("cache flushes".to_owned(), code.flushes));
-            lines.push(("cache bytes".to_owned(), code.used_bytes() as u64));
-        }
+        let code = &self.code;
+        lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
+        lines.push(("blocks decoded".to_owned(), code.decoded));
+        lines.push(("blocks killed by writes".to_owned(), code.killed));
+        lines.push(("cache flushes".to_owned(), code.flushes));
+        lines.push(("cache bytes".to_owned(), code.used_bytes() as u64));
         lines
     }
 }
 
 impl Core {
     fn code(&mut self) -> &mut CodeCache {
-        // SAFETY: `code` is set for the run from a guard that `run` holds, and used only here.
+        // SAFETY: `run_with` set `code` for the run, and nobody else uses it meanwhile.
         unsafe { &mut *self.code }
     }
 
@@ -294,11 +287,12 @@ impl Core {
         }
     }
 
-    /// Between blocks: DMA into code, changes of the memory map, debug traps, pins.
+    /// Between blocks: what other vCPUs ask, DMA into code, changes of the memory map, debug traps, pins.
     fn look_around(&mut self) -> Option<VcpuExit> {
-        if self.memory.code_writes_pending() {
-            self.device_writes();
+        if self.memory.peers().is_asked(self.id as usize) {
+            self.serve_peers();
         }
+        self.mmu.catch_up(&mut self.state);
         if self.memory.map_generation() != self.mmu.map_generation() {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
@@ -319,16 +313,34 @@ impl Core {
         }
     }
 
-    fn device_writes(&mut self) {
-        for (addr, bytes) in self.memory.take_code_writes() {
+    /// Does what other vCPUs ask: gives up the right to write pages unseen, and drops code that was written
+    /// by them or by devices.
+    #[cold]
+    pub(crate) fn serve_peers(&mut self) {
+        self.mmu.serve_protect();
+        let memory = self.memory.clone();
+        let cpu = self.id as usize;
+        memory.peers().serve_written(cpu, |write| {
+            let killed = match write {
+                Some(write) => self.peer_wrote(&memory, write),
+                None => {
+                    self.mmu.flush_all(&mut self.state);
+                    self.code().all_written(&memory);
+                    true
+                }
+            };
+            self.attention |= killed;
+        });
+    }
+    /// True if code was dropped.
+    fn peer_wrote(&mut self, memory: &GuestMemory, write: Written) -> bool {
+        let Written { addr, bytes, by_device } = write;
+        if by_device {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
-            let memory = self.memory.clone();
-            // A write to SMRAM is on the list too.
-            let page = memory.backing_for(addr, View::Smm).read;
-            if !page.is_null() {
-                self.code().written(&memory, page.wrapping_add(addr.page_offset() as usize), bytes);
-            }
         }
+        // A write to SMRAM is told too.
+        let page = memory.backing_for(addr, View::Smm).read;
+        !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
     }
 
     /// Takes interrupts and other pins in the order of their priority.

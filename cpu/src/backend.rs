@@ -21,6 +21,10 @@ pub trait CpuBackend: Send {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError>;
+    /// Whether its vCPUs may run at the same time, on a thread each. Else they run in turn.
+    fn runs_vcpus_at_once(&self) -> bool {
+        false
+    }
 }
 
 /// Why an engine cannot make a vCPU.

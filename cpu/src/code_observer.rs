@@ -1,10 +1,11 @@
 //! Host code that an engine has made, as profilers want to know it.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
-/// Called for each piece of host code as it is placed, on the thread that runs the guest. A place may be used
-/// again later; then the older code is gone.
-pub type CodeObserver = Box<dyn FnMut(&PlacedCode) + Send>;
+/// Called for each piece of host code as it is placed, on the thread that runs the vCPU; all vCPUs share
+/// it. A place may be used again later; then the older code is gone.
+pub type CodeObserver = Arc<Mutex<dyn FnMut(&PlacedCode) + Send>>;
 
 /// A piece of host code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

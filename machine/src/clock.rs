@@ -1,12 +1,28 @@
 //! Guest time, from the host's clock or from a count of instructions.
 
 use crate::config::ClockSource;
+use std::sync::Arc;
 use trimotor_bus::GuestTime;
 
 /// The host's monotonic clock, handed in by the program.
-pub trait HostClock: Send {
-    /// Nanoseconds since a moment of the clock's choice. Never goes back.
+pub trait HostClock: Send + Sync {
+    /// Nanoseconds since a moment of the clock's choice. Never goes back, whichever threads look.
     fn now_ns(&self) -> u64;
+}
+
+/// Guest time for a vCPU that runs on a thread of its own: the host's clock.
+pub(crate) struct RunningClock {
+    host: Arc<dyn HostClock>,
+    origin: u64,
+    latest: GuestTime,
+}
+impl RunningClock {
+    /// The time now.
+    #[inline]
+    pub(crate) fn now(&mut self) -> GuestTime {
+        self.latest = self.latest.max(GuestTime(self.host.now_ns().saturating_sub(self.origin)));
+        self.latest
+    }
 }
 
 /// Guest time.
@@ -15,7 +31,7 @@ pub trait HostClock: Send {
 /// instructions, it is the time at which the present slice began plus a nanosecond for each
 /// instruction retired since.
 pub struct GuestClock {
-    host: Box<dyn HostClock>,
+    host: Arc<dyn HostClock>,
     source: ClockSource,
     /// With the host's clock: its reading at guest time 0.
     origin: u64,
@@ -31,7 +47,7 @@ pub struct GuestClock {
 
 impl GuestClock {
     /// A clock at guest time 0.
-    pub fn new(host: Box<dyn HostClock>, source: ClockSource) -> Self {
+    pub fn new(host: Arc<dyn HostClock>, source: ClockSource) -> Self {
         let origin = host.now_ns();
         Self {
             host,
@@ -60,6 +76,10 @@ impl GuestClock {
         };
         self.latest = self.latest.max(now);
         self.latest
+    }
+    /// The clock for a vCPU on another thread, while time does not stand still; only with the host's clock.
+    pub(crate) fn running(&self) -> RunningClock {
+        RunningClock { host: self.host.clone(), origin: self.origin, latest: self.latest }
     }
     /// The latest time that was handed out, without looking again.
     #[inline]
@@ -98,7 +118,6 @@ impl GuestClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     struct Hand(Arc<AtomicU64>);
@@ -111,7 +130,7 @@ mod tests {
     #[test]
     fn host_time_stands_still_while_paused() {
         let hand = Arc::new(AtomicU64::new(1000));
-        let mut clock = GuestClock::new(Box::new(Hand(hand.clone())), ClockSource::Host);
+        let mut clock = GuestClock::new(Arc::new(Hand(hand.clone())), ClockSource::Host);
         hand.store(1500, Ordering::Relaxed);
         assert_eq!(clock.now(), GuestTime(500));
         clock.pause();
@@ -125,7 +144,7 @@ mod tests {
     #[test]
     fn instructions_are_nanoseconds() {
         let hand = Arc::new(AtomicU64::new(0));
-        let mut clock = GuestClock::new(Box::new(Hand(hand)), ClockSource::Instructions);
+        let mut clock = GuestClock::new(Arc::new(Hand(hand)), ClockSource::Instructions);
         clock.begin_slice();
         clock.set_retired(70);
         assert_eq!(clock.now(), GuestTime(70));

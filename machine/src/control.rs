@@ -15,6 +15,16 @@ use trimotor_devices::vga_text::TextScreen;
 /// Commands that wait before keys are refused: a person's typing, not a paste.
 const MAX_WAITING: usize = 256;
 
+impl Command {
+    /// Whether the vCPUs must stand still while it is done.
+    pub(crate) fn concerns_vcpus(&self) -> bool {
+        matches!(
+            self,
+            Command::Pause | Command::Resume | Command::Reset | Command::Statistics | Command::Quit
+        )
+    }
+}
+
 /// A command to the machine's thread.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {

@@ -39,6 +39,7 @@ pub mod ports;
 pub mod run;
 #[cfg(test)]
 mod tests;
+mod threads;
 pub mod vcpu_bus;
 
 pub use clock::HostClock;

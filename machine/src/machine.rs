@@ -24,7 +24,7 @@ use trimotor_firmware::boot::{ApplyError, BootPlan};
 /// What the host provides to a machine.
 pub struct HostServices {
     /// The monotonic clock.
-    pub clock: Box<dyn HostClock>,
+    pub clock: Arc<dyn HostClock>,
     /// What is at the other end of the serial ports, COM1 first; ports without one are unplugged.
     pub serial: Vec<Box<dyn SerialBackend>>,
     /// Where bytes written to port E9h go, if anywhere.
@@ -113,6 +113,8 @@ pub struct Machine {
     pub(crate) paused: bool,
     /// The count of all vCPUs' instructions at which slices end at the latest.
     pub(crate) stop_at: u64,
+    /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
+    pub(crate) at_once: bool,
 }
 
 impl Machine {
@@ -136,6 +138,7 @@ impl Machine {
         let started = engine.start_with(options);
         let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
+        let at_once = cpus > 1 && config.clock == ClockSource::Host && backend.runs_vcpus_at_once();
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
         let mut vcpus = Vec::with_capacity(usize::from(cpus));
         for (id, signals) in signals.iter().enumerate() {
@@ -160,6 +163,7 @@ impl Machine {
             published_screen: None,
             paused: false,
             stop_at: u64::MAX,
+            at_once,
         };
         machine.power_on()?;
         Ok(machine)

@@ -5,7 +5,8 @@
 //! alarm, and turns do not depend on anything outside, so that a run is deterministic. With the
 //! host's clock a slice is an estimate of what fits before the next alarm.
 
-use crate::control::Command;
+use crate::board::Board;
+use crate::control::{Command, MachineControl};
 use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
 use crate::vcpu_bus::VcpuBus;
@@ -25,9 +26,9 @@ const SHORTEST_SLICE: u64 = 5_000;
 /// With the host's clock: assumed nanoseconds of an instruction when a slice is measured out.
 const NS_PER_INSTRUCTION: u64 = 2;
 /// How often back ends are looked at while the guest runs, in nanoseconds of guest time.
-const POLL_NS: u64 = 1_000_000;
+pub(crate) const POLL_NS: u64 = 1_000_000;
 /// How long the machine sleeps at most: back ends that cannot wake it are looked at then.
-const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// Signals that can end HLT or the wait for SIPI.
 const WAKING: u32 =
     VcpuSignals::INTR | VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI;
@@ -44,6 +45,12 @@ impl Machine {
     /// Runs until something ends the run. May be called again after [`ExitReason::Quit`].
     pub fn run(&mut self) -> ExitReason {
         let reason = loop {
+            if self.at_once
+                && !self.paused
+                && let Some(reason) = self.run_at_once()
+            {
+                break reason;
+            }
             if let Some(reason) = self.step() {
                 break reason;
             }
@@ -147,11 +154,7 @@ impl Machine {
         match exit {
             VcpuExit::Budget => slot.looked_again = false,
             VcpuExit::Halted => slot.halt(),
-            VcpuExit::Shutdown(report) => {
-                let now = self.board.clock.now();
-                self.board.poll_serials(now);
-                return Some(ExitReason::TripleFault(Box::new(self.triple_fault(cpu, *report))));
-            }
+            VcpuExit::Shutdown(report) => return Some(self.shutdown(cpu, *report)),
         }
         None
     }
@@ -199,38 +202,16 @@ impl Machine {
         None
     }
     fn obey(&mut self, command: Command, now: GuestTime) -> Result<(), Refusal> {
-        use crate::alarms::Alarm;
         match command {
-            Command::Key(key, down) => {
-                if !self.board.i8042.type_event(key, down, now) {
-                    return Err(Refusal::Later(command));
-                }
-                self.board.refresh(Alarm::I8042);
-            }
-            Command::Text(text) => {
-                let typed = self.board.i8042.type_text(&text, now);
-                self.board.refresh(Alarm::I8042);
-                let rest: String = text.chars().skip(typed).collect();
-                if !rest.is_empty() {
-                    return Err(Refusal::Later(Command::Text(rest)));
-                }
-            }
             Command::Pause => self.set_paused(true),
             Command::Resume => self.set_paused(false),
             Command::Reset => self.reset().map_err(|error| {
                 log::error!("{error}");
                 Refusal::End(ExitReason::Quit)
             })?,
-            Command::PowerButton => self.board.acpi_pm.press_power_button(),
-            Command::Nmi => self.board.fabric.line(lines::NMI).pulse(),
-            Command::SerialBreak(port) => {
-                if let Some(serial) = self.board.serials.get_mut(port) {
-                    serial.receive_break(now);
-                    self.board.refresh(Alarm::serial(port));
-                }
-            }
             Command::Statistics => self.control.publish_statistics(self.statistics()),
             Command::Quit => return Err(Refusal::End(ExitReason::Quit)),
+            other => self.board.obey(other, now).map_err(Refusal::Later)?,
         }
         Ok(())
     }
@@ -245,10 +226,8 @@ impl Machine {
     }
     fn publish(&mut self, now: GuestTime, screen_wanted: bool) {
         self.control.publish_progress(now, self.instructions());
-        let changes = self.board.vga.changes();
-        if screen_wanted && self.published_screen != Some(changes) {
-            self.published_screen = Some(changes);
-            self.control.publish_screen(self.board.vga.screen());
+        if screen_wanted {
+            publish_screen(&self.control, &self.board, &mut self.published_screen);
         }
     }
 
@@ -268,6 +247,12 @@ impl Machine {
         }
     }
 
+    /// A vCPU is in shutdown: the run's end.
+    pub(crate) fn shutdown(&mut self, cpu: usize, report: ShutdownReport) -> ExitReason {
+        let now = self.board.clock.now();
+        self.board.poll_serials(now);
+        ExitReason::TripleFault(Box::new(self.triple_fault(cpu, report)))
+    }
     fn triple_fault(&mut self, cpu: usize, report: ShutdownReport) -> TripleFault {
         let vcpu = &mut self.vcpus[cpu].vcpu;
         let state = vcpu.state();
@@ -276,6 +261,49 @@ impl Machine {
         let read = vcpu.read_linear(cs.base.wrapping_add(state.rip), &mut code);
         code.truncate(read);
         TripleFault { cpu, report, state, code }
+    }
+}
+
+/// Shows the screen to others, if it has changed since it was `published`.
+pub(crate) fn publish_screen(control: &MachineControl, board: &Board, published: &mut Option<u64>) {
+    let changes = board.vga.changes();
+    if *published != Some(changes) {
+        *published = Some(changes);
+        control.publish_screen(board.vga.screen());
+    }
+}
+
+impl Board {
+    /// Does what a command asks of the chips, or gives it back where there is no room yet. Those that
+    /// concern vCPUs are not for the board.
+    pub(crate) fn obey(&mut self, command: Command, now: GuestTime) -> Result<(), Command> {
+        use crate::alarms::Alarm;
+        match command {
+            Command::Key(key, down) => {
+                if !self.i8042.type_event(key, down, now) {
+                    return Err(command);
+                }
+                self.refresh(Alarm::I8042);
+            }
+            Command::Text(text) => {
+                let typed = self.i8042.type_text(&text, now);
+                self.refresh(Alarm::I8042);
+                let rest: String = text.chars().skip(typed).collect();
+                if !rest.is_empty() {
+                    return Err(Command::Text(rest));
+                }
+            }
+            Command::PowerButton => self.acpi_pm.press_power_button(),
+            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::SerialBreak(port) => {
+                if let Some(serial) = self.serials.get_mut(port) {
+                    serial.receive_break(now);
+                    self.refresh(Alarm::serial(port));
+                }
+            }
+            Command::Pause | Command::Resume | Command::Reset | Command::Statistics | Command::Quit => {}
+        }
+        Ok(())
     }
 }
 
@@ -290,7 +318,7 @@ enum Refusal {
 impl VcpuSlot {
     /// Whether the vCPU has something to do.
     #[inline]
-    fn can_run(&mut self) -> bool {
+    pub(crate) fn can_run(&mut self) -> bool {
         let Some(seen) = &mut self.halted else { return true };
         let pending = self.signals.pending() & WAKING;
         *seen &= pending;
@@ -302,7 +330,7 @@ impl VcpuSlot {
     }
     /// The vCPU halted. A signal that was pending and did not wake it (INTR with interrupts off)
     /// cannot do so later; but it may have come just after the vCPU looked, so it looks once more.
-    fn halt(&mut self) {
+    pub(crate) fn halt(&mut self) {
         let pending = self.signals.pending() & WAKING;
         if pending != 0 && !self.looked_again {
             self.looked_again = true;

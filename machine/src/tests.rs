@@ -61,7 +61,7 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     let plan = flat_plan(&config, code);
     let log = Log::default();
     let services = HostServices {
-        clock: Box::new(NoClock),
+        clock: Arc::new(NoClock),
         serial: vec![Box::new(log.clone())],
         debug_console: None,
         engine: EngineOptions::default(),
@@ -215,7 +215,7 @@ fn numbers_that_no_board_has_are_refused() {
     let plan = flat_plan(&config(), &[0xF4]);
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     let services = || HostServices {
-        clock: Box::new(NoClock),
+        clock: Arc::new(NoClock),
         serial: Vec::new(),
         debug_console: None,
         engine: EngineOptions::default(),
@@ -250,7 +250,7 @@ fn a_reset_asks_for_the_plan_again() {
     let plans = Plans([b'c', b'b', b'a'].map(|letter| flat_plan(&config, &say(letter))).to_vec());
     let log = Log::default();
     let services = HostServices {
-        clock: Box::new(NoClock),
+        clock: Arc::new(NoClock),
         serial: vec![Box::new(log.clone())],
         debug_console: None,
         engine: EngineOptions::default(),

@@ -269,7 +269,8 @@ impl Tools {
     /// Decodes the block's instructions and says how each is translated.
     fn decode(&mut self, source: &Source<'_>) -> Vec<Kind> {
         let bits = if source.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-        let lowering = Lowering { mode: source.mode, model: source.model, rip: 0, page_offset: 0 };
+        let lowering =
+            Lowering { mode: source.mode, model: source.model, rip: 0, page_offset: 0, atomic: true };
         let options = lowering.decoder_options();
         let mut decoder = Decoder::with_ip(bits, source.bytes, source.offset as u64, options);
         self.instructions.clear();

@@ -262,7 +262,8 @@ impl Pair {
         let mmx = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register && i.op_register(n).is_mm());
         native.load(&encoder.take_buffer(), mmx);
         let mut ops = Vec::new();
-        Lowering { mode: core.state.mode, model: &core.model, rip: 0, page_offset: 0 }.lower(&i, 0, &mut ops);
+        Lowering { mode: core.state.mode, model: &core.model, rip: 0, page_offset: 0, atomic: false }
+            .lower(&i, 0, &mut ops);
         ops.push(plain_op(stop, 0));
         Pair { ops, name: format!("{:?} {i}", i.code()), mmx }
     }

@@ -109,23 +109,34 @@ impl Mmu {
         cacheable: bool,
     ) -> Result<Mapped, Fault> {
         let FillRequest { access, user } = request;
-        self.walks += 1;
         let (config, view) = (self.config(state), View::of(state.in_smm));
-        let mut tables = GuestTables::new(&self.memory, &config, view);
-        let result = match walk(&mut tables, &config, LinearAddr(linear), access, user) {
-            Ok(result) => result,
-            Err(fault) => {
-                state.fault_address = linear;
-                return Err(Fault::pf(fault.error_code));
+        let kind = Self::kind(state, user);
+        let memory = self.memory.clone();
+        let result = loop {
+            self.walks += 1;
+            let mut tables = GuestTables::new(&memory, &config, view);
+            let result = match walk(&mut tables, &config, LinearAddr(linear), access, user) {
+                Ok(result) => result,
+                Err(fault) => {
+                    state.fault_address = linear;
+                    return Err(Fault::pf(fault.error_code));
+                }
+            };
+            self.note_source(&config, linear, &result, &tables.path, kind, access);
+            // Another vCPU may have written an entry before it was marked.
+            let bytes = if config.cr4.contains(Cr4::PAE) { 8 } else { 4 };
+            if memory.peers().alone() || tables.unchanged(bytes) {
+                break result;
             }
         };
-        let kind = Self::kind(state, user);
-        let path = tables.path;
-        self.note_source(&config, linear, &result, &path, kind, access);
-        let backing = self.memory.backing_for(result.phys, view);
+        let backing = memory.backing_for(result.phys, view);
         let page = if access == Access::Write { backing.write } else { backing.read };
-        let has_state = |p: u64| self.memory.page_state(p).load(Ordering::Acquire) != 0;
-        let watched = backing.ram_page.is_some_and(has_state);
+        let writes_unseen = cacheable && result.writable && backing.read == backing.write;
+        let watched = match backing.ram_page {
+            Some(ram_page) if writes_unseen => !self.may_write_unseen(ram_page),
+            Some(ram_page) => memory.page_state(ram_page).load(Ordering::Acquire) != 0,
+            None => false,
+        };
         if cacheable && !backing.read.is_null() {
             self.fill(state, linear, &result, backing, request, watched);
         }
@@ -165,13 +176,18 @@ impl Mmu {
             }
         } else if paging {
             let wide = config.cr4.contains(Cr4::PAE);
-            let mut used = [0; 5];
+            let mut used = [(0, false); 5];
             let mut count = 0;
-            self.tracker.track(space, linear, path, wide, |ram_page| {
-                used[count] = ram_page;
+            self.tracker.track(space, linear, path, wide, |ram_page, newly| {
+                used[count] = (ram_page, newly);
                 count += 1;
             });
-            used[..count].iter().for_each(|&ram_page| self.hold_page(ram_page));
+            for &(ram_page, newly) in &used[..count] {
+                if newly {
+                    self.hold_page(ram_page);
+                }
+                self.protect_from_peers(ram_page);
+            }
         }
     }
 

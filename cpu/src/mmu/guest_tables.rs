@@ -69,10 +69,19 @@ impl PageWalk for GuestTables<'_> {
         done
     }
     #[inline]
-    fn note(&mut self, level: u8, addr: PhysAddr, _entry: u64) {
+    fn note(&mut self, level: u8, addr: PhysAddr, entry: u64) {
         if level != self.in_registers {
-            self.path.push(addr, level);
+            self.path.push(addr, level, entry);
         }
+    }
+}
+
+impl GuestTables<'_> {
+    /// Whether the entries are still what they were, but for the accessed and dirty flags.
+    pub(super) fn unchanged(&mut self, bytes: u8) -> bool {
+        const ACCESSED_AND_DIRTY: u64 = 0x60;
+        let path = std::mem::take(&mut self.path);
+        path.values().all(|(addr, value)| (self.read_entry(addr, bytes) ^ value) & !ACCESSED_AND_DIRTY == 0)
     }
 }
 

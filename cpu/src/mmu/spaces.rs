@@ -48,6 +48,8 @@ pub(super) const MANY_STRANGERS: usize = 256;
 /// The MMU of one vCPU.
 pub struct Mmu {
     pub(super) memory: Arc<GuestMemory>,
+    /// The number of the vCPU.
+    pub(super) cpu: usize,
     pub(super) spaces: Vec<Space>,
     pub(super) current: usize,
     /// The current space uses the shared supervisor table.
@@ -107,11 +109,13 @@ impl LargePages {
 }
 
 impl Mmu {
-    /// An MMU with nothing cached. `phys_bits` is MAXPHYADDR (36 to 52), `gib_pages` whether CPUID
+    /// The MMU of vCPU `cpu`, with nothing cached. `phys_bits` is MAXPHYADDR (36 to 52), `gib_pages` whether CPUID
     /// offers 1 GiB pages.
-    pub fn new(memory: Arc<GuestMemory>, phys_bits: u32, gib_pages: bool) -> Mmu {
+    pub fn new(memory: Arc<GuestMemory>, cpu: usize, phys_bits: u32, gib_pages: bool) -> Mmu {
         let map_generation = memory.map_generation();
+        memory.peers().attach(cpu);
         Mmu {
+            cpu,
             spaces: vec![Space::new(SpaceKey::default()), Space::new(SpaceKey::default())],
             current: 1,
             sharing: false,
@@ -120,7 +124,7 @@ impl Mmu {
             strange_code: false,
             global_elsewhere: IndexSet::new(),
             large: LargePages::default(),
-            tracker: Tracker::new(&memory),
+            tracker: Tracker::new(&memory, cpu),
             writable: WritableMap::new(&memory),
             clock: 0,
             phys_bits,
@@ -214,6 +218,7 @@ impl Mmu {
 
     /// A CR3 load: chooses the space. What is not global and not tracked goes.
     pub fn load_cr3(&mut self, state: &mut CpuState) {
+        self.catch_up(state);
         self.losses += 1;
         if !self.strangers.is_empty() || self.strange_code {
             self.drop_strangers();
@@ -294,6 +299,7 @@ impl Mmu {
 
     /// Drops the translations of global pages everywhere (what is not global is fresh).
     pub fn flush_globals(&mut self, state: &mut CpuState) {
+        self.catch_up(state);
         self.drop_globals();
         self.drop_strangers();
         self.select(state);
@@ -312,6 +318,7 @@ impl Mmu {
 
     /// INVPCID of one PCID or all, but for global pages: drops what is not tracked.
     pub fn flush_non_global(&mut self, state: &mut CpuState) {
+        self.catch_up(state);
         self.losses += 1;
         self.drop_strangers();
         self.select(state);
@@ -319,6 +326,7 @@ impl Mmu {
 
     /// INVLPG: drops a linear address in the current space, and where it is global everywhere.
     pub fn flush_page(&mut self, state: &mut CpuState, linear: u64) {
+        self.catch_up(state);
         self.losses += 1;
         let linear = if state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
         self.spaces[SHARED].drop_page(linear);

@@ -69,13 +69,13 @@ impl Rig {
         let memory = GuestMemory::new(1 << 20, &[]).unwrap();
         let mut random = Random(seed);
         let mmus = (0..2)
-            .map(|_| {
+            .map(|cpu| {
                 let mut state = CpuState::at_reset(0);
                 state.cr0 |= Cr0::PG | Cr0::PE | Cr0::WP;
                 state.cr4 = paging.cr4;
                 state.efer = if paging.long { Efer::LMA | Efer::LME | Efer::NXE } else { Efer::NXE };
                 state.a20_mask = !0;
-                let mut mmu = Mmu::new(memory.clone(), 40, true);
+                let mut mmu = Mmu::new(memory.clone(), cpu, 40, true);
                 mmu.reconfigure(&mut state);
                 (mmu, state)
             })
@@ -109,7 +109,7 @@ impl Rig {
     /// Writes memory as a device or another mapping does, and tells the MMU of vCPU `by`.
     fn write(&mut self, by: usize, at: u64, bytes: &[u8]) {
         self.memory.write(PhysAddr(at), bytes);
-        self.memory.take_code_writes();
+        (0..2).for_each(|cpu| self.memory.peers().serve_written(cpu, |_| {}));
         let (mmu, state) = &mut self.mmus[by];
         mmu.device_wrote(state, PhysAddr(at), bytes.len() as u64);
     }

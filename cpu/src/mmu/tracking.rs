@@ -22,19 +22,25 @@ const IDLE_WRITES: u16 = 16;
 #[derive(Default)]
 pub(super) struct Path {
     entries: [(PhysAddr, u8); 5],
+    values: [u64; 5],
     len: usize,
 }
 
 impl Path {
-    /// Notes the entry at `addr` of a table of level `level`. A level that is not below the last one
-    /// means that the walk began again.
+    /// Notes the entry at `addr` of a table of level `level`, and its value. A level that is not below
+    /// the last one means that the walk began again.
     #[inline]
-    pub(super) fn push(&mut self, addr: PhysAddr, level: u8) {
+    pub(super) fn push(&mut self, addr: PhysAddr, level: u8, value: u64) {
         if self.len > 0 && self.entries[self.len - 1].1 <= level || self.len == 5 {
             self.len = 0;
         }
         self.entries[self.len] = (addr, level);
+        self.values[self.len] = value;
         self.len += 1;
+    }
+    /// The entries and their values.
+    pub(super) fn values(&self) -> impl Iterator<Item = (PhysAddr, u64)> + '_ {
+        self.iter().zip(self.values).map(|((addr, _), value)| (addr, value))
     }
     fn iter(&self) -> impl Iterator<Item = (PhysAddr, u8)> + '_ {
         self.entries[..self.len].iter().copied()
@@ -111,6 +117,8 @@ impl Dependents {
 /// The tables that one MMU's translations came from.
 pub(super) struct Tracker {
     memory: Arc<GuestMemory>,
+    /// The number of the vCPU.
+    cpu: usize,
     /// By RAM page: an index of `uses` plus one, or 0. Zeroed memory.
     slots: Box<[u32]>,
     uses: Vec<TableUse>,
@@ -119,9 +127,10 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    pub(super) fn new(memory: &Arc<GuestMemory>) -> Tracker {
+    pub(super) fn new(memory: &Arc<GuestMemory>, cpu: usize) -> Tracker {
         Tracker {
             memory: memory.clone(),
+            cpu,
             slots: vec![0; memory.ram_pages()].into_boxed_slice(),
             uses: Vec::new(),
             seen: memory.tables().attach(),
@@ -129,7 +138,8 @@ impl Tracker {
     }
 
     /// Notes that a translation of `linear` in `space` came from the entries of `path`; `wide`:
-    /// entries of 8 bytes. Calls `used` for pages that become watched.
+    /// entries of 8 bytes. Calls `used` for pages that become watched (`true`), or that are but which
+    /// other vCPUs may still write unseen.
     #[inline]
     pub(super) fn track(
         &mut self,
@@ -137,7 +147,7 @@ impl Tracker {
         linear: u64,
         path: &Path,
         wide: bool,
-        mut used: impl FnMut(u64),
+        mut used: impl FnMut(u64, bool),
     ) {
         for (addr, level) in path.iter() {
             // Tables in ROM do not change.
@@ -148,12 +158,15 @@ impl Tracker {
             table.add_role(Role::new(linear, level, wide));
             if newly {
                 table.idle_writes = 0;
-                let state = self.memory.page_state(ram_page);
-                if state.load(Ordering::Acquire) & PageState::PAGE_TABLE == 0 {
-                    state.fetch_or(PageState::PAGE_TABLE, Ordering::AcqRel);
-                    self.memory.tables().tell(TableEvent::Used { ram_page }, &mut self.seen);
-                    used(ram_page);
-                }
+            } else if self.memory.peers().alone() {
+                continue;
+            }
+            let state = self.memory.page_state(ram_page);
+            if state.load(Ordering::SeqCst) & PageState::PAGE_TABLE == 0 {
+                state.fetch_or(PageState::PAGE_TABLE, Ordering::SeqCst);
+                used(ram_page, true);
+            } else if self.memory.peers().has_other_writers(self.cpu, ram_page) {
+                used(ram_page, false);
             }
         }
     }
@@ -181,13 +194,16 @@ impl Tracker {
         found
     }
 
-    /// A marked granule was written and its mark is gone: tells the others. A table without marks has
-    /// no roles left.
-    pub(super) fn written(&mut self, ram_page: u64, granule: u32) {
-        let tables = self.memory.tables();
-        tables.tell(TableEvent::Written { ram_page, granule }, &mut self.seen);
-        // Events that were not looked at yet need the roles.
-        if tables.count() == self.seen && !tables.is_marked(ram_page) {
+    /// A granule was written: true if something came from there. Its mark is gone then, and the others
+    /// are told.
+    #[inline]
+    pub(super) fn written(&mut self, ram_page: u64, granule: u32) -> bool {
+        self.memory.tables().written(ram_page, granule, &mut self.seen)
+    }
+    /// What came from a granule of a page was dropped. A table without marks has no roles left; but
+    /// events that were not looked at yet need the roles.
+    pub(super) fn dropped(&mut self, ram_page: u64) {
+        if self.memory.tables().settled(ram_page, self.seen) {
             *self.slot(ram_page) = TableUse::default();
         }
     }
@@ -199,8 +215,13 @@ impl Tracker {
         table.idle_writes += 1;
         if table.idle_writes >= IDLE_WRITES {
             table.idle_writes = 0;
-            if !self.memory.tables().is_marked(ram_page) {
-                self.memory.page_state(ram_page).fetch_and(!PageState::PAGE_TABLE, Ordering::AcqRel);
+            let (tables, state) = (self.memory.tables(), self.memory.page_state(ram_page));
+            if !tables.is_marked(ram_page) {
+                state.fetch_and(!PageState::PAGE_TABLE, Ordering::SeqCst);
+                // Another vCPU may have come to use it just now.
+                if tables.is_marked(ram_page) {
+                    state.fetch_or(PageState::PAGE_TABLE, Ordering::SeqCst);
+                }
             }
         }
     }
@@ -253,7 +274,7 @@ mod tests {
     fn a_path_begins_again_with_the_walk() {
         let mut p = Path::default();
         for level in [4, 3, 4, 3, 2, 1] {
-            p.push(PhysAddr(level as u64 * 0x1000), level);
+            p.push(PhysAddr(level as u64 * 0x1000), level, 1);
         }
         let levels: Vec<u8> = p.iter().map(|(_, level)| level).collect();
         assert_eq!(levels, [4, 3, 2, 1]);

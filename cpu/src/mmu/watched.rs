@@ -7,10 +7,9 @@ use super::entry::{HELD, tlb_index};
 use super::spaces::Mmu;
 use super::writable::Place;
 use crate::state::CpuState;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use trimotor_bus::PhysAddr;
 use trimotor_bus::memory::PageState;
-use trimotor_bus::table_watch::TableEvent;
 
 impl Mmu {
     /// Notes that an entry allows to write to a RAM page unseen.
@@ -50,13 +49,41 @@ impl Mmu {
         writable.take(ram_page, |p| {
             spaces[p.space as usize].hold(p.kind as usize, p.index as usize, host);
         });
+        memory.peers().drop_writer(self.cpu, ram_page);
     }
-    /// Takes the right to write without telling from all entries of a RAM page (host address of its
-    /// first byte): it now holds code or a page table.
+    /// Takes the right to write unseen from all entries of a RAM page (host address of its first byte),
+    /// of this vCPU and of all others: its code is about to be read, and its state says so.
     pub fn protect_page(&mut self, host_page: *mut u8) {
         if let Some(ram_page) = self.memory.ram_page_of_host(host_page) {
             self.hold_page(ram_page);
+            self.protect_from_peers(ram_page);
         }
+    }
+    /// Has other vCPUs give up the right to write a RAM page unseen.
+    pub(super) fn protect_from_peers(&mut self, ram_page: u64) {
+        if self.memory.peers().has_other_writers(self.cpu, ram_page) {
+            let memory = self.memory.clone();
+            memory.peers().protect(self.cpu, ram_page, || self.serve_protect());
+        }
+    }
+    /// Gives up what other vCPUs want this one to give up.
+    pub fn serve_protect(&mut self) {
+        let memory = self.memory.clone();
+        memory.peers().serve_protect(self.cpu, |ram_page| match ram_page {
+            Some(ram_page) => self.hold_page(ram_page),
+            None => self.writable.pages().into_iter().for_each(|ram_page| self.hold_page(ram_page)),
+        });
+    }
+    /// Announces that an entry is about to allow to write to a RAM page unseen; false where that must
+    /// not be, as the page has a state.
+    #[inline]
+    pub(super) fn may_write_unseen(&mut self, ram_page: u64) -> bool {
+        let newly = self.memory.peers().add_writer(self.cpu, ram_page);
+        let ordinary = self.memory.page_state(ram_page).load(Ordering::SeqCst) == 0;
+        if newly && !ordinary {
+            self.memory.peers().drop_writer(self.cpu, ram_page);
+        }
+        ordinary
     }
 
     /// Host address of `bytes` bytes at `linear` that the table in use allows to write, but not unseen.
@@ -70,6 +97,9 @@ impl Mmu {
     /// A page has no state any more: what is held of it in the entry for `linear` of the table in use
     /// may be written unseen again.
     pub fn release(&mut self, state: &CpuState, linear: u64, ram_page: u64) {
+        if !self.may_write_unseen(ram_page) {
+            return;
+        }
         let kind = Self::kind(state, state.cpl == 3);
         let (space, i) = (self.table_space(kind), tlb_index(linear));
         let e = &mut self.spaces[space].table(kind).entries[i];
@@ -84,11 +114,15 @@ impl Mmu {
     pub fn table_written(&mut self, state: &mut CpuState, ram_page: u64, offset: u64, bytes: u64) {
         let (first, last) = (offset / 8, (offset + bytes.max(1) - 1).min(4095) / 8);
         let mut any = false;
+        if !self.memory.peers().alone() {
+            // What was written is seen before the marks are looked at.
+            fence(Ordering::SeqCst);
+        }
         for granule in first as u32..=last as u32 {
-            if self.memory.tables().take(ram_page, granule) {
+            if self.tracker.written(ram_page, granule) {
                 any = true;
                 self.granule_written(ram_page, granule);
-                self.tracker.written(ram_page, granule);
+                self.tracker.dropped(ram_page);
             }
         }
         if any {
@@ -118,21 +152,21 @@ impl Mmu {
         }
     }
 
-    /// Notices what other vCPUs and devices did to page tables. To be called before a vCPU runs.
+    /// Notices what other vCPUs did to page tables. To be called before a vCPU takes an interrupt; what
+    /// flushes something does it too.
+    #[inline]
     pub fn catch_up(&mut self, state: &mut CpuState) {
-        if !self.tracker.is_behind() {
-            return;
+        if self.tracker.is_behind() {
+            self.look_at_events(state);
         }
+    }
+    #[cold]
+    fn look_at_events(&mut self, state: &mut CpuState) {
         match self.tracker.events() {
             None => self.flush_all(state),
             Some(events) => {
                 for event in events {
-                    match event {
-                        TableEvent::Used { ram_page } => self.hold_page(ram_page),
-                        TableEvent::Written { ram_page, granule } => {
-                            self.granule_written(ram_page, granule);
-                        }
-                    }
+                    self.granule_written(event.ram_page, event.granule);
                 }
                 self.refresh_key(state);
             }

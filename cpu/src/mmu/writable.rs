@@ -49,6 +49,13 @@ impl WritableMap {
         self.nodes.push(Node { ram_page: ram_page as u32, next: *head, place });
         *head = self.nodes.len() as u32;
     }
+    /// The RAM pages that have chains.
+    pub(super) fn pages(&self) -> Vec<u64> {
+        let mut pages: Vec<u64> = self.nodes.iter().map(|node| node.ram_page as u64).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        pages
+    }
     /// Whether the chains must be put together anew.
     #[inline]
     pub(super) fn is_full(&self) -> bool {

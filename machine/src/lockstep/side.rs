@@ -68,7 +68,7 @@ impl Pair {
         let mut one = |side: usize| {
             let serial: Vec<Box<dyn SerialBackend>> = vec![Box::new(outputs[side].clone())];
             let engine = EngineOptions::default();
-            make(side, HostServices { clock: Box::new(NoClock), serial, debug_console: None, engine })
+            make(side, HostServices { clock: Arc::new(NoClock), serial, debug_console: None, engine })
         };
         let machines = [one(0)?, one(1)?];
         assert!(

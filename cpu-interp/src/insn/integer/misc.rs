@@ -74,18 +74,53 @@ fn cmpxchg16b(core: &mut Core, op: &Op) -> Done {
     if linear & 15 != 0 {
         return Err(Fault::gp(0));
     }
-    core.check_write_linear(linear, 16)?;
-    let old = core.read_linear::<u128>(linear)?;
     let pair =
         |core: &Core, low: u8, high: u8| core.reg::<u64>(low) as u128 | (core.reg::<u64>(high) as u128) << 64;
     let (expected, new) = (pair(core, 0, 16), pair(core, 24, 8));
-    core.write_linear(linear, if old == expected { new } else { old })?;
+    let old = match core.host_to_exchange(linear, 16)? {
+        Some(m) if core.atomic => {
+            // SAFETY: the bytes are mapped, writable and aligned to 16.
+            let old = unsafe { cmpxchg16b_host(m.host.cast(), expected, new) };
+            core.exchanged(linear, m, 16);
+            old
+        }
+        _ => {
+            core.check_write_linear(linear, 16)?;
+            let old = core.read_linear::<u128>(linear)?;
+            core.write_linear(linear, if old == expected { new } else { old })?;
+            old
+        }
+    };
     if old != expected {
         core.set_reg(0, old as u64);
         core.set_reg(16, (old >> 64) as u64);
     }
     set_zero(core, old == expected);
     Ok(())
+}
+
+/// The host's LOCK CMPXCHG16B; returns what was there. Every host that runs vCPUs at the same time has it:
+/// x86-64-v2 is the least that the translator works on.
+///
+/// # Safety
+/// The bytes at `at` are mapped, writable and aligned to 16.
+unsafe fn cmpxchg16b_host(at: *mut u128, expected: u128, new: u128) -> u128 {
+    let (low, high): (u64, u64);
+    // SAFETY: the caller's promise. RBX is LLVM's: it is exchanged around the instruction.
+    unsafe {
+        std::arch::asm!(
+            "xchg {b}, rbx",
+            "lock cmpxchg16b [{at}]",
+            "mov rbx, {b}",
+            at = in(reg) at,
+            b = inout(reg) new as u64 => _,
+            in("rcx") (new >> 64) as u64,
+            inout("rax") expected as u64 => low,
+            inout("rdx") (expected >> 64) as u64 => high,
+            options(nostack),
+        );
+    }
+    u128::from(low) | u128::from(high) << 64
 }
 
 fn lahf(core: &mut Core, _op: &Op) -> Done {

@@ -139,7 +139,7 @@ pub(crate) unsafe fn store<T: Int + crate::access::Guest, const K: u8>(
 pub(crate) unsafe fn modify<T: Int + crate::access::Guest, R, const K: u8>(
     core: &mut Core,
     op: *const Op,
-    change: impl FnOnce(&Core, T) -> (T, R),
+    change: impl Fn(&Core, T) -> (T, R),
 ) -> Option<R> {
     // SAFETY: `op` is an op of the running block; hits lead to writable guest memory, and what can be
     // written can be read.
@@ -160,7 +160,7 @@ pub(crate) unsafe fn modify<T: Int + crate::access::Guest, R, const K: u8>(
 unsafe fn modify_noting<T: Int + crate::access::Guest, R>(
     core: &mut Core,
     op: *const Op,
-    change: impl FnOnce(&Core, T) -> (T, R),
+    change: impl Fn(&Core, T) -> (T, R),
 ) -> Option<R> {
     // SAFETY: `op` is an op of the running block.
     unsafe {
@@ -182,9 +182,24 @@ unsafe fn modify_noting<T: Int + crate::access::Guest, R>(
 pub(crate) fn modify_slow<T: Int + crate::access::Guest, R>(
     core: &mut Core,
     op: &Op,
-    change: impl FnOnce(&Core, T) -> (T, R),
+    change: impl Fn(&Core, T) -> (T, R),
 ) -> Result<R, Fault> {
     let linear = core.linear_of(op, 0, T::BYTES as u64, Access::Write)?;
+    if core.atomic
+        && let Some(m) = core.host_to_exchange(linear, T::BYTES as u64)?
+    {
+        let at = m.host.cast::<T>();
+        loop {
+            // SAFETY: the bytes are mapped guest memory that may be written.
+            let old = unsafe { at.read_unaligned() };
+            let (new, rest) = change(core, old);
+            // SAFETY: as above.
+            if unsafe { T::replace(at, old, new) } {
+                core.exchanged(linear, m, T::BYTES);
+                return Ok(rest);
+            }
+        }
+    }
     core.check_write_linear(linear, T::BYTES as u64)?;
     let old = core.read_linear::<T>(linear)?;
     let (new, rest) = change(core, old);
