@@ -418,7 +418,7 @@ impl Translator<'_> {
             Flags::Product => {
                 self.e.seto(T0);
                 self.e.mov_high_from_low(T0);
-                self.e.mov_mr(Width::Word, state(ARITH), T0);
+                self.e.mov_mr(Width::Dword, state(ARITH), T0);
                 self.flags = Flags::Memory;
             }
             Flags::Memory | Flags::Both => {}
@@ -434,7 +434,7 @@ impl Translator<'_> {
     fn emit_save_flags(&mut self) {
         self.e.lahf();
         self.e.seto(T0);
-        self.e.mov_mr(Width::Word, state(ARITH), T0);
+        self.e.mov_mr(Width::Dword, state(ARITH), T0);
     }
     /// The host's flags are about to be destroyed: keeps the guest's in memory.
     fn spill_flags(&mut self) {
