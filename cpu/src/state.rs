@@ -190,6 +190,9 @@ pub struct CpuState {
     pub jump_key: u64,
     /// The arithmetic flags.
     pub arith: ArithFlags,
+    /// Written with them by translated code, which stores 32 bits; never read. Hosts take much longer for
+    /// narrow stores that alternate with others.
+    pub arith_above: u16,
     /// Current privilege level, 0 to 3.
     pub cpl: u8,
     /// What the vCPU does between instructions.
@@ -270,6 +273,7 @@ impl CpuState {
             budget: 0,
             jump_key: 0,
             arith: ArithFlags(0),
+            arith_above: 0,
             cpl: 0,
             activity: Activity::Active,
             mode: 0,

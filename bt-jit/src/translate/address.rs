@@ -6,7 +6,7 @@ use super::plan::Member;
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
 use crate::layout::{
-    GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, gpr, page_rip, segment_base,
+    GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, page_rip, segment_base,
     slot_candidate, slot_delta, slot_tag, slot_used, state,
 };
 use iced_x86::{Instruction, Register};
@@ -42,19 +42,27 @@ impl Translator<'_> {
     pub(super) fn effective_address(&mut self, i: &Instruction, to: Reg, more: i32) {
         let bits = iced_address_bits(i, self.source.mode);
         let width = if bits == 64 { Width::Qword } else { Width::Dword };
+        self.address_as(i, to, more, width);
+    }
+    /// The same, cut to `width`, which is not wider than the address is.
+    pub(super) fn address_as(&mut self, i: &Instruction, to: Reg, more: i32, width: Width) {
+        let bits = iced_address_bits(i, self.source.mode);
         let displacement = i.memory_displacement64();
         if i.is_ip_rel_memory_operand() {
             // The decoder counted RIP from the page's first byte.
-            self.e.mov_rm(Width::Qword, T1, page_rip());
+            self.e.mov_rm(Width::Qword, to, page_rip());
             let relative = if bits == 64 { displacement as i64 as i32 } else { displacement as u32 as i32 };
-            self.e.lea(width, to, Mem::base(T1, relative.wrapping_add(more)));
+            self.e.lea(width, to, Mem::base(to, relative.wrapping_add(more)));
             return;
         }
         let displacement = (displacement as i32).wrapping_add(more);
         let base = i.memory_base();
         let index = i.memory_index();
-        let base = (base != Register::None).then(|| self.address_register(base, T1));
-        let index = (index != Register::None).then(|| (self.address_register(index, T2), scale_of(i)));
+        let held = (index != Register::None).then(|| self.free.holder(gpr_number(index))).flatten();
+        let free = if held == Some(T1) { T2 } else { T1 };
+        let base = (base != Register::None).then(|| self.address_register(base, free));
+        let free = if base == Some(T2) { T1 } else { T2 };
+        let index = (index != Register::None).then(|| (self.address_register(index, free), scale_of(i)));
         let place = match (base, index) {
             (Some(base), Some((index, scale))) => Mem::indexed(base, index, scale, displacement),
             (Some(base), None) if displacement == 0 => {
@@ -73,16 +81,15 @@ impl Translator<'_> {
         let n = gpr_number(r);
         match HOST[n as usize & 15] {
             Some(host) => host,
-            None => {
-                self.e.mov_rm(Width::Qword, free, gpr(n));
-                free
-            }
+            None => self.held_or_loaded(n, free),
         }
     }
 
     /// Puts the linear address of the memory operand plus `more` into T1. Destroys flags and T2.
     pub(super) fn linear_operand(&mut self, i: &Instruction, more: i32) {
+        self.write_back();
         self.effective_address(i, T1, more);
+        self.free.forget(T1);
         let width = if self.wide { Width::Qword } else { Width::Dword };
         match i.memory_segment() {
             Register::FS => self.e.alu_rm(AluOp::Add, width, T1, segment_base(4)),
@@ -95,6 +102,10 @@ impl Translator<'_> {
     /// Destroys T0 and flags, which must be in memory.
     pub(super) fn check(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
         debug_assert_eq!(self.flags, Flags::Memory);
+        // What no check lets through finds the state in memory.
+        self.write_back();
+        self.free.forget(T0);
+        self.free.forget(T1);
         if self.source.mode & mode::USER != 0 {
             return self.check_slot(bytes, access, aligned, slow);
         }
@@ -193,7 +204,8 @@ impl Translator<'_> {
             } else {
                 self.group_address(member);
             }
-            let pending = aligned.then(|| self.check_alignment(member.offset, bytes));
+            let checked = self.plan.groups[member.group as usize].align.is_some();
+            let pending = (aligned && !checked).then(|| self.check_alignment(member.offset, bytes));
             return Operand { displacement: member.offset, pending };
         }
         self.spill_flags();
@@ -216,18 +228,35 @@ impl Translator<'_> {
         let group = self.plan.groups[member.group as usize];
         let access = if group.write { Access::Write } else { Access::Read };
         let at = self.e.label();
+        if let Some((bytes, offset)) = group.align {
+            let place = if offset == 0 { T1 } else { T0 };
+            if place == T0 {
+                self.vacate(T0);
+                self.e.lea(Width::Dword, T0, Mem::base(T1, offset));
+            }
+            self.e.test_ri(Width::Dword, place, bytes as i32 - 1);
+            self.e.jcc(Condition::NotEqual, at);
+        }
         self.check(group.bytes, access, false, at);
         self.cold.push(Cold::Plain { at, offset: self.offset, refund: self.left + 1 });
         self.e.mov_mr(Width::Qword, state(GROUPS + member.group as i32 * 8), T1);
         self.established |= 1 << member.group;
+        self.free.set_group(member.group);
     }
     /// Puts the host address of the group's first byte into T1. Keeps flags.
     pub(super) fn group_address(&mut self, member: Member) {
+        if self.free.has_group(member.group) {
+            return;
+        }
+        self.vacate(T1);
+        self.free.set_group(member.group);
         self.e.mov_rm(Width::Qword, T1, state(GROUPS + member.group as i32 * 8));
     }
     /// Hands the instruction over where T1 plus `displacement` is not aligned.
     fn check_alignment(&mut self, displacement: i32, bytes: u32) -> Pending {
         self.spill_flags();
+        self.write_back();
+        self.vacate(T0);
         self.e.lea(Width::Dword, T0, Mem::base(T1, displacement));
         self.e.test_ri(Width::Dword, T0, bytes as i32 - 1);
         let slow = self.e.label();
@@ -248,7 +277,8 @@ impl Translator<'_> {
         let way = if self.plan.live_across(self.number) {
             After::Plain { next: self.offset + self.len as u16, refund: self.left }
         } else {
-            After::Resume { at: resume, load_flags }
+            self.free.forget_groups();
+            After::Resume { at: resume, load_flags, reload: self.free.registers(false) }
         };
         self.cold.push(Cold::Op { at: pending.slow, site: pending.site, way });
     }

@@ -1,8 +1,8 @@
 //! Cold code, behind the block: slow ways, exits, stubs of links.
 
 use super::Translator;
-use crate::emitter::{AluOp, Label, Mem, Width};
-use crate::layout::{BUDGET, SPARE, T0, T1, page_rip, state};
+use crate::emitter::{AluOp, Label, Mem, Reg, Width};
+use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, state};
 
 /// What comes after an instruction was handed over.
 pub(super) enum After {
@@ -11,6 +11,8 @@ pub(super) enum After {
         at: Label,
         /// The guest's flags are in the host's from there on.
         load_flags: bool,
+        /// What free registers hold there: guest registers.
+        reload: [Option<(Reg, u8)>; 3],
     },
     /// The variant without groups, at the next instruction.
     Plain { next: u16, refund: u8 },
@@ -29,7 +31,7 @@ pub(super) enum Cold {
     /// Brings the x87 registers into the host's.
     LoadX87 { at: Label, resume: Label, refund: u8 },
     /// A conditional jump that is taken.
-    Taken { at: Label, save_flags: bool, refund: u8, target: i32 },
+    Taken { at: Label, save_flags: bool, refund: u8, target: i32, newer: [Option<(Reg, u8)>; 3] },
     /// Runs the instruction at `offset` alone.
     Step { at: Label, offset: u16, refund: u8 },
     /// Code that was given as it is: an indirect jump's miss.
@@ -40,6 +42,7 @@ impl Translator<'_> {
     /// All cold code, the exits and the links' stubs.
     pub(super) fn emit_cold(&mut self, count: usize, out_of_budget: Label) {
         self.out.cold = self.e.offset();
+        self.free.forget_all();
         for cold in std::mem::take(&mut self.cold) {
             self.emit_one(cold);
         }
@@ -75,9 +78,12 @@ impl Translator<'_> {
                 self.e.mov_ri(T0, site as u64);
                 self.e.call_placed(self.op_thunk());
                 match way {
-                    After::Resume { at, load_flags } => {
+                    After::Resume { at, load_flags, reload } => {
                         if load_flags {
                             self.emit_load_flags();
+                        }
+                        for (host, guest) in reload.into_iter().flatten() {
+                            self.e.mov_rm(Width::Qword, host, gpr(guest));
                         }
                         self.e.jmp(at);
                     }
@@ -105,8 +111,11 @@ impl Translator<'_> {
                 self.e.bind(at);
                 self.load_x87(resume, refund);
             }
-            Cold::Taken { at, save_flags, refund, target } => {
+            Cold::Taken { at, save_flags, refund, target, newer } => {
                 self.e.bind(at);
+                for (host, guest) in newer.into_iter().flatten() {
+                    self.e.mov_mr(Width::Qword, gpr(guest), host);
+                }
                 if save_flags {
                     self.emit_save_flags();
                 }

@@ -150,6 +150,7 @@ impl Translator<'_> {
     pub(super) fn jcc(&mut self, i: &Instruction) {
         let Some(target) = target_of(i) else {
             // Only code at the ends of the address space reaches so far.
+            self.vacate_all();
             let skip = self.e.label();
             self.need_flags();
             self.e.jcc(condition_of(&negated(i)), skip);
@@ -160,6 +161,7 @@ impl Translator<'_> {
         };
         self.need_flags();
         if self.left == 0 {
+            self.vacate_all();
             self.save_flags(); // both ways want them in memory
         }
         let save_flags = self.flags == super::Flags::Host;
@@ -171,7 +173,8 @@ impl Translator<'_> {
         }
         let at = self.e.label();
         self.e.jcc(condition_of(i), at);
-        self.cold.push(Cold::Taken { at, save_flags, refund: self.left, target });
+        let newer = self.free.registers(true);
+        self.cold.push(Cold::Taken { at, save_flags, refund: self.left, target, newer });
     }
 
     /// JMP.

@@ -2,25 +2,18 @@
 //! memory operand becomes the checked host address.
 
 use super::address::{Access, gpr_number};
-use super::operands::{is_high_byte, sized};
+use super::operands::{is_high_byte, sized, width_of};
 use super::{ARITHMETIC, Flags, Translator};
 use crate::emitter::{Reg, Width};
 use crate::layout::{HOST, T0, T1, T2};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+use trimotor_cpu_interp::lower::iced_address_bits;
 
 /// What an operand is used for.
 #[derive(Clone, Copy)]
 struct Use {
     operand: u32,
     read: bool,
-    written: bool,
-}
-
-/// A guest register that stands in a free host register during the instruction.
-#[derive(Clone, Copy)]
-struct Borrowed {
-    guest: u8,
-    host: Reg,
     written: bool,
 }
 
@@ -36,6 +29,7 @@ impl Translator<'_> {
         }
         let uses = &uses[..count];
         if swaps_high_byte(i) {
+            self.vacate_all();
             return self.hand_over(i);
         }
         let mut g = *i;
@@ -47,14 +41,14 @@ impl Translator<'_> {
             let operand = self.operand(i, access);
             point_at(&mut g, sized(T1, 8), operand.displacement);
             pending = operand.pending;
+            self.free.pin(T1);
         }
         let (read, written) = flag_use(i);
         let partial = written != 0 && written != ARITHMETIC;
         if read != 0 || partial {
             self.need_flags();
         }
-        let third = if memory.is_none() { Some(T1) } else { None };
-        self.with_registers(i, &mut g, uses, third);
+        self.with_registers(i, &mut g, uses, memory.is_some());
         if i.mnemonic() == Mnemonic::Imul {
             self.product_flags(pending.is_some());
         } else if written != 0 {
@@ -67,10 +61,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Emits `g` after its register operands became the host's. T0, T2 and `third` are free.
-    fn with_registers(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], third: Option<Reg>) {
-        let mut free = [Some(T0), Some(T2), third].into_iter().flatten();
-        let mut borrowed: [Option<Borrowed>; 3] = [None; 3];
+    /// Emits `g` after its register operands became the host's; `memory`: it has a memory operand, at T1.
+    fn with_registers(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], memory: bool) {
         let mut rotated = None;
         let mut copied = 0u8;
         for u in uses {
@@ -80,26 +72,30 @@ impl Translator<'_> {
             let r = i.op_register(u.operand);
             let n = gpr_number(r);
             if is_high_byte(r) {
-                let host = HOST[n as usize].unwrap_or(T2);
+                let Some(host) = HOST[n as usize] else { unreachable!("{r:?} has a register") };
                 if u.written {
-                    copied |= self.keep_low(i, g, uses, n, host, &mut free);
+                    copied |= self.keep_low(i, g, uses, n, host);
                     rotated = Some(host);
                     g.set_op_register(u.operand, sized(host, 1));
-                } else if let Some(copy) = free.next() {
+                } else {
+                    let copy = self.take_free();
                     self.e.rorx(Width::Qword, copy, host, 8);
                     g.set_op_register(u.operand, sized(copy, 1));
                 }
                 continue;
             }
-            let host = match HOST[n as usize] {
-                Some(host) => host,
-                None if third.is_some() && stays_in_memory(i, *u) => {
-                    g.set_op_kind(u.operand, OpKind::Memory);
-                    point_at(g, Register::RSP, n as i32 * 8);
-                    continue;
-                }
-                None => self.borrow(n, *u, r.size(), &mut borrowed, &mut free),
+            let in_memory = HOST[n as usize].is_none() && self.free.holder(n).is_none() && !self.used_soon(n);
+            if in_memory && !memory && stays_in_memory(i, *u) {
+                g.set_op_kind(u.operand, OpKind::Memory);
+                point_at(g, Register::RSP, n as i32 * 8);
+                continue;
+            }
+            let same = |v: &Use| {
+                i.op_kind(v.operand) == OpKind::Register
+                    && i.op_register(v.operand).full_register() == r.full_register()
             };
+            let load = uses.iter().any(|v| same(v) && (v.read || i.op_register(v.operand).size() < 4));
+            let host = self.guest_register(n, load, u.written);
             if copied >> u.operand & 1 == 0 {
                 g.set_op_register(u.operand, sized(host, r.size()));
             }
@@ -111,63 +107,21 @@ impl Translator<'_> {
         if let Some(host) = rotated {
             self.e.rorx(Width::Qword, host, host, 56);
         }
-        for b in borrowed.into_iter().flatten().filter(|b| b.written) {
-            self.register_out(b.guest, b.host);
-        }
-    }
-
-    /// A free host register for guest register `n`, which stays in memory.
-    fn borrow(
-        &mut self,
-        n: u8,
-        u: Use,
-        bytes: usize,
-        borrowed: &mut [Option<Borrowed>; 3],
-        free: &mut impl Iterator<Item = Reg>,
-    ) -> Reg {
-        let load = u.read || bytes < 4;
-        if let Some(b) = borrowed.iter_mut().flatten().find(|b| b.guest == n) {
-            b.written |= u.written;
-            let host = b.host;
-            if load {
-                // Loading twice is harmless: nothing has been computed yet.
-                self.register_in(n, host);
-            }
-            return host;
-        }
-        let Some(host) = free.next() else { unreachable!("no instruction has three such registers") };
-        if load {
-            self.register_in(n, host);
-        }
-        let place = borrowed.iter_mut().find(|b| b.is_none());
-        if let Some(place) = place {
-            *place = Some(Borrowed { guest: n, host, written: u.written });
-        }
-        host
     }
 
     /// `host` will be rotated to reach its high byte: where its low byte is also read, that is
     /// copied first. Gives the operands that became copies, a bit each.
-    fn keep_low(
-        &mut self,
-        i: &Instruction,
-        g: &mut Instruction,
-        uses: &[Use],
-        n: u8,
-        host: Reg,
-        free: &mut impl Iterator<Item = Reg>,
-    ) -> u8 {
+    fn keep_low(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], n: u8, host: Reg) -> u8 {
         let mut copied = 0;
         for u in uses {
             let other = i.op_kind(u.operand) == OpKind::Register && i.op_register(u.operand).is_gpr();
             if !other || is_high_byte(i.op_register(u.operand)) || gpr_number(i.op_register(u.operand)) != n {
                 continue;
             }
-            if let Some(copy) = free.next() {
-                self.e.mov_rr(Width::Qword, copy, host);
-                g.set_op_register(u.operand, sized(copy, i.op_register(u.operand).size()));
-                copied |= 1 << u.operand;
-            }
+            let copy = self.take_free();
+            self.e.mov_rr(Width::Qword, copy, host);
+            g.set_op_register(u.operand, sized(copy, i.op_register(u.operand).size()));
+            copied |= 1 << u.operand;
         }
         copied
     }
@@ -177,18 +131,19 @@ impl Translator<'_> {
         let n = gpr_number(i.op0_register());
         let bytes = i.op0_register().size();
         if bytes == 2 {
+            self.vacate_all();
             self.effective_address(i, T1, 0);
+            self.free.forget_all();
             let host = self.register_in(n, T2);
             self.e.mov_rr(Width::Word, host, T1);
             return self.register_out(n, host);
         }
-        let host = self.register_for(n, T1);
-        self.effective_address(i, host, 0);
-        let cut = iced_x86_address_is_wide(i, self.source.mode) && bytes == 4;
-        if cut {
-            self.e.mov_rr(Width::Dword, host, host);
+        for r in [i.memory_base(), i.memory_index()].into_iter().filter(|r| r.is_gpr()) {
+            self.guest_register(gpr_number(r), true, false);
         }
-        self.register_out(n, host);
+        let host = self.guest_register(n, false, true);
+        let width = if iced_address_bits(i, self.source.mode) == 64 { width_of(bytes) } else { Width::Dword };
+        self.address_as(i, host, 0, width);
     }
 
     /// CWDE, CDQE, CDQ, CQO. Flags stay.
@@ -203,6 +158,7 @@ impl Translator<'_> {
             }
             mnemonic => {
                 let wide = mnemonic == Mnemonic::Cqo;
+                self.vacate(T0);
                 self.e.mov_ri(T0, if wide { 63 } else { 31 });
                 let width = if wide { Width::Qword } else { Width::Dword };
                 self.e.sarx(width, Reg::Rdx, RAX, T0);
@@ -248,10 +204,6 @@ impl Translator<'_> {
             self.resume(pending);
         }
     }
-}
-
-fn iced_x86_address_is_wide(i: &Instruction, mode: u32) -> bool {
-    trimotor_cpu_interp::lower::iced_address_bits(i, mode) == 64
 }
 
 /// XCHG and XADD of a high byte and another register; a shift of CH by CL.

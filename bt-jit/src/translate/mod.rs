@@ -15,6 +15,7 @@ mod classify;
 mod cold;
 mod flow;
 mod generic;
+mod held;
 mod muldiv;
 mod operands;
 mod plan;
@@ -29,6 +30,7 @@ use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
 pub use flow::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT, JumpEntry, jump_index};
+use held::Free;
 use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;
 use trimotor_cpu::model::CpuModel;
@@ -203,6 +205,8 @@ pub(crate) struct Translator<'a> {
     number: usize,
     /// Groups whose addresses are kept, a bit each.
     established: u32,
+    /// What the free registers hold.
+    free: Free,
     offset: u16,
     len: u8,
     left: u8,
@@ -243,6 +247,7 @@ impl Tools {
             out: Translation::default(),
             number: 0,
             established: 0,
+            free: Free::default(),
             offset: source.offset,
             len: 0,
             left: 0,
@@ -338,10 +343,13 @@ impl Translator<'_> {
             self.left = (count - 1 - n) as u8;
             self.out.positions.push((self.offset, self.e.offset() as u32));
             self.out.bytes += i.len();
+            self.prepare_free(*kind);
             ended = self.instruction(i, *kind);
+            self.leave_free(*kind);
         }
         if !ended {
             let next = self.offset as i32 + self.len as i32;
+            self.vacate_all();
             self.save_flags();
             self.go_to(next);
         }
@@ -417,9 +425,10 @@ impl Translator<'_> {
                 self.flags = Flags::Both;
             }
             Flags::Product => {
+                self.vacate(T0);
                 self.e.seto(T0);
                 self.e.mov_high_from_low(T0);
-                self.e.mov_mr(Width::Word, state(ARITH), T0);
+                self.e.mov_mr(Width::Dword, state(ARITH), T0);
                 self.flags = Flags::Memory;
             }
             Flags::Memory | Flags::Both => {}
@@ -433,9 +442,10 @@ impl Translator<'_> {
         }
     }
     fn emit_save_flags(&mut self) {
+        self.vacate(T0);
         self.e.lahf();
         self.e.seto(T0);
-        self.e.mov_mr(Width::Word, state(ARITH), T0);
+        self.e.mov_mr(Width::Dword, state(ARITH), T0);
     }
     /// The host's flags are about to be destroyed: keeps the guest's in memory.
     fn spill_flags(&mut self) {
@@ -453,6 +463,7 @@ impl Translator<'_> {
         }
     }
     fn emit_load_flags(&mut self) {
+        self.vacate(T0);
         self.e.movzx_rm(Width::Word, T0, state(ARITH));
         // OF as 0 or 1, plus 7Fh, overflows or does not.
         self.e.alu_ri(AluOp::Add, Width::Byte, T0, 0x7F);

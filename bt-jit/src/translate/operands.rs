@@ -51,10 +51,6 @@ impl Translator<'_> {
             }
         }
     }
-    /// The host register to compute guest register `n` in: its own, or `free`.
-    pub(super) fn register_for(&self, n: u8, free: Reg) -> Reg {
-        HOST[n as usize & 15].unwrap_or(free)
-    }
     /// Guest register `n` was computed in `from`.
     pub(super) fn register_out(&mut self, n: u8, from: Reg) {
         if HOST[n as usize & 15].is_none() {

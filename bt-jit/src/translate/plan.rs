@@ -10,7 +10,8 @@
 //! LEA, PUSH and POP add to the constant, everything else makes a new root.
 
 use super::address::gpr_number;
-use super::classify::Kind;
+use super::classify::{Kind, must_be_aligned};
+use super::held::keeps_held;
 use iced_x86::{
     Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
 };
@@ -61,6 +62,9 @@ pub(super) struct Group {
     pub bytes: u32,
     /// One of its accesses writes.
     pub write: bool,
+    /// A power of two that the address of the byte at the offset must be a multiple of, for all accesses that
+    /// must be aligned.
+    pub align: Option<(u32, i32)>,
     /// The instruction that has the first access.
     pub first: usize,
     /// The instruction that has the last one.
@@ -75,6 +79,10 @@ pub(super) struct Step {
     pub operand: Option<Member>,
     /// The group of what it pushes or pops.
     pub stack: Option<Member>,
+    /// General registers that its operands name, a bit each.
+    pub registers: u16,
+    /// It works with what free registers hold.
+    pub keeps_held: bool,
 }
 
 /// The plan of a block.
@@ -102,6 +110,27 @@ struct Candidate {
     last: usize,
     /// Instruction, whether it is the stack access, and the offset.
     members: Vec<(usize, bool, i64)>,
+    /// Offsets and sizes of accesses that must be aligned.
+    aligned: Vec<(i64, i64)>,
+}
+
+impl Candidate {
+    /// See [`Group::align`]; `None` where there is no such number.
+    fn common_alignment(&self) -> Option<(u32, i32)> {
+        let (strictest, size) = self.aligned.iter().copied().max_by_key(|&(_, size)| size)?;
+        let offset = (strictest - self.low) % size;
+        let follows = |&(at, size): &(i64, i64)| (at - self.low - offset) % size == 0;
+        self.aligned.iter().all(follows).then_some((size as u32, offset as i32))
+    }
+}
+
+/// An access, in bytes from its group's root.
+struct Place {
+    offset: i64,
+    bytes: i64,
+    write: bool,
+    /// It must be aligned to its size.
+    aligned: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -138,12 +167,14 @@ impl Plan {
                 tracker.note_accesses(n, i, *kind, &accesses);
                 tracker.follow(i, *kind, &accesses);
             }
-            plan.steps.push(Step { accesses, operand: None, stack: None });
+            let (registers, keeps_held) = (named_registers(i), keeps_held(*kind));
+            plan.steps.push(Step { accesses, operand: None, stack: None, registers, keeps_held });
         }
         for c in tracker.candidates.iter().filter(|c| c.members.len() > 1).take(MAX_GROUPS) {
             let group = plan.groups.len() as u8;
             let bytes = (c.high - c.low) as u32;
-            plan.groups.push(Group { bytes, write: c.write, first: c.first, last: c.last });
+            let align = c.common_alignment();
+            plan.groups.push(Group { bytes, write: c.write, align, first: c.first, last: c.last });
             for &(n, stack, offset) in &c.members {
                 let member = Some(Member { group, offset: (offset - c.low) as i32 });
                 let step = &mut plan.steps[n];
@@ -161,6 +192,13 @@ impl Plan {
     pub(super) fn live_across(&self, n: usize) -> bool {
         self.groups.iter().any(|g| g.first <= n && n < g.last)
     }
+}
+
+/// The general registers that the operands of `i` name, a bit each.
+fn named_registers(i: &Instruction) -> u16 {
+    let operands = (0..i.op_count()).filter(|&n| i.op_kind(n) == OpKind::Register).map(|n| i.op_register(n));
+    let named = operands.chain([i.memory_base(), i.memory_index()]).filter(|r| r.is_gpr());
+    named.fold(0, |mask, r| mask | 1 << gpr_number(r))
 }
 
 impl Tracker {
@@ -183,7 +221,9 @@ impl Tracker {
             && let Some((key, offset)) = self.address(i)
         {
             let written = accesses.operand(operand).1 || kind == Kind::CompareExchange;
-            self.add(n, false, key, offset, i.memory_size().size().max(1) as i64, written);
+            let aligned = must_be_aligned(i);
+            let bytes = i.memory_size().size().max(1) as i64;
+            self.add(n, false, key, Place { offset, bytes, write: written, aligned });
         }
         let bytes = self.stack_bytes();
         let rsp = self.values[4];
@@ -194,22 +234,26 @@ impl Tracker {
             _ => return,
         };
         let key = Key { base: at.root, index: NO_ROOT, scale: 1 };
-        self.add(n, true, key, at.delta, bytes, write);
+        self.add(n, true, key, Place { offset: at.delta, bytes, write, aligned: false });
     }
 
-    fn add(&mut self, n: usize, stack: bool, key: Key, offset: i64, bytes: i64, write: bool) {
+    fn add(&mut self, n: usize, stack: bool, key: Key, place: Place) {
+        let Place { offset, bytes, write, aligned } = place;
         let end = offset + bytes;
+        let aligned = aligned.then_some((offset, bytes));
         for c in self.candidates.iter_mut().filter(|c| c.open && c.key == key) {
             let (low, high) = (c.low.min(offset), c.high.max(end));
             if high - low <= LONGEST {
                 (c.low, c.high, c.write, c.last) = (low, high, c.write | write, n);
                 c.members.push((n, stack, offset));
+                c.aligned.extend(aligned);
                 return;
             }
         }
         let members = vec![(n, stack, offset)];
         let (low, high, open, first, last) = (offset, end, true, n, n);
-        self.candidates.push(Candidate { key, low, high, write, open, first, last, members });
+        let aligned = aligned.into_iter().collect();
+        self.candidates.push(Candidate { key, low, high, write, open, first, last, members, aligned });
     }
 
     /// Root and constant of the memory operand, where its address is one that groups are made of.

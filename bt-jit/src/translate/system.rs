@@ -126,7 +126,7 @@ impl Translator<'_> {
         self.e.shift_ri(5, Width::Dword, T2, 11);
         self.e.alu_ri(AluOp::And, Width::Dword, T2, 1);
         self.e.alu_rr(AluOp::Or, Width::Dword, T0, T2);
-        self.e.mov_mr(Width::Word, state(ARITH), T0);
+        self.e.mov_mr(Width::Dword, state(ARITH), T0);
         self.move_stack(bytes);
         self.flags = Flags::Memory;
         self.resume(pending);
