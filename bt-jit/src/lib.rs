@@ -5,6 +5,7 @@
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
 //! - [`insight`]: what profilers learn of it.
 //! - [`statistics`]: what was counted.
+//! - [`jumps`]: where indirect jumps lead.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
 //! - [`x87`]: the x87 registers between the state and the host's.
 //! - [`vcpu`]: the engine and what translated code calls.
@@ -19,6 +20,8 @@ pub mod emitter;
 pub mod cache;
 #[cfg(target_arch = "x86_64")]
 pub mod insight;
+#[cfg(target_arch = "x86_64")]
+pub mod jumps;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
 #[cfg(target_arch = "x86_64")]

@@ -3,11 +3,12 @@
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
+use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMP_KEY, JUMPS, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE,
-    X87_IMAGE, X87_LIVE, YMM, gpr, page_rip, state,
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, RIP, RSP, SPARE, T0, T1, VECTOR_LIVE, X87_IMAGE, X87_LIVE,
+    YMM, gpr, page_rip, state,
 };
-use crate::translate::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT};
+use std::mem::offset_of;
 
 /// Why translated code was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,25 +135,21 @@ fn load_x87(e: &mut Emitter, pushed: i32) {
 }
 
 /// Goes to the guest address in T1 if the jump table has it, else to `miss` with T1 as it was. `pop` is added to
-/// the guest's stack pointer (in the width that is given with it) on the way. Destroys T0, T2 and flags.
+/// the guest's stack pointer (in the width that is given with it) on the way. Destroys T0, T1 and flags.
 pub fn probe_jump_table(e: &mut Emitter, miss: Label, pop: Option<(Width, i32)>) {
-    e.rorx(Width::Dword, T0, T1, 3);
+    e.rorx(Width::Dword, T0, T1, 32 - INDEX_ROTATION as u8);
     e.alu_rr(AluOp::Xor, Width::Dword, T0, T1);
-    e.alu_rm(AluOp::Xor, Width::Dword, T0, state(JUMP_KEY + 3));
-    e.alu_ri(AluOp::And, Width::Dword, T0, JUMP_ENTRIES as i32 - 1);
-    e.shift_ri(4, Width::Dword, T0, JUMP_ENTRY_SHIFT);
+    e.alu_ri(AluOp::And, Width::Dword, T0, INDEX_MASK as i32);
     e.alu_rm(AluOp::Add, Width::Qword, T0, state(JUMPS));
-    e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, 0));
+    e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, offset_of!(JumpEntry, rip) as i32));
     e.jcc(Condition::NotEqual, miss);
-    e.mov_rm(Width::Qword, T2, Mem::base(T0, 8));
-    e.alu_rm(AluOp::Cmp, Width::Qword, T2, state(JUMP_KEY));
-    e.jcc(Condition::NotEqual, miss);
-    e.mov_rm(Width::Qword, T2, Mem::base(T0, 24));
     if let Some((width, bytes)) = pop {
         e.lea(width, RSP, Mem::base(RSP, bytes));
     }
-    e.mov_mr(Width::Qword, page_rip(), T2);
-    e.jmp_m(Mem::base(T0, 16));
+    // A page of memory is a page of linear addresses, and those are RIPs in flat segments.
+    e.alu_ri(AluOp::And, Width::Qword, T1, -4096);
+    e.mov_mr(Width::Qword, page_rip(), T1);
+    e.jmp_m(Mem::base(T0, offset_of!(JumpEntry, code) as i32));
 }
 
 /// The thunk that hands an instruction over. Called, so RSP is 8 below the core.

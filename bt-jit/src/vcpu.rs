@@ -4,8 +4,8 @@
 
 use crate::cache::{TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
+use crate::jumps::JumpTables;
 use crate::thunks::{Leave, Runtime, ThunkError, answer};
-use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
 use crate::x87;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
@@ -66,11 +66,11 @@ impl CpuBackend for Translator {
     ) -> Result<Box<dyn Vcpu>, BackendError> {
         let mut interp = self.interpreter.vcpu(id, model, memory, signals, STACK_BYTES);
         interp.core().atomic = true;
-        let jumps = vec![JumpEntry::EMPTY; JUMP_ENTRIES].into_boxed_slice();
+        let jumps = Box::new(JumpTables::new());
         let unavailable =
             |error: ThunkError| BackendError::Unavailable { engine: self.name(), reason: error.to_string() };
         let code = TranslatedCode::new(&runtime(), self.insight.for_another()).map_err(unavailable)?;
-        Ok(Box::new(JitVcpu { interp, code, jumps, epoch: 0 }))
+        Ok(Box::new(JitVcpu { interp, code, jumps }))
     }
     fn runs_vcpus_at_once(&self) -> bool {
         true
@@ -92,19 +92,17 @@ fn runtime() -> Runtime {
 pub struct JitVcpu {
     interp: InterpVcpu,
     code: TranslatedCode,
-    jumps: Box<[JumpEntry]>,
-    /// The epoch of the code that the jump table leads to.
-    epoch: u64,
+    jumps: Box<JumpTables>,
 }
 
 impl Vcpu for JitVcpu {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
-        let JitVcpu { interp, code, jumps, epoch } = self;
+        let JitVcpu { interp, code, jumps } = self;
         let core = interp.core();
-        core.engine.jumps = jumps.as_mut_ptr().cast();
+        core.engine.jump_tables = (&raw mut **jumps).cast();
         core.engine.pending = core.signals.pending_word();
         core.engine.translator = (&raw mut *code).cast();
-        interp.run_with(bus, budget, &mut |core| run_translated(core, code, jumps, epoch))
+        interp.run_with(bus, budget, &mut |core| run_translated(core, code))
     }
     fn set_exact_budget(&mut self, exact: bool) {
         self.interp.set_exact_budget(exact);
@@ -140,12 +138,7 @@ fn translatable(core: &Core) -> bool {
 }
 
 /// Runs translated code from RIP until it is left.
-fn run_translated(
-    core: &mut Core,
-    code: &mut TranslatedCode,
-    jumps: &mut [JumpEntry],
-    epoch: &mut u64,
-) -> Exit {
+fn run_translated(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     if !translatable(core) {
         let before = core.state.budget;
         let exit = core.run_blocks();
@@ -154,7 +147,7 @@ fn run_translated(
     }
     let mut variant = 0;
     loop {
-        let exit = run_variant(core, code, jumps, epoch, variant);
+        let exit = run_variant(core, code, variant);
         if core.engine.exit_reason != Leave::X87InState as u64 {
             return exit;
         }
@@ -163,13 +156,7 @@ fn run_translated(
 }
 
 /// Runs the variant of the block at RIP with the bits `variant`, and what follows.
-fn run_variant(
-    core: &mut Core,
-    code: &mut TranslatedCode,
-    jumps: &mut [JumpEntry],
-    epoch: &mut u64,
-    variant: u32,
-) -> Exit {
+fn run_variant(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Exit {
     core.engine.exit_reason = Leave::Lookup as u64;
     let killed = core.killed_blocks();
     code.kill(&killed);
@@ -188,15 +175,12 @@ fn run_variant(
             return Exit::Fault;
         }
     };
-    if *epoch != code.epoch {
-        jumps.fill(JumpEntry::EMPTY);
-        *epoch = code.epoch;
-    }
+    jumps(core).follow_epoch(code.epoch);
     if variant == 0 {
         remember(core, target);
     }
     code.counts.leaves += 1;
-    core.check_slots();
+    settle(core);
     enter(core, code, target);
     leave(core, code)
 }
@@ -242,17 +226,33 @@ fn block_at_rip(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Res
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
     let Some(id) = code.find_variant(core, host, variant) else { return Ok(None) };
-    core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
+    debug_assert_eq!(rip & 4095, host as u64 & 4095, "of flat segments");
+    core.set_block_rip(rip & !4095);
     Ok(Some(code.entry(id)))
 }
 
 /// Puts the block at RIP into the jump table.
 fn remember(core: &mut Core, target: u64) {
-    let (rip, key) = (core.state.rip, core.state.jump_key);
-    let page_rip = core.slot(slot::BLOCK_RIP);
-    let entry = JumpEntry { rip, key, code: target, page_rip };
-    // SAFETY: `jumps` points to JUMP_ENTRIES entries during a run.
-    unsafe { *core.engine.jumps.cast::<JumpEntry>().add(jump_index(rip, key)) = entry };
+    let rip = core.state.rip;
+    jumps(core).put(rip, target);
+}
+
+/// The vCPU's jump tables, with the one for the present key chosen.
+fn jumps(core: &mut Core) -> &mut JumpTables {
+    let key = core.state.jump_key;
+    // SAFETY: `run` put the tables' address there for as long as it runs, and uses no other reference to them.
+    let tables = unsafe { &mut *core.engine.jump_tables.cast::<JumpTables>() };
+    if core.engine.jumps_key != key {
+        core.engine.jumps = tables.choose(key).as_ptr().cast();
+        core.engine.jumps_key = key;
+    }
+    tables
+}
+
+/// Before translated code runs: what it finds pages and code by is for the present state.
+fn settle(core: &mut Core) {
+    core.check_slots();
+    jumps(core);
 }
 
 /// The core and the translator, as a thunk passes them.
@@ -286,7 +286,7 @@ extern "sysv64" fn run_op(core: *mut Core, site: u32) -> u64 {
     // SAFETY: the ops are for the block's mode, in which the core is; the page's RIP is set.
     match unsafe { core.run_handed_over(ops) } {
         Exit::Continue => {
-            core.check_slots();
+            settle(core);
             answer::CONTINUE
         }
         Exit::Fault => leaves(core, Leave::Fault),
@@ -319,16 +319,16 @@ extern "sysv64" fn load_x87(core: *mut Core) -> u64 {
 
 /// RIP is settled: goes on there where that is known and nothing else is to be done first.
 fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
-    let (rip, key) = (core.state.rip, core.state.jump_key);
-    if core.undisturbed() && translatable(core) && core.killed_blocks_empty() {
-        // SAFETY: `jumps` points to JUMP_ENTRIES entries during a run.
-        let entry = unsafe { *core.engine.jumps.cast::<JumpEntry>().add(jump_index(rip, key)) };
-        if entry.rip == rip && entry.key == key {
-            core.current = std::ptr::null();
-            core.set_block_rip(entry.page_rip);
-            core.check_slots();
-            return entry.code;
-        }
+    let rip = core.state.rip;
+    if core.undisturbed()
+        && translatable(core)
+        && core.killed_blocks_empty()
+        && let Some(target) = jumps(core).get(rip)
+    {
+        core.current = std::ptr::null();
+        core.set_block_rip(rip & !4095);
+        settle(core);
+        return target;
     }
     code.counts.leaves += 1;
     leaves(core, Leave::Lookup)
@@ -356,14 +356,14 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
         return leaves(core, Leave::Lookup);
     }
     if elsewhere {
-        core.set_block_rip(rip.wrapping_sub(host as u64 & 4095));
+        core.set_block_rip(rip & !4095);
     }
     code.connect(link, id, core.state.jump_key);
     let target = code.entry(id);
     if elsewhere {
         remember(core, target);
     }
-    core.check_slots();
+    settle(core);
     target
 }
 
@@ -380,7 +380,7 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     match block_at_rip(core, code, 0) {
         Ok(Some(target)) if code.epoch == epoch => {
             remember(core, target);
-            core.check_slots();
+            settle(core);
             target
         }
         // The run loop fetches again and raises the fault, if the budget is not spent.

@@ -74,8 +74,12 @@ pub struct EngineArea {
     pub x87: X87Area,
     /// The word of the vCPU's pins (`VcpuSignals::pending_word`).
     pub pending: *const std::sync::atomic::AtomicU32,
-    /// The table that indirect jumps look into.
+    /// The table that indirect jumps look into, for `jumps_key`.
     pub jumps: *mut u8,
+    /// The `CpuState::jump_key` that the table is for.
+    pub jumps_key: u64,
+    /// All such tables of the vCPU.
+    pub jump_tables: *mut u8,
     /// The translator.
     pub translator: *mut u8,
 }
@@ -99,6 +103,8 @@ impl Default for EngineArea {
             x87: X87Area::default(),
             pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
+            jumps_key: 0,
+            jump_tables: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }
     }

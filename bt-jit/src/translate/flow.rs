@@ -8,34 +8,6 @@ use crate::layout::{JUMP_KEY, RSP, SPARE, T0, T1, T2, page_rip, state};
 use crate::thunks::probe_jump_table;
 use iced_x86::{Instruction, OpKind};
 
-/// Entries of the jump table, a power of two.
-pub const JUMP_ENTRIES: usize = 4096;
-/// log2 of an entry's size.
-pub const JUMP_ENTRY_SHIFT: u8 = 5;
-
-/// One entry of the jump table: where RIP leads under a key (see `CpuState::jump_key`).
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-pub struct JumpEntry {
-    /// RIP.
-    pub rip: u64,
-    /// The key that it holds for; 0 for none.
-    pub key: u64,
-    /// Host address of the block.
-    pub code: u64,
-    /// RIP of the first byte of the block's page.
-    pub page_rip: u64,
-}
-impl JumpEntry {
-    /// An entry that matches nothing.
-    pub const EMPTY: JumpEntry = JumpEntry { rip: 0, key: 0, code: 0, page_rip: 0 };
-}
-/// The index of the entry for `rip` under `key`.
-pub fn jump_index(rip: u64, key: u64) -> usize {
-    let rip = rip as u32;
-    (rip.rotate_right(3) ^ rip ^ (key >> 24) as u32) as usize & (JUMP_ENTRIES - 1)
-}
-
 /// What happens where the jump table does not have the target, which is in T1.
 pub(super) struct Miss {
     /// The instruction, to be run alone where the target is not canonical.

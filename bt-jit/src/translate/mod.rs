@@ -29,7 +29,6 @@ use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE,
 use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
-pub use flow::{JUMP_ENTRIES, JUMP_ENTRY_SHIFT, JumpEntry, jump_index};
 use held::Free;
 use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;

@@ -43,7 +43,6 @@ fn state() -> BTreeMap<u64, String> {
         ("tlb", layout::TLB),
         ("budget", layout::BUDGET),
         ("jump_key", layout::JUMP_KEY),
-        ("jump_key+3", layout::JUMP_KEY + 3),
         ("arith", layout::ARITH),
         ("rip", layout::RIP),
         ("page_rip", slot::BLOCK_RIP as i32),
