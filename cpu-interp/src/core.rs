@@ -347,7 +347,8 @@ fn decode_mode(s: &CpuState) -> u32 {
     } else {
         mode::CODE16
     };
-    if s.seg(SegReg::Ss).is_32bit() {
+    // Interrupts from user mode leave SS null: code of 64 bits must not be another because of that.
+    if !long && s.seg(SegReg::Ss).is_32bit() {
         m |= mode::STACK32;
     }
     for reg in SegReg::ALL {
