@@ -4,6 +4,7 @@
 //! - [`layout`]: which host register holds what, and where the rest is.
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
 //! - [`insight`]: what profilers learn of it.
+//! - [`region`]: parts of code memory that are filled and emptied as a whole.
 //! - [`statistics`]: what was counted.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
 //! - [`x87`]: the x87 registers between the state and the host's.
@@ -21,6 +22,8 @@ pub mod cache;
 pub mod insight;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
+#[cfg(target_arch = "x86_64")]
+pub mod region;
 #[cfg(target_arch = "x86_64")]
 pub mod statistics;
 #[cfg(target_arch = "x86_64")]

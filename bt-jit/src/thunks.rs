@@ -261,7 +261,7 @@ impl Thunks {
         let mut put =
             |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
                 e.clear();
-                e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
+                e.set_base(CodeOffset(memory.next().next_multiple_of(16) as u32));
                 emit(&mut e);
                 Ok(memory.place(e.finish()?, 16)?)
             };

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
-use crate::cache::{TranslatedCode, X87_HANDED_OVER};
+use crate::cache::{CODE_BYTES, TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::translate::{JUMP_ENTRIES, JumpEntry, jump_index};
@@ -32,13 +32,13 @@ impl Translator {
     /// # Errors
     /// The host refuses memory to run code from; the text says why.
     pub fn new() -> Result<Translator, String> {
-        Translator::with_insight(Insight::default())
+        Translator::with(CODE_BYTES, Insight::default())
     }
-    /// The same; profilers are told of translated code.
+    /// The same with so many bytes of memory for translated code, and profilers that are told of it.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_insight(insight: Insight) -> Result<Translator, String> {
+    pub fn with(code_bytes: usize, insight: Insight) -> Result<Translator, String> {
         let runtime = Runtime {
             op: run_op as *const () as usize,
             op_x87: run_op_x87 as *const () as usize,
@@ -46,7 +46,7 @@ impl Translator {
             link: follow_link as *const () as usize,
             lookup: look_up as *const () as usize,
         };
-        let code = TranslatedCode::new(&runtime, insight).map_err(|error| error.to_string())?;
+        let code = TranslatedCode::new(&runtime, code_bytes, insight).map_err(|error| error.to_string())?;
         Ok(Translator { interpreter: Interpreter::new(), code: Arc::new(Mutex::new(code)) })
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
