@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::guest::GuestArgs;
-use crate::host_memory::MemorySize;
+use crate::host_memory::{CodeCacheSize, MemorySize};
 use crate::rtc_base::RtcBase;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -170,6 +170,9 @@ pub struct MachineArgs {
         help_heading = "Machine"
     )]
     pub cpu: String,
+    /// Memory for translated code, from 256K to 1G [default: 64M]. When it is full, the oldest goes
+    #[arg(long, value_name = "SIZE", help_heading = "Machine")]
+    pub code_cache: Option<CodeCacheSize>,
     /// Guest time counts instructions, not the host's clock: two runs are the same
     #[arg(long, help_heading = "Machine")]
     pub icount: bool,

@@ -3,6 +3,7 @@
 use crate::error::Failure;
 use std::fmt;
 use std::str::FromStr;
+use trimotor_machine::engines::LEAST_CODE_CACHE;
 
 /// The least memory a machine can have: what the PC's first megabyte needs.
 pub const LEAST_BYTES: u64 = 1 << 20;
@@ -13,20 +14,48 @@ pub const MOST_BYTES: u64 = 64 << 30;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 pub struct MemorySize(pub u64);
 
+/// A size of the memory for translated code in bytes, written with K, M or G.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+pub struct CodeCacheSize(pub usize);
+
+/// The most memory for translated code: all of it is in reach of a jump.
+const MOST_CODE_BYTES: u64 = 1 << 30;
+
+/// The bytes that a number with a unit means, where they are not too many for 64 bits.
+///
+/// # Errors
+/// What is no number or no unit; `help` says how to write it.
+fn parse_bytes(text: &str, help: &str) -> Result<Option<u64>, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        // A bare number is mebibytes, as `-m` takes it in other emulators.
+        "" | "M" | "MB" | "MIB" => 1 << 20,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "G" | "GB" | "GIB" => 1 << 30,
+        other => return Err(format!("\"{other}\" is no unit: {help}")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("\"{digits}\" is no number: {help}"))?;
+    Ok(number.checked_mul(unit))
+}
+
+impl FromStr for CodeCacheSize {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let help = "write a number with K, M or G, like 1M or 64M, from 256K to 1G";
+        let bytes = parse_bytes(text, help)?.filter(|bytes| *bytes <= MOST_CODE_BYTES);
+        match bytes.map(|bytes| bytes as usize) {
+            Some(bytes) if bytes >= LEAST_CODE_CACHE => Ok(CodeCacheSize(bytes)),
+            Some(_) => Err(format!("less than the 256K that the translator needs: {help}")),
+            None => Err(format!("more than the 1G that jumps can span: {help}")),
+        }
+    }
+}
+
 impl FromStr for MemorySize {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let help = "write a number with K, M or G, like 512M or 2G, from 1M to 64G";
-        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-        let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
-            // A bare number is mebibytes, as `-m` takes it in other emulators.
-            "" | "M" | "MB" | "MIB" => 1 << 20,
-            "K" | "KB" | "KIB" => 1 << 10,
-            "G" | "GB" | "GIB" => 1 << 30,
-            other => return Err(format!("\"{other}\" is no unit: {help}")),
-        };
-        let number: u64 = digits.parse().map_err(|_| format!("\"{digits}\" is no number: {help}"))?;
-        let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= MOST_BYTES);
+        let bytes = parse_bytes(text, help)?.filter(|bytes| *bytes <= MOST_BYTES);
         let bytes = bytes.ok_or_else(|| format!("more than the 64G that the board can hold: {help}"))?;
         if bytes < LEAST_BYTES {
             return Err(format!("less than the 1M that a PC needs: {help}"));
@@ -95,6 +124,15 @@ mod tests {
         for text in ["0", "", "M", "512X", "65G", "1023K", "1025K1", "-1M", "99999999999999999999G", "1026K"]
         {
             assert!(text.parse::<MemorySize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_of_translated_code_have_limits() {
+        assert_eq!("256K".parse(), Ok(CodeCacheSize(256 << 10)));
+        assert_eq!("1G".parse(), Ok(CodeCacheSize(1 << 30)));
+        for text in ["255K", "1025M", "99999999999999999999G", "1X", ""] {
+            assert!(text.parse::<CodeCacheSize>().is_err(), "{text}");
         }
     }
 

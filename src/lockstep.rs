@@ -37,7 +37,8 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     let boot = Planner::new(Payload::Kernel(Box::new(files)), &config).make()?;
     let plan =
         Plan { every: args.every, memory_every: args.memory_every, until: args.until.unwrap_or(u64::MAX) };
-    let mut make = |side: usize, services: HostServices| {
+    let mut make = |side: usize, mut services: HostServices| {
+        services.engine.code_cache_bytes = options.code_cache.map(|size| size.0);
         let boot = Box::new(boot.clone());
         Machine::new(run::config(options, engines[side], 1), model.clone(), services, boot)
     };

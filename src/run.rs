@@ -164,9 +164,14 @@ fn log_end(machine: &Machine) {
     }
 }
 
-/// What profilers want of the engine.
+/// What profilers want of the engine, and how much memory it may use.
 fn engine_options(args: &MachineArgs, engine: Engine) -> Result<EngineOptions, Failure> {
-    for (asked, option) in [(args.perf_map.is_some(), "--perf-map"), (args.profile, "--profile")] {
+    let options = [
+        (args.perf_map.is_some(), "--perf-map"),
+        (args.profile, "--profile"),
+        (args.code_cache.is_some(), "--code-cache"),
+    ];
+    for (asked, option) in options {
         if asked && !engine.translates() {
             return Err(Failure::bad(format!(
                 "{option}: engine {engine} makes no host code; use --accel jit"
@@ -177,7 +182,12 @@ fn engine_options(args: &MachineArgs, engine: Engine) -> Result<EngineOptions, F
         Some(path) => Some(perf_map::observer(path.as_deref())?),
         None => None,
     };
-    Ok(EngineOptions { code_observer, count_blocks: args.profile, ..EngineOptions::default() })
+    Ok(EngineOptions {
+        code_observer,
+        code_cache_bytes: args.code_cache.map(|size| size.0),
+        count_blocks: args.profile,
+        ..EngineOptions::default()
+    })
 }
 
 /// Runs the machine on a thread of its own, and the session on this one, until one of them ends.

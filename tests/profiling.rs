@@ -120,6 +120,27 @@ fn a_perf_map_has_a_line_for_each_piece_of_code() {
 }
 
 #[test]
+fn a_small_code_cache_drops_the_oldest_code() {
+    if !usable("jit") {
+        return;
+    }
+    // Many blocks: jumps to the next instruction, 2 bytes each, over and over; then code 1.
+    let mut code = vec![0xb9, 3, 0, 0, 0]; // mov ecx, 3
+    code.extend([0xeb, 0].repeat(20_000));
+    code.push(0x49); // dec ecx
+    code.extend([0x0f, 0x85]); // jnz to the jumps
+    code.extend((-(40_000 + 1 + 6i32)).to_le_bytes());
+    code.extend([0x31, 0xc0, 0xe6, 0xf4, 0xf4]);
+    let ended = run(&guest("small", &code), "jit", &["--stats", "--code-cache", "256K"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.errors);
+    assert!(count(&ended.errors, "code memory regions emptied for room") > 10, "{}", ended.errors);
+    assert!(count(&ended.errors, "code memory in use") <= 256 << 10, "{}", ended.errors);
+    assert!(count(&ended.errors, "translated blocks dropped with regions") > 20_000, "{}", ended.errors);
+    let ended = run(&guest("small-interp", COUNTS), "interp", &["--code-cache", "1M"]);
+    assert!(ended.errors.contains("--code-cache: engine interp makes no host code"), "{}", ended.errors);
+}
+
+#[test]
 fn the_interpreter_has_no_map() {
     let ended = run(&guest("no-map", COUNTS), "interp", &["--perf-map"]);
     assert_eq!(ended.code, Some(2));

@@ -1,58 +1,28 @@
 //! The translated code of an engine: blocks by where their guest bytes lie, links between them, and
 //! the instructions that may be handed over.
 
-use crate::code_memory::{CodeMemory, CodeOffset};
+use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::insight::{Insight, guest_block};
+use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
 use crate::thunks::{Runtime, ThunkError, Thunks};
-use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Site, Source, Tools};
-use iced_x86::{Code, Decoder};
+use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Source, Tools, Translation};
+use iced_x86::Code;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::cache::AddressHasher;
-use trimotor_cpu_interp::core::{Core, mode};
-use trimotor_cpu_interp::handover::lower_one;
-use trimotor_cpu_interp::lower::Lowering;
+use trimotor_cpu_interp::core::Core;
 use trimotor_cpu_interp::op::Op;
 
-/// Code memory in bytes. Pages cost nothing until they are used.
-const CODE_BYTES: usize = 64 << 20;
-/// Room that a block of the largest size may need, in bytes.
-const LARGEST_BLOCK: usize = 64 << 10;
+/// Code memory in bytes where nobody says otherwise. Pages cost nothing until they are used.
+pub const CODE_BYTES: usize = 64 << 20;
+/// The least code memory: four [`Region`]s of the least size.
+pub const LEAST_CODE_BYTES: usize = 256 << 10;
 
 /// Mark of a block's variant without groups, in the place of a mode bit.
 const PLAIN: u32 = 1 << 22;
 /// In the place of a mode's bit: the variant whose x87 instructions are handed over.
 pub const X87_HANDED_OVER: u32 = 1 << 23;
-
-/// A translated block.
-#[derive(Debug)]
-struct Block {
-    /// Host address of its first guest byte, and its mode.
-    key: (usize, u32),
-    /// Where its code starts.
-    entry: CodeOffset,
-    /// The stub that a dead block's entry leads to.
-    dead: CodeOffset,
-    alive: bool,
-    /// Links that lead here.
-    incoming: Vec<u32>,
-}
-
-/// A link, and the page that it stands in.
-struct PlacedLink {
-    link: Link,
-    /// Host address of the page that is jumped from.
-    page: usize,
-}
-
-/// A site, and its ops once it was handed over.
-struct PlacedSite {
-    site: Site,
-    ops: *const Op,
-    /// Times that it was handed over.
-    runs: u64,
-}
 
 /// Counts for `info`.
 #[derive(Default, Debug, Clone)]
@@ -62,7 +32,8 @@ pub struct Counts {
     pub instructions: u64,
     pub host_bytes: u64,
     pub killed: u64,
-    pub resets: u64,
+    pub evictions: u64,
+    pub evicted: u64,
     pub handed_over: u64,
     pub links: u64,
     pub relinks: u64,
@@ -89,14 +60,12 @@ pub struct TranslatedCode {
     start: usize,
     tools: Tools,
     map: HashMap<(usize, u32), u32, BuildHasherDefault<AddressHasher>>,
-    blocks: Vec<Block>,
-    links: Vec<PlacedLink>,
-    sites: Vec<PlacedSite>,
-    /// Ops of sites; boxed so that they stay where they are.
-    ops: Vec<Box<[Op]>>,
+    regions: Vec<Region>,
+    /// The region that is being filled; the one after it is the oldest.
+    current: usize,
     /// The number of the next slot of user code.
     next_slot: u32,
-    /// Changes when everything was dropped.
+    /// Changes when code was dropped: who keeps host addresses of blocks, or their numbers, forgets them.
     pub epoch: u64,
     /// The interpreter's cache, which tracks our pages, dropped everything so often.
     pub seen_flushes: u64,
@@ -108,29 +77,30 @@ pub struct TranslatedCode {
     pub insight: Insight,
 }
 
-// SAFETY: the pointers lead into `ops`, which moves with the value.
+// SAFETY: the pointers lead into ops of regions, which move with the value.
 #[allow(unsafe_code)]
 unsafe impl Send for TranslatedCode {}
 
 impl TranslatedCode {
-    /// No code yet.
+    /// No code yet, and `bytes` bytes for it, but [`LEAST_CODE_BYTES`] at least.
     ///
     /// # Errors
     /// The host gives no memory to run code from.
-    pub fn new(runtime: &Runtime, insight: Insight) -> Result<TranslatedCode, ThunkError> {
+    pub fn new(runtime: &Runtime, bytes: usize, insight: Insight) -> Result<TranslatedCode, ThunkError> {
         let memory = if insight.is_observed() { CodeMemory::for_profilers } else { CodeMemory::new };
-        let mut memory = memory(CODE_BYTES)?;
+        let mut memory = memory(bytes.max(LEAST_CODE_BYTES))?;
         let thunks = Thunks::place(&mut memory, runtime)?;
+        let regions = Region::all(memory.next(), memory.capacity());
+        let start = memory.next();
+        memory.reuse(regions[0].place.clone());
         let mut code = TranslatedCode {
-            start: memory.used(),
+            start,
             memory,
             thunks,
             tools: Tools::new(),
             map: HashMap::default(),
-            blocks: Vec::new(),
-            links: Vec::new(),
-            sites: Vec::new(),
-            ops: Vec::new(),
+            regions,
+            current: 0,
             next_slot: 0,
             epoch: 1,
             seen_flushes: 0,
@@ -154,38 +124,75 @@ impl TranslatedCode {
     pub fn address(&self, at: CodeOffset) -> u64 {
         self.memory.entry(at) as u64
     }
-    /// Bytes of host code.
+    /// Bytes of host code, of dead blocks too.
     pub fn used_bytes(&self) -> usize {
-        self.memory.used()
+        let filled = |region: &Region| if region.blocks.is_empty() { 0 } else { region.place.len() };
+        let open = self.regions[self.current].place.end as usize - self.memory.next();
+        self.start + self.regions.iter().map(filled).sum::<usize>() - open
     }
     /// Blocks that live.
     pub fn live_blocks(&self) -> usize {
         self.map.len()
     }
 
-    /// Whether a block of the largest size fits.
-    fn has_room(&self) -> bool {
-        self.memory.capacity() - self.memory.used() > LARGEST_BLOCK
+    fn block(&self, number: u32) -> &Block {
+        &self.regions[region_of(number)].blocks[index_of(number)]
+    }
+    fn block_mut(&mut self, number: u32) -> &mut Block {
+        &mut self.regions[region_of(number)].blocks[index_of(number)]
+    }
+    fn link(&self, number: u32) -> &PlacedLink {
+        &self.regions[region_of(number)].links[index_of(number)]
     }
 
     /// Drops everything. No translated code may be running or be returned to.
     pub fn reset(&mut self, core: &mut Core) {
-        core.forget_tracked();
-        self.map.clear();
-        self.blocks.clear();
-        self.links.clear();
-        self.past_forms = self.handed_over_forms();
-        self.sites.clear();
-        self.ops.clear();
-        self.insight.forget();
-        self.memory.reset_to(self.start);
+        for n in 0..self.regions.len() {
+            self.empty(core, n);
+        }
+        self.open(0);
+    }
+    /// Makes room: goes on in the oldest region, whose blocks are dropped. No code of it may be running or be
+    /// returned to.
+    fn evict_oldest(&mut self, core: &mut Core) {
+        let oldest = (self.current + 1) % self.regions.len();
+        if !self.regions[oldest].blocks.is_empty() {
+            self.counts.evictions += 1;
+            self.empty(core, oldest);
+        }
+        self.open(oldest);
+    }
+    fn open(&mut self, region: usize) {
+        self.current = region;
+        self.memory.reuse(self.regions[region].place.clone());
         self.memory.serialize();
         self.epoch += 1;
-        self.counts.resets += 1;
+    }
+    /// Drops the blocks of region `n`: nothing knows of them or leads to them any more.
+    fn empty(&mut self, core: &mut Core, n: usize) {
+        core.forget_tracked(&|id| region_of(id) == n);
+        let gone = self.regions[n].take();
+        gone.count_forms(&mut self.past_forms);
+        self.insight.forget(gone.blocks.iter().filter_map(|block| block.counter));
+        for block in gone.blocks {
+            if block.alive {
+                self.map.remove(&block.key);
+                self.counts.evicted += 1;
+            }
+            for link in block.incoming.into_iter().filter(|&link| region_of(link) != n) {
+                self.disconnect(link);
+            }
+        }
+        for (link, placed) in gone.links.iter().enumerate() {
+            if let Some(target) = placed.target.filter(|&target| region_of(target) != n) {
+                let link = number(n, link);
+                self.block_mut(target).incoming.retain(|&other| other != link);
+            }
+        }
     }
 
     /// The block for code at host address `host`, where RIP leads, in the core's mode, translated now if it
-    /// must be, or its variant without groups; `None`: it is to be run alone. May drop all code: see [`epoch`](Self::epoch).
+    /// must be, or its variant without groups; `None`: it is to be run alone. May drop code: see [`epoch`](Self::epoch).
     pub fn find(&mut self, core: &mut Core, host: usize, plain: bool) -> Option<u32> {
         self.find_variant(core, host, if plain { PLAIN } else { 0 })
     }
@@ -194,9 +201,6 @@ impl TranslatedCode {
         let key = (host, core.state.mode | variant);
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
-        }
-        if !self.has_room() {
-            self.reset(core);
         }
         core.watch_code(host);
         let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
@@ -226,127 +230,172 @@ impl TranslatedCode {
         bytes: &[u8],
         second: Option<usize>,
     ) -> Option<u32> {
-        let (host, mode) = (key.0, key.1 & !(PLAIN | X87_HANDED_OVER));
         let model = core.model.clone();
+        let mut made = self.emit(&model, key, bytes, second)?;
+        let entry = match self.place_emitted() {
+            Ok(entry) => entry,
+            // The code holds displacements and numbers: it is made again for the next region.
+            Err(_) => {
+                self.evict_oldest(core);
+                made = self.emit(&model, key, bytes, second)?;
+                match self.place_emitted() {
+                    Ok(entry) => entry,
+                    Err(error) => unreachable!("a block of {} instructions: {error}", made.instructions),
+                }
+            }
+        };
+        let length = made.bytes;
+        let id = self.enlist(core, key, entry, made, second);
+        let (here, there) = bytes[..length].split_at(length.min(4096 - (key.0 & 4095)));
+        let changed =
+            core.code_changed(key.0, here) || second.is_some_and(|second| core.code_changed(second, there));
+        if changed {
+            self.kill(&[id]);
+            return self.find_variant(core, key.0, key.1 & (PLAIN | X87_HANDED_OVER));
+        }
+        Some(id)
+    }
+    /// Places the code of the last block that was emitted.
+    fn place_emitted(&mut self) -> Result<CodeOffset, CodeMemoryError> {
+        match self.tools.emitter.finish() {
+            Ok(code) => self.memory.place(code, 16),
+            Err(error) => unreachable!("a translated block: {error}"),
+        }
+    }
+    /// Emits code for `bytes`, to be placed next.
+    fn emit(
+        &mut self,
+        model: &CpuModel,
+        key: (usize, u32),
+        bytes: &[u8],
+        second: Option<usize>,
+    ) -> Option<Translation> {
+        let counter = self.insight.next_counter();
+        let region = &self.regions[self.current];
         let source = Source {
-            mode,
-            model: &model,
+            mode: key.1 & !(PLAIN | X87_HANDED_OVER),
+            model,
             bytes,
-            offset: (host & 4095) as u16,
+            offset: (key.0 & 4095) as u16,
             // It has no groups either: where one cannot be established the block goes on in the variant
             // without groups, which would ask for this one again.
             plain: key.1 & (PLAIN | X87_HANDED_OVER) != 0,
             x87_handed_over: key.1 & X87_HANDED_OVER != 0,
             second_page: second.map(|at| at as u64),
-            base: CodeOffset(self.memory.used().next_multiple_of(16) as u32),
-            first_site: self.sites.len() as u32,
-            first_link: self.links.len() as u32,
-            counter: self.insight.next_counter(),
+            base: CodeOffset(self.memory.next().next_multiple_of(16) as u32),
+            first_site: number(self.current, region.sites.len()),
+            first_link: number(self.current, region.links.len()),
+            counter,
             first_slot: self.next_slot,
         };
-        let t = match self.tools.translate(&source, &self.thunks) {
-            Ok(t) => t?,
-            Err(error) => unreachable!("translating at {host:#x}: {error}"),
-        };
-        let placed = self.tools.emitter.finish().map_err(|e| e.to_string()).and_then(|code| {
-            self.counts.host_bytes += code.len() as u64;
-            self.memory.place(code, 16).map_err(|e| e.to_string())
-        });
-        let entry = match placed {
-            Ok(entry) => entry,
-            Err(error) => unreachable!("a block of {} instructions: {error}", t.instructions),
-        };
-        debug_assert_eq!(entry, source.base);
-        let host_bytes = (self.memory.used() - entry.0 as usize) as u64;
-        let what = guest_block(core.state.rip, mode, t.instructions);
-        self.insight.placed(self.memory.entry(entry) as u64, host_bytes, what);
-        let id = self.blocks.len() as u32;
-        let dead = CodeOffset(entry.0 + t.dead as u32);
-        self.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new() });
-        let page = host & !4095;
-        self.links.extend(t.links.iter().map(|&link| PlacedLink { link, page }));
-        self.sites.extend(t.sites.iter().map(|&site| PlacedSite { site, ops: std::ptr::null(), runs: 0 }));
-        self.next_slot = self.next_slot.wrapping_add(t.slots);
+        match self.tools.translate(&source, &self.thunks) {
+            Ok(made) => made,
+            Err(error) => unreachable!("translating at {:#x}: {error}", key.0),
+        }
+    }
+    /// Enters a block that has been placed at `entry`.
+    fn enlist(
+        &mut self,
+        core: &mut Core,
+        key: (usize, u32),
+        entry: CodeOffset,
+        made: Translation,
+        second: Option<usize>,
+    ) -> u32 {
+        let host_bytes = (self.memory.next() - entry.0 as usize) as u64;
+        let what = guest_block(core.state.rip, key.1, made.instructions);
+        let counter = self.insight.placed(self.memory.entry(entry) as u64, host_bytes, what);
+        let region = &mut self.regions[self.current];
+        let id = number(self.current, region.blocks.len());
+        let dead = CodeOffset(entry.0 + made.dead as u32);
+        region.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new(), counter });
+        let page = key.0 & !4095;
+        region.links.extend(made.links.iter().map(|&link| PlacedLink { link, page, target: None }));
+        region.sites.extend(made.sites.iter().map(|&site| PlacedSite::new(site)));
+        self.next_slot = self.next_slot.wrapping_add(made.slots);
         self.map.insert(key, id);
         self.counts.blocks += 1;
-        self.counts.instructions += t.instructions as u64;
-        let here = t.bytes.min(4096 - (host & 4095));
-        core.track_code(id, host, here);
+        self.counts.instructions += made.instructions as u64;
+        self.counts.host_bytes += host_bytes;
+        let here = made.bytes.min(4096 - (key.0 & 4095));
+        core.track_code(id, key.0, here);
         if let Some(second) = second {
-            core.track_code(id, second, t.bytes - here);
+            core.track_code(id, second, made.bytes - here);
         }
-        let changed = core.code_changed(host, &bytes[..here])
-            || second.is_some_and(|second| core.code_changed(second, &bytes[here..t.bytes]));
-        if changed {
-            self.kill(&[id]);
-            return self.find_variant(core, host, key.1 & (PLAIN | X87_HANDED_OVER));
-        }
-        Some(id)
+        id
     }
 
     /// The host address where a block starts.
     pub fn entry(&self, block: u32) -> u64 {
-        self.address(self.blocks[block as usize].entry)
+        self.address(self.block(block).entry)
     }
 
     /// Guest code of these blocks was written to: nothing leads to them any more.
     pub fn kill(&mut self, ids: &[u32]) {
         for &id in ids {
-            let Some(block) = self.blocks.get_mut(id as usize) else { continue };
+            let Some(block) = self.regions[region_of(id)].blocks.get_mut(index_of(id)) else { continue };
             if !std::mem::replace(&mut block.alive, false) {
                 continue;
             }
+            let (key, entry, dead) = (block.key, block.entry, block.dead);
+            let incoming = std::mem::take(&mut block.incoming);
             self.counts.killed += 1;
-            self.map.remove(&block.key);
-            let displacement = block.dead.0.wrapping_sub(block.entry.0 + 5).to_le_bytes();
+            self.map.remove(&key);
+            let displacement = dead.0.wrapping_sub(entry.0 + 5).to_le_bytes();
             let [a, b, c, d] = displacement;
-            self.memory.write(block.entry, &[0xE9, a, b, c, d]);
-            for n in std::mem::take(&mut block.incoming) {
-                let Link { site, stub, key, .. } = self.links[n as usize].link;
-                match key {
-                    // Without a key it goes to the stub before it has changed the page.
-                    Some(at) => self.memory.write(at, &[0; 8]),
-                    None => self.memory.link(site, stub),
-                }
+            self.memory.write(entry, &[0xE9, a, b, c, d]);
+            for link in incoming {
+                self.disconnect(link);
             }
+        }
+    }
+    /// Leads link `n` back to its stub.
+    fn disconnect(&mut self, n: u32) {
+        let placed = &mut self.regions[region_of(n)].links[index_of(n)];
+        placed.target = None;
+        let Link { site, stub, key, .. } = placed.link;
+        match key {
+            // Without a key it goes to the stub before it has changed the page.
+            Some(at) => self.memory.write(at, &[0; 8]),
+            None => self.memory.link(site, stub),
         }
     }
 
     /// What link `n` leads to: the target's offset from the first byte of the page, that page's host
     /// address, whether the target is in another page, and whether it is the variant without groups.
     pub fn link_target(&self, n: u32) -> (i32, usize, bool, bool) {
-        let l = &self.links[n as usize];
+        let l = self.link(n);
         (l.link.target, l.page, l.link.key.is_some(), l.link.plain)
     }
     /// Makes link `n` lead to a block, where it has a key for `key` only.
     pub fn connect(&mut self, n: u32, block: u32, key: u64) {
-        let link = self.links[n as usize].link;
+        let placed = &mut self.regions[region_of(n)].links[index_of(n)];
+        let link = placed.link;
+        let before = placed.target.replace(block);
         self.counts.links += 1;
         if let Some(at) = link.key {
             self.memory.write(at, &key.to_le_bytes());
             self.counts.relinks += 1;
         }
-        let target = &mut self.blocks[block as usize];
-        if !target.incoming.contains(&n) {
-            target.incoming.push(n);
+        if before != Some(block) {
+            if let Some(before) = before {
+                self.block_mut(before).incoming.retain(|&other| other != n);
+            }
+            self.block_mut(block).incoming.push(n);
         }
-        self.memory.link(link.site, target.entry);
+        self.memory.link(link.site, self.block(block).entry);
     }
 
     /// Where control comes out behind site `n`, in bytes from the page's start, and how many instructions of
     /// the block are after it.
     pub fn after(&self, n: u32) -> (u16, u8) {
-        let site = &self.sites[n as usize].site;
+        let site = &self.regions[region_of(n)].sites[index_of(n)].site;
         (site.offset + site.len as u16, site.left)
     }
     /// How often each instruction form was handed over.
     fn handed_over_forms(&self) -> HashMap<Code, u64> {
         let mut forms = self.past_forms.clone();
-        for placed in self.sites.iter().filter(|placed| placed.runs > 0) {
-            let bits = if placed.site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-            let bytes = &placed.site.bytes[..placed.site.len as usize];
-            *forms.entry(Decoder::new(bits, bytes, 0).decode().code()).or_default() += placed.runs;
-        }
+        self.regions.iter().for_each(|region| region.count_forms(&mut forms));
         forms
     }
     /// What was handed over most, by instruction form: how often.
@@ -360,19 +409,6 @@ impl TranslatedCode {
 
     /// The ops of site `n`, for [`Core::run_handed_over`].
     pub fn ops(&mut self, model: &CpuModel, n: u32) -> *const Op {
-        let placed = &mut self.sites[n as usize];
-        placed.runs += 1;
-        if placed.ops.is_null() {
-            let site = placed.site;
-            let bits = if site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-            let options =
-                Lowering { mode: site.mode, model, rip: 0, page_offset: 0, atomic: true }.decoder_options();
-            let bytes = &site.bytes[..site.len as usize];
-            let i = Decoder::with_ip(bits, bytes, site.offset as u64, options).decode();
-            let ops = lower_one(model, site.mode, 0, &i, site.offset, site.left);
-            placed.ops = ops.as_ptr();
-            self.ops.push(ops);
-        }
-        placed.ops
+        self.regions[region_of(n)].ops(model, index_of(n))
     }
 }

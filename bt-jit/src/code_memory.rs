@@ -5,10 +5,9 @@
 //! change code at an address that it learned from running it, and hosts that refuse mappings that are
 //! both writable and executable are satisfied.
 //!
-//! Allocation only goes up: blocks of code are placed one after the other until the memory is full;
-//! then the translator forgets all of them at once ([`CodeMemory::reset_to`]) and starts anew. Memory that
-//! holds no code is filled with INT3 after a reset, so that a jump into forgotten code
-//! traps.
+//! Allocation only goes up within a part of the memory that the translator chooses ([`CodeMemory::reuse`]):
+//! blocks of code are placed one after the other until it is full; then another part is chosen, and what it
+//! held is forgotten. Memory of forgotten code is filled with INT3, so that a jump there traps.
 //!
 //! The memory object is a memfd, which hosts with strict rules take. `perf` names code in anonymous memory
 //! only; for it the object is one without a name ([`CodeMemory::for_profilers`]).
@@ -17,8 +16,8 @@
 //! The processor keeps instruction fetch and writes coherent by physical address, but when the
 //! linear addresses differ, as they do here, the manual asks for a serializing instruction between writing
 //! over code that may have been fetched and running it (SDM Vol. 3A, Handling Self- and
-//! Cross-Modifying Code). [`CodeMemory::serialize`] is that; it is due after a reset, not for code
-//! at addresses that have never run.
+//! Cross-Modifying Code). [`CodeMemory::serialize`] is that; it is due where memory is used anew, not for
+//! code at addresses that have never run.
 
 // Maps memory, and writes to it through a raw pointer that never leaves this module.
 #![allow(unsafe_code)]
@@ -27,6 +26,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{
     MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap, munmap,
 };
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,7 +62,7 @@ pub enum CodeMemoryError {
         /// The host's words.
         reason: String,
     },
-    /// There is not that much left: time for a [`CodeMemory::reset_to`].
+    /// There is not that much left: time for a [`CodeMemory::reuse`].
     #[error("code memory is full: {asked} bytes asked for, {left} left")]
     Full {
         /// The bytes asked for, alignment included.
@@ -135,7 +135,10 @@ pub struct CodeMemory {
     writable: View,
     executable: View,
     bytes: usize,
+    /// Where code has been placed so far, from the start on.
     used: usize,
+    /// Where code is placed next, and where the part ends that is being filled.
+    open: Range<usize>,
 }
 
 // SAFETY: the views are plain shared memory, owned by this value; all writes need `&mut self`.
@@ -157,7 +160,7 @@ impl CodeMemory {
             .map_err(refused(bytes, "a writable view"))?;
         let executable = View::new(&memory, bytes, ProtFlags::READ | ProtFlags::EXEC)
             .map_err(refused(bytes, "an executable view"))?;
-        Ok(Self { writable, executable, bytes, used: 0 })
+        Ok(Self { writable, executable, bytes, used: 0, open: 0..bytes })
     }
 
     /// The same without a name, as `perf` wants it. Hosts may refuse where they grant the other.
@@ -168,16 +171,16 @@ impl CodeMemory {
         let bytes = whole_pages(bytes)?;
         let writable = View::anonymous(bytes).map_err(refused(bytes, "a writable view"))?;
         let executable = writable.executable_copy().map_err(refused(bytes, "an executable view"))?;
-        Ok(Self { writable, executable, bytes, used: 0 })
+        Ok(Self { writable, executable, bytes, used: 0, open: 0..bytes })
     }
 
     /// How much there is, in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes
     }
-    /// How much holds code, in bytes, gaps of alignment included.
-    pub fn used(&self) -> usize {
-        self.used
+    /// Where code is placed next, in bytes from the start, before it is aligned.
+    pub fn next(&self) -> usize {
+        self.open.start
     }
 
     /// Places `code` at the next multiple of `align`, a power of two up to a page.
@@ -189,13 +192,14 @@ impl CodeMemory {
     /// `align` is not such a power: a bug of the caller.
     pub fn place(&mut self, code: &[u8], align: usize) -> Result<CodeOffset, CodeMemoryError> {
         assert!(align.is_power_of_two() && align <= PAGE, "alignment {align}");
-        let start = self.used.next_multiple_of(align);
-        let left = self.bytes - self.used;
-        let asked = (start - self.used).saturating_add(code.len());
+        let start = self.open.start.next_multiple_of(align);
+        let left = self.open.len();
+        let asked = (start - self.open.start).saturating_add(code.len());
         if asked > left {
             return Err(CodeMemoryError::Full { asked, left });
         }
-        self.used += asked;
+        self.open.start += asked;
+        self.used = self.used.max(self.open.start);
         let at = CodeOffset(start as u32);
         self.write(at, code);
         Ok(at)
@@ -232,7 +236,7 @@ impl CodeMemory {
         place.store(displacement, Ordering::Release);
     }
 
-    /// Where code at `at` runs. Valid as long as this memory lives and is not reset.
+    /// Where code at `at` runs. Valid as long as this memory lives and is not reused there.
     ///
     /// # Panics
     /// `at` is outside what has been placed: a bug of the caller.
@@ -247,16 +251,18 @@ impl CodeMemory {
         (offset < self.used).then_some(CodeOffset(offset as u32))
     }
 
-    /// Forgets all code from `start` on, which was `used()` once. The caller makes sure that no thread runs
-    /// any, and calls [`CodeMemory::serialize`] on each thread before it runs new code.
+    /// Places code in `part` from now on, and forgets what it held. The caller makes sure that no thread runs
+    /// any of that, and calls [`CodeMemory::serialize`] on each thread before it runs new code.
     ///
     /// # Panics
-    /// `start` is beyond what has been placed: a bug of the caller.
-    pub fn reset_to(&mut self, start: usize) {
-        let bytes = self.used - start;
-        // SAFETY: the first `used` bytes lie within the view, and no reference into it exists.
-        unsafe { ptr::write_bytes(self.writable.start.as_ptr().add(start), INT3, bytes) };
-        self.used = start;
+    /// `part` is beyond the memory's end: a bug of the caller.
+    pub fn reuse(&mut self, part: Range<u32>) {
+        let part = part.start as usize..part.end as usize;
+        assert!(part.end <= self.bytes, "a part up to {:#x} of {:#x} bytes", part.end, self.bytes);
+        let bytes = part.end.min(self.used).saturating_sub(part.start);
+        // SAFETY: these bytes lie within the view, and no reference into it exists.
+        unsafe { ptr::write_bytes(self.writable.start.as_ptr().add(part.start), INT3, bytes) };
+        self.open = part;
     }
 
     /// A serializing instruction: after it, this thread fetches what has been written before it.
@@ -314,7 +320,7 @@ mod tests {
         assert_eq!(memory.place(&[1, 2, 3], 16), Ok(CodeOffset(0)));
         assert_eq!(memory.place(&[4], 16), Ok(CodeOffset(16)));
         assert_eq!(memory.place(&[5], 1), Ok(CodeOffset(17)));
-        assert_eq!(memory.used(), 18);
+        assert_eq!(memory.next(), 18);
         assert_eq!([0, 2, 16, 17].map(|at| byte(&memory, at)), [1, 3, 4, 5]);
         memory.write(CodeOffset(1), &[9]);
         assert_eq!(byte(&memory, 1), 9);
@@ -322,17 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn full_memory_changes_nothing_and_a_reset_leaves_traps() {
+    fn full_memory_changes_nothing_and_reuse_leaves_traps() {
         let mut memory = memory();
         memory.place(&[0x90; PAGE], 1).unwrap();
         let full = memory.place(&[0x90; PAGE], 4096).map(|_| ());
         assert_eq!(full, Ok(()));
         assert_eq!(memory.place(&[0x90], 1), Err(CodeMemoryError::Full { asked: 1, left: 0 }));
-        memory.reset_to(0);
-        assert_eq!((memory.used(), byte(&memory, 0), byte(&memory, 2 * PAGE as u32 - 1)), (0, INT3, INT3));
+        memory.reuse(8..2 * PAGE as u32);
+        assert_eq!(memory.next(), 8);
+        assert_eq!([0, 7, 8, 2 * PAGE as u32 - 1].map(|at| byte(&memory, at)), [0x90, 0x90, INT3, INT3]);
         memory.place(&[0x90], 1).unwrap();
         let refused = memory.place(&[0x90; PAGE], 4096).and_then(|_| memory.place(&[0x90; 2], 1));
         assert_eq!(refused, Err(CodeMemoryError::Full { asked: 2, left: 0 }));
+        memory.reuse(0..4);
+        assert_eq!(memory.place(&[0x90; 5], 1), Err(CodeMemoryError::Full { asked: 5, left: 4 }));
     }
 
     #[test]

@@ -21,8 +21,10 @@ pub struct Insight {
     counting: bool,
     /// Counters of the blocks by number; chunks stay where they are.
     chunks: Vec<Box<[AtomicU64]>>,
-    /// The blocks that have counters.
+    /// What the counters count, by number.
     blocks: Vec<GuestBlock>,
+    /// Numbers whose blocks were dropped.
+    free: Vec<u32>,
     /// Executions of blocks whose code was dropped.
     past: HashMap<GuestBlock, u64>,
 }
@@ -43,24 +45,33 @@ impl Insight {
         self.observer.is_some()
     }
 
-    /// The host address of the counter of the block that is translated next.
+    /// The host address of the counter of the block that is placed next.
     pub fn next_counter(&mut self) -> Option<u64> {
         if !self.counting {
             return None;
         }
-        let n = self.blocks.len();
+        let n = self.next_number();
         if n / CHUNK == self.chunks.len() {
             self.chunks.push((0..CHUNK).map(|_| AtomicU64::new(0)).collect());
         }
         Some(self.chunks[n / CHUNK][n % CHUNK].as_ptr() as u64)
     }
+    fn next_number(&self) -> usize {
+        self.free.last().map_or(self.blocks.len(), |&free| free as usize)
+    }
 
-    /// A block was placed.
-    pub fn placed(&mut self, host: u64, bytes: u64, block: GuestBlock) {
-        if self.counting {
-            self.blocks.push(block);
-        }
+    /// A block was placed; the number of its counter.
+    pub fn placed(&mut self, host: u64, bytes: u64, block: GuestBlock) -> Option<u32> {
         self.report(host, bytes, CodeKind::Block(block));
+        if !self.counting {
+            return None;
+        }
+        let n = self.next_number();
+        match self.free.pop() {
+            Some(_) => self.blocks[n] = block,
+            None => self.blocks.push(block),
+        }
+        Some(n as u32)
     }
     /// Code for all blocks was placed.
     pub fn placed_shared(&mut self, host: u64, bytes: u64, name: &'static str) {
@@ -73,13 +84,18 @@ impl Insight {
         }
     }
 
-    /// All blocks are dropped: their counters may be used for others.
-    pub fn forget(&mut self) {
-        let all = self.executions();
-        self.past = most(all, KEPT).into_iter().collect();
-        self.blocks.clear();
-        for counter in self.chunks.iter().flatten() {
-            counter.store(0, Ordering::Relaxed);
+    /// The blocks with these counters are dropped: others may use them.
+    pub fn forget(&mut self, counters: impl Iterator<Item = u32>) {
+        for n in counters {
+            let counter = &self.chunks[n as usize / CHUNK][n as usize % CHUNK];
+            let runs = counter.swap(0, Ordering::Relaxed);
+            if runs > 0 {
+                *self.past.entry(self.blocks[n as usize]).or_default() += runs;
+            }
+            self.free.push(n);
+        }
+        if self.past.len() > 2 * KEPT {
+            self.past = most(std::mem::take(&mut self.past), KEPT).into_iter().collect();
         }
     }
 
@@ -90,7 +106,10 @@ impl Insight {
     fn executions(&self) -> HashMap<GuestBlock, u64> {
         let mut all = self.past.clone();
         for (block, counter) in self.blocks.iter().zip(self.chunks.iter().flatten()) {
-            *all.entry(*block).or_default() += counter.load(Ordering::Relaxed);
+            let runs = counter.load(Ordering::Relaxed);
+            if runs > 0 {
+                *all.entry(*block).or_default() += runs;
+            }
         }
         all
     }
@@ -136,10 +155,10 @@ mod tests {
         guest_block(rip, mode::CODE64 | mode::USER, 2)
     }
     fn run(insight: &mut Insight, rip: u64, times: u64) {
-        insight.next_counter().unwrap();
-        let n = insight.blocks.len();
+        let counter = insight.next_counter().unwrap();
+        let n = insight.placed(0x1000, 16, block(rip)).unwrap() as usize;
+        assert_eq!(counter, insight.chunks[n / CHUNK][n % CHUNK].as_ptr() as u64);
         insight.chunks[n / CHUNK][n % CHUNK].fetch_add(times, Ordering::Relaxed);
-        insight.placed(0x1000, 16, block(rip));
     }
 
     #[test]
@@ -148,9 +167,12 @@ mod tests {
         run(&mut insight, 0x100, 5);
         run(&mut insight, 0x200, 7);
         run(&mut insight, 0x300, 0);
-        insight.forget();
+        insight.forget([0, 2].into_iter());
         run(&mut insight, 0x100, 4);
-        assert_eq!(insight.hottest(8), [(block(0x100), 9), (block(0x200), 7)]);
+        run(&mut insight, 0x400, 1);
+        assert_eq!(insight.blocks.len(), 3, "counters are used again");
+        let all = [(block(0x100), 9), (block(0x200), 7), (block(0x400), 1)];
+        assert_eq!(insight.hottest(8), all);
         assert_eq!(insight.hottest(1).len(), 1);
     }
 

@@ -81,11 +81,7 @@ fn index(rip: u64) -> usize {
 impl JumpTables {
     /// Empty tables.
     pub fn new() -> JumpTables {
-        let table = || Table {
-            entries: Table::entries(),
-            filled: Vec::new(),
-            chosen: 0,
-        };
+        let table = || Table { entries: Table::entries(), filled: Vec::new(), chosen: 0 };
         let tables = (0..TABLES).map(|_| table()).collect();
         JumpTables { keys: [0; TABLES], tables, present: 0, epoch: 0, clock: 0 }
     }

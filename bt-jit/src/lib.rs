@@ -4,6 +4,7 @@
 //! - [`layout`]: which host register holds what, and where the rest is.
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
 //! - [`insight`]: what profilers learn of it.
+//! - [`region`]: parts of code memory that are filled and emptied as a whole.
 //! - [`statistics`]: what was counted.
 //! - [`jumps`]: where indirect jumps lead.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
@@ -24,6 +25,8 @@ pub mod insight;
 pub mod jumps;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
+#[cfg(target_arch = "x86_64")]
+pub mod region;
 #[cfg(target_arch = "x86_64")]
 pub mod statistics;
 #[cfg(target_arch = "x86_64")]

@@ -5,8 +5,8 @@ use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
 use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, RIP, RSP, SPARE, T0, T1, VECTOR_LIVE, X87_IMAGE, X87_LIVE,
-    YMM, gpr, page_rip, state,
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, RIP, RSP, SPARE, T0, T1, VECTOR_LIVE, X87_IMAGE,
+    X87_LIVE, YMM, gpr, page_rip, state,
 };
 use std::mem::offset_of;
 
@@ -258,7 +258,7 @@ impl Thunks {
         let mut put =
             |memory: &mut CodeMemory, emit: &dyn Fn(&mut Emitter)| -> Result<CodeOffset, ThunkError> {
                 e.clear();
-                e.set_base(CodeOffset(memory.used().next_multiple_of(16) as u32));
+                e.set_base(CodeOffset(memory.next().next_multiple_of(16) as u32));
                 emit(&mut e);
                 Ok(memory.place(e.finish()?, 16)?)
             };

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
-use crate::cache::{TranslatedCode, X87_HANDED_OVER};
+use crate::cache::{CODE_BYTES, TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
 use crate::jumps::JumpTables;
 use crate::thunks::{Leave, Runtime, ThunkError, answer};
@@ -23,6 +23,8 @@ const STACK_BYTES: usize = 512 << 10;
 /// The translator as an engine.
 pub struct Translator {
     interpreter: Interpreter,
+    /// Bytes of code memory of each vCPU.
+    code_bytes: usize,
     insight: Insight,
 }
 
@@ -32,16 +34,16 @@ impl Translator {
     /// # Errors
     /// The host refuses memory to run code from; the text says why.
     pub fn new() -> Result<Translator, String> {
-        Translator::with_insight(Insight::default())
+        Translator::with(CODE_BYTES, Insight::default())
     }
-    /// The same; profilers are told of translated code.
+    /// The same with so many bytes of memory for translated code, and profilers that are told of it.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_insight(insight: Insight) -> Result<Translator, String> {
-        // The first vCPU asks the host for memory again; here it is known early whether there is any.
-        TranslatedCode::new(&runtime(), Insight::default()).map_err(|error| error.to_string())?;
-        Ok(Translator { interpreter: Interpreter::new(), insight })
+    pub fn with(code_bytes: usize, insight: Insight) -> Result<Translator, String> {
+        // Each vCPU asks the host for memory again; here it is known early whether there is any.
+        TranslatedCode::new(&runtime(), code_bytes, Insight::default()).map_err(|error| error.to_string())?;
+        Ok(Translator { interpreter: Interpreter::new(), code_bytes, insight })
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
     /// [`Interpreter::checking_tlb`] does. Translated code finds nothing in the table that it looks into,
@@ -69,7 +71,8 @@ impl CpuBackend for Translator {
         let jumps = Box::new(JumpTables::new());
         let unavailable =
             |error: ThunkError| BackendError::Unavailable { engine: self.name(), reason: error.to_string() };
-        let code = TranslatedCode::new(&runtime(), self.insight.for_another()).map_err(unavailable)?;
+        let code = TranslatedCode::new(&runtime(), self.code_bytes, self.insight.for_another())
+            .map_err(unavailable)?;
         Ok(Box::new(JitVcpu { interp, code, jumps }))
     }
     fn runs_vcpus_at_once(&self) -> bool {

@@ -216,13 +216,13 @@ impl CodeCache {
             page.tracked.push((id, start, start + bytes as u16));
         }
     }
-    /// Tracks nothing any more; pages without blocks of this cache are watched until writes show that
+    /// Tracks no block any more whose id is `gone`; pages without blocks are watched until writes show that
     /// they hold data.
-    pub fn forget_tracked(&mut self) {
+    pub fn forget_tracked(&mut self, gone: &dyn Fn(u32) -> bool) {
         for page in self.pages.values_mut() {
-            page.tracked.clear();
+            page.tracked.retain(|&(id, ..)| !gone(id));
         }
-        self.killed_tracked.clear();
+        self.killed_tracked.retain(|&id| !gone(id));
     }
 
     /// Writes a block into the arena at `start`.

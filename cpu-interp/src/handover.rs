@@ -278,9 +278,9 @@ impl Core {
     pub fn killed_blocks_empty(&mut self) -> bool {
         self.code_cache().killed_tracked.is_empty()
     }
-    /// Forgets all tracked blocks.
-    pub fn forget_tracked(&mut self) {
-        self.code_cache().forget_tracked();
+    /// Forgets the tracked blocks whose ids are `gone`.
+    pub fn forget_tracked(&mut self, gone: &dyn Fn(u32) -> bool) {
+        self.code_cache().forget_tracked(gone);
     }
     /// How often the cache of decoded code dropped everything, tracked blocks included.
     pub fn cache_flushes(&mut self) -> u64 {

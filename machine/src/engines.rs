@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use trimotor_bt_jit::Translator;
+pub use trimotor_bt_jit::cache::{CODE_BYTES as CODE_CACHE, LEAST_CODE_BYTES as LEAST_CODE_CACHE};
 use trimotor_bt_jit::insight::Insight;
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu::code_observer::CodeObserver;
@@ -29,6 +30,9 @@ pub struct EngineOptions {
     pub check_tlb: bool,
     /// Who is told of host code that is made.
     pub code_observer: Option<CodeObserver>,
+    /// Memory for translated code, in bytes, where it is not the engine's usual amount; not less than
+    /// [`LEAST_CODE_CACHE`].
+    pub code_cache_bytes: Option<usize>,
     /// Whether executions of blocks are counted, for the statistics. Costs some speed.
     pub count_blocks: bool,
 }
@@ -102,7 +106,8 @@ impl Engine {
             Engine::Interp => Ok(Box::new(Interpreter::new())),
             Engine::Jit => {
                 let insight = Insight::new(options.code_observer, options.count_blocks);
-                let translator = Translator::with_insight(insight)?;
+                let bytes = options.code_cache_bytes.unwrap_or(CODE_CACHE);
+                let translator = Translator::with(bytes, insight)?;
                 Ok(Box::new(if options.check_tlb { translator.checking_tlb() } else { translator }))
             }
             Engine::Kvm if options.check_tlb => {

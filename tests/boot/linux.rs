@@ -68,6 +68,21 @@ impl Shell {
     }
 }
 
+#[test]
+fn a_small_code_cache_is_enough() {
+    if !usable("jit") {
+        return;
+    }
+    let more = ["--code-cache", "1M", "--stats"];
+    let mut shell = Shell::start(&boot("jit", Guest::CloudKernel, Guest::Shell, "", &more));
+    shell.has_no_complaints();
+    let ended = shell.power_off();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let emptied = ended.errors.lines().find(|line| line.contains("code memory regions emptied for room"));
+    let emptied = emptied.expect("a line of the statistics").split_whitespace().nth(6).expect("a number");
+    assert!(emptied.replace(',', "").parse::<u64>().is_ok_and(|n| n > 100), "{emptied}");
+}
+
 fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off(engine: &str) {
     let mut shell = Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "", &[]));
     let cpuinfo = shell.run("cat /proc/cpuinfo");

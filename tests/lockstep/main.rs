@@ -2,12 +2,13 @@
 //! memory; registers, memory, accesses to the board and counts are compared whenever a run ends.
 //!
 //! The pairs are the interpreter in whole blocks against the interpreter in steps of an instruction,
-//! and each other engine of this build and host against the interpreter.
+//! and each other engine of this build and host against the interpreter, the translator with plenty of
+//! memory and with little.
 //!
 //! Environment variables: `TRIMOTOR_LOCKSTEP_BLOCKS` (how many programs each pair runs, default
 //! 40,000), `TRIMOTOR_LOCKSTEP_SEED`, `TRIMOTOR_LOCKSTEP_FROM` (the number of the first one),
-//! `TRIMOTOR_LOCKSTEP_ENGINES` (one pair, as in `interp,jit` or `interp,interp/1`; `/1` runs an
-//! instruction at a time), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
+//! `TRIMOTOR_LOCKSTEP_ENGINES` (one pair, as in `interp,jit`, `interp,jit/small` or `interp,interp/1`;
+//! `/1` runs an instruction at a time, `/small` with so little code memory that blocks are dropped all the time), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
 //! `TRIMOTOR_LOCKSTEP_SHOW` (prints the program with this number).
 
 #![allow(
@@ -84,7 +85,7 @@ impl Fuzzer {
         let mut random = Random::new(0x5EED);
         let data: Vec<u8> = (0..4).flat_map(|_| values::template(&mut random)).collect();
         let model = Arc::new(model);
-        let driver = Driver { engine: Engine::Interp, stepped: false };
+        let driver = Driver { engine: Engine::Interp, small: false, stepped: false };
         let reset = side::Side::new(driver, &model).unwrap().vcpu.state();
         let mut worlds = world::all(&reset, &data);
         worlds.retain(|world| only.is_none_or(|part| world.name.contains(part)));
@@ -158,7 +159,8 @@ impl Fuzzer {
 }
 
 fn name(driver: Driver) -> String {
-    format!("{}{}", driver.engine, if driver.stepped { "/1" } else { "" })
+    let (small, stepped) = (if driver.small { "/small" } else { "" }, if driver.stepped { "/1" } else { "" });
+    format!("{}{small}{stepped}", driver.engine)
 }
 
 /// What the threads share: which epoch is next, and what has been done.
@@ -229,13 +231,16 @@ fn pairs() -> (Vec<[Driver; 2]>, Vec<String>) {
         let (first, second) = text.split_once(',').expect("two engines with a comma between them");
         return (vec![[parse(first), parse(second)]], Vec::new());
     }
-    let whole = |engine| Driver { engine, stepped: false };
+    let whole = |engine| Driver { engine, small: false, stepped: false };
     let reference = whole(Engine::Interp);
-    let mut pairs = vec![[reference, Driver { engine: Engine::Interp, stepped: true }]];
+    let mut pairs = vec![[reference, Driver { stepped: true, ..reference }]];
     let mut skipped = Vec::new();
     // KVM's processor is the host's, whose flags and faults are its own.
     match Engine::Jit.start() {
-        Ok(_) => pairs.push([reference, whole(Engine::Jit)]),
+        Ok(_) => {
+            pairs.push([reference, whole(Engine::Jit)]);
+            pairs.push([reference, Driver { small: true, ..whole(Engine::Jit) }]);
+        }
         Err(why) => skipped.push(format!("skipped: {} against {reference}: {why}", Engine::Jit)),
     }
     (pairs, skipped)
@@ -254,7 +259,9 @@ fn engines_do_the_same() {
     let (pairs, skipped) = pairs();
     skipped.iter().for_each(|line| println!("{line}"));
     for drivers in pairs {
-        let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", 40_000);
+        // With little memory the way is the same, and longer.
+        let default = if drivers[1].small { 10_000 } else { 40_000 };
+        let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", default);
         if let Err(difference) = campaign(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
             panic!("{difference}");
         }

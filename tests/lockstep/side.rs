@@ -8,28 +8,32 @@ use trimotor_bus::memory::WindowRead;
 use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, CpuBackend, Vcpu, VcpuExit};
-use trimotor_machine::engines::Engine;
+use trimotor_machine::engines::{Engine, EngineOptions, LEAST_CODE_CACHE};
 
 /// An engine and how it is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Driver {
     pub engine: Engine,
+    /// Memory for translated code is so little that blocks are dropped all the time.
+    pub small: bool,
     /// An instruction a run: what the engine does between blocks, it does after each.
     pub stepped: bool,
 }
 
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.engine, if self.stepped { " stepped" } else { "" })
+        let small = if self.small { " with little memory" } else { "" };
+        write!(f, "{}{small}{}", self.engine, if self.stepped { " stepped" } else { "" })
     }
 }
 
 impl std::str::FromStr for Driver {
     type Err = String;
-    /// `interp`, or `interp/1` for an instruction a run.
+    /// `interp`, or `interp/1` for an instruction a run; `jit/small` for little memory.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (engine, stepped) = text.strip_suffix("/1").map_or((text, false), |name| (name, true));
-        Ok(Driver { engine: engine.parse()?, stepped })
+        let (text, stepped) = text.strip_suffix("/1").map_or((text, false), |name| (name, true));
+        let (engine, small) = text.strip_suffix("/small").map_or((text, false), |name| (name, true));
+        Ok(Driver { engine: engine.parse()?, small, stepped })
     }
 }
 
@@ -46,7 +50,9 @@ impl Side {
     /// # Errors
     /// The engine cannot be used; the text says why.
     pub fn new(driver: Driver, model: &Arc<CpuModel>) -> Result<Side, String> {
-        let mut backend = driver.engine.start()?;
+        let code_cache_bytes = driver.small.then_some(LEAST_CODE_CACHE);
+        let options = EngineOptions { code_cache_bytes, ..EngineOptions::default() };
+        let mut backend = driver.engine.start_with(options)?;
         let memory = GuestMemory::new(RAM, &[]).map_err(|e| e.to_string())?;
         assert_eq!(memory.window(PhysAddr(crate::map::DEVICE)).0, WindowRead::Device);
         let signals = VcpuSignals::new();

@@ -177,7 +177,7 @@ fn addresses_in_registers_are_called_and_jumped_to() {
 }
 
 #[test]
-fn code_after_a_reset_is_the_new_code() {
+fn code_in_reused_memory_is_the_new_code() {
     let mut memory = CodeMemory::new(4096).unwrap();
     let mut emitter = Emitter::new();
     for value in 1..50 {
@@ -186,6 +186,7 @@ fn code_after_a_reset_is_the_new_code() {
         emitter.ret();
         let at = memory.place(emitter.finish().unwrap(), 16).unwrap();
         assert_eq!((at, call(&memory, at, 0, 0)), (CodeOffset(0), value));
-        memory.reset_to(0);
+        memory.reuse(0..4096);
+        memory.serialize();
     }
 }
