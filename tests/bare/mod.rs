@@ -174,30 +174,44 @@ impl BareMachine {
     /// The same on an engine of [`engines`].
     pub fn long_mode_on(engine: Engine, code: &[u8]) -> BareMachine {
         let mut m = BareMachine::on(engine, 16 << 20);
-        let (pml4, pdpt, pd, pts) = (0x1000u64, 0x2000u64, 0x3000u64, 0x10000u64);
-        m.write(pml4, &(pdpt | 7).to_le_bytes());
-        m.write(pdpt, &(pd | 7).to_le_bytes());
-        for i in 0..8u64 {
-            m.write(pd + 8 * i, &((pts + 4096 * i) | 7).to_le_bytes());
-            for j in 0..512u64 {
-                m.write(pts + 4096 * i + 8 * j, &(((i * 512 + j) << 12) | 7).to_le_bytes());
-            }
-        }
+        map_one_to_one(&m.memory);
         m.write(LONG_MODE_CODE, code);
-        let mut s = m.vcpu.state();
-        s.cr0 = 0x8001_0033;
-        s.cr3 = pml4;
-        s.cr4 = 0x6A0 | 1 << 18;
-        s.efer = 0x501 | 1 << 11;
-        s.xcr0 = 7;
-        let data = Segment { base: 0, limit: u32::MAX, attributes: 0xC093, selector: 0x10 };
-        s.segments = [data; 6];
-        s.segments[1] = Segment { base: 0, limit: u32::MAX, attributes: 0xA09B, selector: 8 };
-        s.gpr[4] = LONG_MODE_DATA;
-        s.rip = LONG_MODE_CODE;
-        s.rflags = 2;
-        s.cpl = 0;
-        m.vcpu.set_state(&s);
+        set_long_mode(&mut *m.vcpu);
         m
     }
+}
+
+/// Writes page tables that map 16 MiB one to one in 4 KiB pages.
+pub fn map_one_to_one(memory: &GuestMemory) {
+    let write = |at: u64, entry: u64| assert_eq!(memory.write(PhysAddr(at), &(entry | 7).to_le_bytes()), 8);
+    let (pml4, pdpt, pd, pts) = (0x1000u64, 0x2000u64, 0x3000u64, 0x10000u64);
+    write(pml4, pdpt);
+    write(pdpt, pd);
+    for i in 0..8u64 {
+        write(pd + 8 * i, pts + 4096 * i);
+        (0..512u64).for_each(|j| write(pts + 4096 * i + 8 * j, (i * 512 + j) << 12));
+    }
+}
+/// Where the leaf entry for an address of [`map_one_to_one`] is.
+pub fn leaf_entry(linear: u64) -> u64 {
+    0x10000 + 8 * (linear >> 12)
+}
+/// Puts a vCPU into 64-bit mode at CPL 0 with the page tables of [`map_one_to_one`], about to run
+/// [`LONG_MODE_CODE`].
+pub fn set_long_mode(vcpu: &mut dyn Vcpu) {
+    let mut s = vcpu.state();
+    s.activity = Activity::Active;
+    s.cr0 = 0x8001_0033;
+    s.cr3 = 0x1000;
+    s.cr4 = 0x6A0 | 1 << 18;
+    s.efer = 0x501 | 1 << 11;
+    s.xcr0 = 7;
+    let data = Segment { base: 0, limit: u32::MAX, attributes: 0xC093, selector: 0x10 };
+    s.segments = [data; 6];
+    s.segments[1] = Segment { base: 0, limit: u32::MAX, attributes: 0xA09B, selector: 8 };
+    s.gpr[4] = LONG_MODE_DATA;
+    s.rip = LONG_MODE_CODE;
+    s.rflags = 2;
+    s.cpl = 0;
+    vcpu.set_state(&s);
 }
