@@ -35,13 +35,14 @@ pub struct Counts {
     pub evictions: u64,
     pub evicted: u64,
     pub handed_over: u64,
+    pub faults: u64,
     pub links: u64,
     pub relinks: u64,
     pub lookups: u64,
     pub leaves: u64,
     pub stepped: u64,
     pub untranslated: u64,
-    pub exits: [u64; 7],
+    pub exits: [u64; 6],
 }
 
 /// Reads guest code.

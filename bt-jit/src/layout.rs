@@ -134,6 +134,14 @@ pub const fn segment_descriptor_base(n: u8) -> i32 {
         + n as i32 * size_of::<Segment>() as i32
         + offset_of!(Segment, base) as i32
 }
+/// Displacement of a segment register's selector.
+pub const fn selector(n: u8) -> i32 {
+    offset_of!(CpuState, segments) as i32
+        + n as i32 * size_of::<Segment>() as i32
+        + offset_of!(Segment, selector) as i32
+}
+/// Displacement of IA32_EFER.
+pub const EFER: i32 = offset_of!(CpuState, efer) as i32;
 /// Displacement of CR0, CR2, CR3 or CR4.
 pub const fn control_register(n: usize) -> i32 {
     (match n {

@@ -25,6 +25,7 @@ pub mod insight;
 pub mod jumps;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
+mod native;
 #[cfg(target_arch = "x86_64")]
 pub mod region;
 #[cfg(target_arch = "x86_64")]

@@ -9,12 +9,11 @@ const FORMS_SHOWN: usize = 40;
 const BLOCKS_SHOWN: usize = 20;
 
 /// Ways out of translated code and what they are called, by [`Leave`].
-const EXITS: [(Leave, &str); 7] = [
+const EXITS: [(Leave, &str); 6] = [
     (Leave::Lookup, "exits to look for a block"),
     (Leave::Budget, "exits at the budget's end"),
     (Leave::Dead, "exits from dead blocks"),
     (Leave::Step, "exits to run an instruction alone"),
-    (Leave::Fault, "exits by faults"),
     (Leave::BudgetAtRip, "exits at the budget's end after a handed-over instruction"),
     (Leave::X87InState, "exits to hand x87 instructions over"),
 ];
@@ -33,6 +32,7 @@ impl TranslatedCode {
             ("code memory regions emptied for room", c.evictions),
             ("translated blocks dropped with regions", c.evicted),
             ("instructions handed over", c.handed_over),
+            ("faults of handed-over instructions", c.faults),
             ("instructions run alone", c.stepped),
             ("instructions of code that is not translated", c.untranslated),
             ("links made", c.links),

@@ -1,6 +1,8 @@
 //! Code that is the same for all blocks: the way in and out, and calls from translated code into
 //! Rust.
 
+mod strings;
+
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
 use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry};
@@ -9,6 +11,7 @@ use crate::layout::{
     X87_LIVE, YMM, gpr, page_rip, state,
 };
 use std::mem::offset_of;
+pub use strings::StringMove;
 
 /// Why translated code was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,12 +25,10 @@ pub enum Leave {
     Dead = 2,
     /// The instruction at the exit offset is to be run alone.
     Step = 3,
-    /// An exception: as [`Exit::Fault`](trimotor_cpu_interp::op::Exit).
-    Fault = 4,
     /// The budget does not cover the block at RIP.
-    BudgetAtRip = 5,
+    BudgetAtRip = 4,
     /// The x87 registers must stay in the state for the block at the exit offset.
-    X87InState = 6,
+    X87InState = 5,
 }
 
 /// What a Rust function called from a thunk returns instead of an address.
@@ -70,10 +71,20 @@ pub struct Thunks {
     /// Called: brings the x87 registers into the host's; RAX is zero where they must stay in the state.
     /// The vector registers are in the state afterwards.
     pub load_x87: CodeOffset,
+    /// Called: RDTSC or RDTSCP, as the request in EAX says. ZF: it is done, else it is to be handed over.
+    pub time_stamp: CodeOffset,
+    /// Called: STAC, or CLAC where EAX is 0.
+    pub access_control: CodeOffset,
+    /// Jumped to: SYSCALL; EAX is the offset of what follows it in its page.
+    pub syscall: CodeOffset,
+    /// Jumped to: SYSRET to 64-bit mode.
+    pub sysret: CodeOffset,
+    /// Called: REP MOVS and REP STOS, by [`StringMove::number`].
+    pub strings: [CodeOffset; StringMove::COUNT],
 }
 
 /// Rust functions that thunks call: `extern "sysv64" fn(core, argument) -> answer or address`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Runtime {
     /// Hands an instruction over.
     pub op: usize,
@@ -85,14 +96,29 @@ pub struct Runtime {
     pub link: usize,
     /// Finds a block.
     pub lookup: usize,
+    /// RDTSC and RDTSCP; the answer is 0 if it is done.
+    pub time_stamp: usize,
+    /// CLAC and STAC.
+    pub access_control: usize,
+    /// SYSCALL.
+    pub syscall: usize,
+    /// SYSRET.
+    pub sysret: usize,
 }
 
 /// What the ABI wants kept.
 const CALLEE_SAVED: [Reg; 6] = [Reg::Rbx, Reg::Rbp, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
 
 fn general_registers(e: &mut Emitter, pushed: i32, store: bool) {
+    move_registers(e, pushed, store, |_| true);
+}
+/// Those that a Rust function may change.
+fn caller_saved(e: &mut Emitter, pushed: i32, store: bool) {
+    move_registers(e, pushed, store, |host| !CALLEE_SAVED.contains(&host));
+}
+fn move_registers(e: &mut Emitter, pushed: i32, store: bool, which: impl Fn(Reg) -> bool) {
     for (n, host) in HOST.iter().enumerate() {
-        let Some(host) = *host else { continue };
+        let Some(host) = host.filter(|&host| which(host)) else { continue };
         let place = state(pushed + n as i32 * 8);
         if store {
             e.mov_mr(Width::Qword, place, host);
@@ -200,6 +226,55 @@ fn call_and_go(e: &mut Emitter, function: usize, leave: CodeOffset) {
     go_on(e, leave);
 }
 
+/// A thunk that calls `function` for one instruction and comes back, with ZF where the answer is 0. The function
+/// sees and may change the registers that are not kept by those it calls; vector and x87 registers stay.
+fn thin(e: &mut Emitter, function: usize) {
+    let (vector_saved, vector_loaded) = (e.label(), e.label());
+    caller_saved(e, 8, true);
+    e.alu_mi(AluOp::Cmp, Width::Byte, state(8 + VECTOR_LIVE), 0);
+    e.jcc(Condition::Equal, vector_saved);
+    for n in 0..16 {
+        e.vmovups_stack(n, 8 + YMM + n as i32 * 32, true);
+    }
+    e.vzeroupper();
+    e.bind(vector_saved);
+    e.lea(Width::Qword, Reg::Rdi, state(8));
+    e.mov_rr(Width::Dword, Reg::Rsi, T0);
+    e.alu_ri(AluOp::Sub, Width::Qword, Reg::Rsp, 8);
+    e.mov_ri(T0, function as u64);
+    e.call_r(T0);
+    e.alu_ri(AluOp::Add, Width::Qword, Reg::Rsp, 8);
+    e.alu_mi(AluOp::Cmp, Width::Byte, state(8 + VECTOR_LIVE), 0);
+    e.jcc(Condition::Equal, vector_loaded);
+    for n in 0..16 {
+        e.vmovups_stack(n, 8 + YMM + n as i32 * 32, false);
+    }
+    e.bind(vector_loaded);
+    caller_saved(e, 8, false);
+    e.test_rr(Width::Qword, T0, T0);
+    e.ret();
+}
+/// A thunk that calls `function` for an instruction that ends its block, and goes where it says. What the
+/// function keeps for its caller is put into the state only where translated code is left.
+fn thin_transfer(e: &mut Emitter, function: usize, leave: CodeOffset) {
+    caller_saved(e, 0, true);
+    save_vector(e, 0);
+    save_x87(e, 0);
+    e.mov_rr(Width::Qword, Reg::Rdi, Reg::Rsp);
+    e.mov_rr(Width::Dword, Reg::Rsi, T0);
+    e.mov_ri(T0, function as u64);
+    e.call_r(T0);
+    let out = e.label();
+    e.alu_ri(AluOp::Cmp, Width::Qword, T0, answer::LEAVE as i32);
+    e.jcc(Condition::Equal, out);
+    e.mov_rr(Width::Qword, T1, T0);
+    caller_saved(e, 0, false);
+    e.jmp_r(T1);
+    e.bind(out);
+    move_registers(e, 0, true, |host| CALLEE_SAVED.contains(&host));
+    e.jmp_placed(leave);
+}
+
 /// The thunk that brings the x87 registers into the host's.
 fn load_x87_thunk(e: &mut Emitter, function: usize) {
     general_registers(e, 8, true);
@@ -231,8 +306,8 @@ pub enum ThunkError {
 
 impl Thunks {
     /// Names and places.
-    pub fn named(&self) -> [(&'static str, CodeOffset); 14] {
-        [
+    pub fn named(&self) -> Vec<(&'static str, CodeOffset)> {
+        let mut named = vec![
             ("enter", self.enter),
             ("exit_budget", self.exit_budget),
             ("exit_dead", self.exit_dead),
@@ -247,7 +322,13 @@ impl Thunks {
             ("lookup", self.lookup),
             ("load_vector", self.load_vector),
             ("load_x87", self.load_x87),
-        ]
+            ("time_stamp", self.time_stamp),
+            ("access_control", self.access_control),
+            ("syscall", self.syscall),
+            ("sysret", self.sysret),
+        ];
+        named.extend(StringMove::all().map(|s| (s.name(), self.strings[s.number()])));
+        named
     }
     /// Emits and places the thunks, at the start of code memory.
     ///
@@ -314,6 +395,14 @@ impl Thunks {
             e.ret();
         })?;
         let load_x87 = put(memory, &|e| load_x87_thunk(e, runtime.load_x87))?;
+        let time_stamp = put(memory, &|e| thin(e, runtime.time_stamp))?;
+        let access_control = put(memory, &|e| thin(e, runtime.access_control))?;
+        let syscall = put(memory, &|e| thin_transfer(e, runtime.syscall, leave))?;
+        let sysret = put(memory, &|e| thin_transfer(e, runtime.sysret, leave))?;
+        let mut strings = [CodeOffset(0); StringMove::COUNT];
+        for what in StringMove::all() {
+            strings[what.number()] = put(memory, &|e| what.emit(e))?;
+        }
         debug_assert_eq!(gpr(1), state(8));
         Ok(Thunks {
             enter,
@@ -330,6 +419,11 @@ impl Thunks {
             lookup,
             load_vector,
             load_x87,
+            time_stamp,
+            access_control,
+            syscall,
+            sysret,
+            strings,
         })
     }
 }

@@ -5,6 +5,7 @@
 use crate::cache::{CODE_BYTES, TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
 use crate::jumps::JumpTables;
+use crate::native;
 use crate::thunks::{Leave, Runtime, ThunkError, answer};
 use crate::x87;
 use std::sync::Arc;
@@ -88,6 +89,10 @@ fn runtime() -> Runtime {
         load_x87: load_x87 as *const () as usize,
         link: follow_link as *const () as usize,
         lookup: look_up as *const () as usize,
+        time_stamp: native::time_stamp as *const () as usize,
+        access_control: native::access_control as *const () as usize,
+        syscall: native::syscall as *const () as usize,
+        sysret: native::sysret as *const () as usize,
     }
 }
 
@@ -221,7 +226,7 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     if reason == Leave::Budget as u64 || reason == Leave::BudgetAtRip as u64 {
         return Exit::Budget;
     }
-    if reason == Leave::Fault as u64 { Exit::Fault } else { Exit::Lookup }
+    Exit::Lookup
 }
 
 /// The host address of the block at RIP; sets the page's RIP. `None`: it is to be run alone.
@@ -263,7 +268,7 @@ fn settle(core: &mut Core) {
 /// # Safety
 /// `core` is the pointer that translated code was entered with, and the caller uses no other reference
 /// to either while it has these.
-unsafe fn parts<'a>(core: *mut Core) -> (&'a mut Core, &'a mut TranslatedCode) {
+pub(crate) unsafe fn parts<'a>(core: *mut Core) -> (&'a mut Core, &'a mut TranslatedCode) {
     // SAFETY: the caller's promise; `run` put the translator's address there for as long as it runs.
     unsafe {
         let core = &mut *core;
@@ -292,7 +297,11 @@ extern "sysv64" fn run_op(core: *mut Core, site: u32) -> u64 {
             settle(core);
             answer::CONTINUE
         }
-        Exit::Fault => leaves(core, Leave::Fault),
+        Exit::Fault => {
+            code.counts.faults += 1;
+            core.settle(Exit::Fault);
+            go_on(core, code)
+        }
         Exit::Budget => leaves(core, Leave::BudgetAtRip),
         Exit::Lookup => go_on(core, code),
     }
@@ -321,7 +330,7 @@ extern "sysv64" fn load_x87(core: *mut Core) -> u64 {
 }
 
 /// RIP is settled: goes on there where that is known and nothing else is to be done first.
-fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
+pub(crate) fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
     let rip = core.state.rip;
     if core.undisturbed()
         && translatable(core)

@@ -334,6 +334,23 @@ impl Core {
         self.state.mode = decode_mode(&self.state);
         self.mmu.select(&mut self.state);
     }
+    /// The same where code of 64 bits goes on as code of 64 bits, and nothing but CS, SS, the CPL and RFLAGS
+    /// changed.
+    #[inline]
+    pub(crate) fn level_changed(&mut self) {
+        let user = self.state.cpl == 3;
+        let m = self.state.mode & !(mode::USER | mode::ALIGN);
+        self.state.mode = m | user_mode(&self.state, user);
+        debug_assert_eq!(self.state.mode, decode_mode(&self.state));
+        self.mmu.select(&mut self.state);
+    }
+}
+
+/// The bits of the mode that are those of user mode.
+#[inline]
+fn user_mode(s: &CpuState, user: bool) -> u32 {
+    let align = user && s.cr0.contains(Cr0::AM) && s.rflags.contains(Rflags::AC);
+    (user as u32 * mode::USER) | (align as u32 * mode::ALIGN)
 }
 
 /// The mode that code is decoded for, as `state` stands.
@@ -351,28 +368,35 @@ fn decode_mode(s: &CpuState) -> u32 {
     if !long && s.seg(SegReg::Ss).is_32bit() {
         m |= mode::STACK32;
     }
-    for reg in SegReg::ALL {
-        let seg = s.seg(reg);
-        let open = long
-            || if reg == SegReg::Cs {
-                seg.limit == u32::MAX
-                    && seg.attributes & (Segment::RW | Segment::P) == Segment::RW | Segment::P
-            } else {
-                seg.is_open()
-            };
-        m |= (open as u32) << (mode::OPEN_SHIFT + reg as u32);
+    if long {
+        m |= 0x3F << mode::OPEN_SHIFT;
+    } else {
+        m |= open_segments(s);
     }
     let bit = |on: bool, bit: u32| if on { bit } else { 0 };
     let avx = xfeature::SSE | xfeature::AVX;
-    let user = s.cpl == 3;
     m | bit(s.protected() && !s.v86(), mode::PROTECTED)
         | bit(s.v86(), mode::V86)
-        | bit(user, mode::USER)
+        | user_mode(s, s.cpl == 3)
         | bit(s.cr0.contains(Cr0::EM), mode::EM)
         | bit(s.cr0.contains(Cr0::TS), mode::TS)
         | bit(s.cr0.contains(Cr0::MP), mode::MP)
         | bit(s.cr4.contains(Cr4::OSFXSR), mode::SSE)
         | bit(s.cr4.contains(Cr4::OSXSAVE) && s.xcr0 & avx == avx, mode::AVX)
         | bit(s.mxcsr >> 7 & 0x3F != 0x3F, mode::FP_CHECKED)
-        | bit(user && s.cr0.contains(Cr0::AM) && s.rflags.contains(Rflags::AC), mode::ALIGN)
+}
+
+/// The bits of the mode that say which segments are open, outside 64-bit mode.
+fn open_segments(s: &CpuState) -> u32 {
+    let mut m = 0;
+    for reg in SegReg::ALL {
+        let seg = s.seg(reg);
+        let open = if reg == SegReg::Cs {
+            seg.limit == u32::MAX && seg.attributes & (Segment::RW | Segment::P) == Segment::RW | Segment::P
+        } else {
+            seg.is_open()
+        };
+        m |= (open as u32) << (mode::OPEN_SHIFT + reg as u32);
+    }
+    m
 }

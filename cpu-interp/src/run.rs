@@ -278,7 +278,7 @@ impl Core {
     }
 
     /// Delivers the fault that ended a block, if one did.
-    fn settle(&mut self, exit: Exit) {
+    pub fn settle(&mut self, exit: Exit) {
         self.sync_retired();
         if exit == Exit::Fault {
             self.counts.faults += 1;

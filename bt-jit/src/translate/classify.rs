@@ -1,6 +1,6 @@
 //! How an instruction is translated.
 
-use super::system;
+use super::{registers, strings, system};
 use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register,
 };
@@ -42,6 +42,20 @@ pub enum Kind {
     ReadControl,
     /// BT and its kin with a bit number in a register and memory.
     BitString,
+    /// MOVS, STOS, LODS, SCAS, CMPS.
+    String,
+    /// MOV from a segment register to a general one.
+    ReadSegment,
+    /// RDFSBASE, WRFSBASE and the same of GS.
+    SegmentBase,
+    /// RDTSC and RDTSCP.
+    TimeStamp,
+    /// CLAC and STAC.
+    AccessControl,
+    /// SYSCALL.
+    Syscall,
+    /// SYSRET to 64-bit mode.
+    Sysret,
     Jcc,
     Jmp,
     Call,
@@ -67,7 +81,11 @@ impl Kind {
     }
     /// Whether no instruction follows in the block.
     pub fn ends_block(self) -> bool {
-        matches!(self, Kind::Step | Kind::HandOverLast)
+        matches!(self, Kind::Step | Kind::HandOverLast | Kind::Syscall | Kind::Sysret)
+    }
+    /// Whether accesses before it tell nothing of those after it.
+    pub fn parts_groups(self) -> bool {
+        matches!(self, Kind::HandOver | Kind::HandOverLast | Kind::Step | Kind::AccessControl)
     }
 }
 
@@ -133,11 +151,17 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     if let Some(kind) = near_transfer(i, lowering.mode, wide) {
         return kind;
     }
+    if let Some(kind) = system::transfer(i, lowering.mode, wide) {
+        return kind;
+    }
     if i.flow_control() != FlowControl::Next || !wide && loads_segment(i) {
         return Kind::HandOverLast;
     }
     if does_nothing(i) {
         return Kind::Nothing;
+    }
+    if let Some(kind) = registers::kind(i, lowering.mode).or_else(|| strings::kind(i, lowering.mode, wide)) {
+        return kind;
     }
     if !host.has(i) || !memory_is_plain(i, lowering.mode, wide) || lowering.mode & mode::ALIGN != 0 {
         return Kind::HandOver;

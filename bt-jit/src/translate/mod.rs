@@ -19,7 +19,9 @@ mod held;
 mod muldiv;
 mod operands;
 mod plan;
+mod registers;
 mod stack;
+mod strings;
 mod system;
 mod x87;
 
@@ -32,12 +34,15 @@ use cold::Cold;
 use held::Free;
 use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;
+use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
 use trimotor_cpu_interp::lower::Lowering;
 
 /// The most instructions of one block.
 pub const MAX_INSTRUCTIONS: usize = 64;
+/// What a page number is cut to for the index of an entry of the shadow page table.
+pub const TABLE_INDEX_MASK: i32 = TLB_ENTRIES as i32 - 1;
 /// The longest instruction, in bytes.
 pub const MAX_LENGTH: usize = 15;
 /// The six arithmetic flags as iced-x86 names them.
@@ -376,6 +381,15 @@ impl Translator<'_> {
             Kind::SwapGs => self.swap_gs(),
             Kind::ReadControl => self.read_control_register(i),
             Kind::BitString => self.bit_string(i),
+            Kind::String => self.string(i),
+            Kind::ReadSegment => self.read_segment(i),
+            Kind::SegmentBase => self.segment_base(i),
+            Kind::TimeStamp => self.time_stamp(i),
+            Kind::AccessControl => self.access_control(i),
+            Kind::Syscall | Kind::Sysret => {
+                self.system_call(kind);
+                return true;
+            }
             Kind::Jcc => self.jcc(i),
             Kind::Jmp => return self.jmp(i),
             Kind::Call => return self.call(i),

@@ -208,7 +208,7 @@ impl Tracker {
 
     /// The accesses of instruction `n`, before its effects.
     fn note_accesses(&mut self, n: usize, i: &Instruction, kind: Kind, accesses: &Accesses) {
-        if matches!(kind, Kind::HandOver | Kind::HandOverLast | Kind::Step) {
+        if kind.parts_groups() {
             self.candidates.iter_mut().for_each(|c| c.open = false);
             return;
         }
@@ -318,6 +318,8 @@ impl Tracker {
                 self.renew(0);
                 self.renew(2);
             }
+            // What any of them writes.
+            Kind::String | Kind::TimeStamp => [0, 1, 2, 6, 7].into_iter().for_each(|n| self.renew(n)),
             _ => {}
         }
         for n in 0..i.op_count() {

@@ -3,14 +3,17 @@
 //! (a pin is high, RFLAGS bits change that change the mode), they are handed over.
 
 use super::address::{Access, Pending, gpr_number};
+use super::classify::Kind;
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Mem, Reg, Width};
 use crate::layout::{
-    ARITH, BUDGET, BUDGET_MARK, CPL, HOST, KERNEL_GS_BASE, PENDING, RETIRED, RFLAGS, SHADOW_AT, SHADOW_IS_SS,
-    T0, T1, T2, control_register, gpr, segment_base, segment_descriptor_base, state,
+    ARITH, BUDGET, BUDGET_MARK, CPL, EFER, HOST, KERNEL_GS_BASE, PENDING, RETIRED, RFLAGS, SHADOW_AT,
+    SHADOW_IS_SS, T0, T1, T2, control_register, gpr, segment_base, segment_descriptor_base, state,
 };
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 use trimotor_cpu::flags::Rflags;
+use trimotor_cpu::registers::Efer;
+use trimotor_cpu_interp::core::mode;
 
 const IF: i32 = Rflags::IF.bits() as i32;
 const DF: i32 = Rflags::DF.bits() as i32;
@@ -18,13 +21,13 @@ const GS: u8 = 5;
 
 impl Translator<'_> {
     /// A slow way for an instruction that is to be handed over in some cases. Flags go to memory.
-    fn may_hand_over(&mut self) -> Pending {
+    pub(super) fn may_hand_over(&mut self) -> Pending {
         self.spill_flags();
         let slow = self.e.label();
         self.pending(slow)
     }
     /// Hands over at any CPL but 0.
-    fn require_cpl0(&mut self, pending: &Pending) {
+    pub(super) fn require_cpl0(&mut self, pending: &Pending) {
         self.e.alu_mi(AluOp::Cmp, Width::Byte, state(CPL), 0);
         self.e.jcc(Condition::NotEqual, pending.slow_label());
     }
@@ -144,6 +147,25 @@ impl Translator<'_> {
         self.resume(pending);
     }
 
+    /// SYSCALL and SYSRET, which end the block. Where they are to fault they are handed over.
+    pub(super) fn system_call(&mut self, kind: Kind) {
+        let next = self.offset as u64 + self.len as u64;
+        let pending = self.may_hand_over();
+        self.e.mov_rm(Width::Dword, T0, state(EFER));
+        self.e.test_ri(Width::Byte, T0, Efer::SCE.bits() as i32);
+        self.e.jcc(Condition::Equal, pending.slow_label());
+        if kind == Kind::Syscall {
+            self.e.mov_ri(T0, next);
+            self.e.jmp_placed(self.thunks.syscall);
+        } else {
+            self.require_cpl0(&pending);
+            self.require_canonical(Reg::Rcx, pending.slow_label());
+            self.e.jmp_placed(self.thunks.sysret);
+        }
+        self.resume(pending);
+        self.look_up(next as i32);
+    }
+
     /// MOV from CR0, CR2, CR3 or CR4.
     pub(super) fn read_control_register(&mut self, i: &Instruction) {
         let pending = self.may_hand_over();
@@ -198,6 +220,15 @@ impl Translator<'_> {
             Ok(i) => self.encode(&i),
             Err(error) => unreachable!("MOVSXD: {error}"),
         }
+    }
+}
+
+/// The kind of a fast transfer between privilege levels of 64-bit mode, in the mode `m`.
+pub(super) fn transfer(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
+    match i.code() {
+        Code::Syscall if wide => Some(Kind::Syscall),
+        Code::Sysretq if wide && m & mode::USER == 0 => Some(Kind::Sysret),
+        _ => None,
     }
 }
 

@@ -199,7 +199,9 @@ fn string(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.repne().scasb()?;
     a.lodsb()?;
     a.stosd()?;
-    a.movsq()
+    a.movsq()?;
+    a.scasb()?;
+    a.cmpsq()
 }
 
 fn system(a: &mut CodeAssembler) -> Result<(), IcedError> {
@@ -219,6 +221,14 @@ fn system(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.clac()?;
     a.stac()?;
     a.xgetbv()?;
+    a.rdtscp()?;
+    a.mov(eax, ds)?;
+    a.mov(r9w, gs)?;
+    a.rdfsbase(rax)?;
+    a.wrgsbase(rcx)?;
+    a.wrfsbase(edx)?;
+    a.syscall()?;
+    a.sysretq()?;
     a.prefetcht0(byte_ptr(rsi))?;
     a.pause()
 }

@@ -25,7 +25,7 @@ impl Names {
     /// As seen from a block at `base` that is shown as if it were at 0.
     pub fn new(thunks: &Thunks, base: CodeOffset) -> Names {
         let relative = |at: CodeOffset| (at.0 as u64).wrapping_sub(base.0 as u64);
-        let thunks = thunks.named().map(|(name, at)| (relative(at), name)).into();
+        let thunks = thunks.named().into_iter().map(|(name, at)| (relative(at), name)).collect();
         Names { thunks, state: state() }
     }
     /// The thunk at `address`.
@@ -67,7 +67,9 @@ fn state() -> BTreeMap<u64, String> {
         ("cr2", layout::control_register(2)),
         ("cr3", layout::control_register(3)),
         ("cr4", layout::control_register(4)),
+        ("fs_descriptor_base", layout::segment_descriptor_base(4)),
         ("gs_descriptor_base", layout::segment_descriptor_base(5)),
+        ("efer", layout::EFER),
     ];
     let mut names: BTreeMap<u64, String> =
         fields.map(|(name, at)| (at as u64, name.to_owned())).into_iter().collect();
@@ -85,6 +87,7 @@ fn state() -> BTreeMap<u64, String> {
     }
     for (n, name) in SEGMENTS.iter().enumerate() {
         names.insert(slot::SEG_BASE as u64 + n as u64 * 8, format!("{name}_base"));
+        names.insert(layout::selector(n as u8) as u64, (*name).to_owned());
     }
     names
 }

@@ -75,7 +75,17 @@ impl Lister {
     pub fn new(setting: Setting) -> Lister {
         let model = CpuModel::parse("max", 1_000_000_000).unwrap();
         let mut memory = CodeMemory::new(1 << 20).unwrap();
-        let nowhere = Runtime { op: 0x1000, op_x87: 0x2000, load_x87: 0x3000, link: 0x4000, lookup: 0x5000 };
+        let nowhere = Runtime {
+            op: 0x1000,
+            op_x87: 0x2000,
+            load_x87: 0x3000,
+            link: 0x4000,
+            lookup: 0x5000,
+            time_stamp: 0x6000,
+            access_control: 0x7000,
+            syscall: 0x8000,
+            sysret: 0x9000,
+        };
         let thunks = Thunks::place(&mut memory, &nowhere).unwrap();
         Lister { setting, model, tools: Tools::for_host(HostFeatures::all()), thunks }
     }

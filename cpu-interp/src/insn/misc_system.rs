@@ -129,6 +129,27 @@ fn check_tsd(core: &Core) -> Done {
     if core.state.cr4.contains(Cr4::TSD) && core.state.cpl != 0 { Err(Fault::gp(0)) } else { Ok(()) }
 }
 
+impl Core {
+    /// RDTSC, and RDTSCP where `with_aux`, as an instruction of an engine's block with `left` more after it. False, and
+    /// nothing is done: it faults.
+    pub fn read_time_stamp(&mut self, left: u8, with_aux: bool) -> bool {
+        if check_tsd(self).is_err() {
+            return false;
+        }
+        // No op of the interpreter says how much of the block is ahead.
+        let unspent = left as i64 + 1;
+        self.current = std::ptr::null();
+        self.state.budget += unspent;
+        let value = time_stamp(self);
+        self.state.budget -= unspent;
+        set_edx_eax(self, value);
+        if with_aux {
+            self.state.set_gpr(1, self.state.msrs.tsc_aux);
+        }
+        true
+    }
+}
+
 fn set_edx_eax(core: &mut Core, value: u64) {
     core.state.set_gpr(0, value & 0xFFFF_FFFF);
     core.state.set_gpr(2, value >> 32);

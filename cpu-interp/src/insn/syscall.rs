@@ -45,15 +45,8 @@ fn syscall(core: &mut Core, op: &Op) -> Done {
     if !core.state.is_64bit_code() || !core.state.efer.contains(Efer::SCE) {
         return Err(Fault::UD);
     }
-    let flags = core.state.rflags() & !Rflags::RF.bits();
-    let next = core.next_rip(op);
-    core.state.set_gpr(1, next);
-    core.state.set_gpr(11, flags);
-    core.state.set_rflags(flags & !core.state.msrs.fmask);
-    let selector = (core.state.msrs.star >> 32) as u16;
-    load_flat(core, selector, CODE64, (selector & !3).wrapping_add(8), 0);
-    core.mode_changed();
-    core.leave(core.state.msrs.lstar)
+    core.enter_by_syscall(op.offset as u64 + op.len as u64);
+    Err(Fault::LEAVE)
 }
 
 fn sysret<const TO_64: bool>(core: &mut Core, _op: &Op) -> Done {
@@ -64,12 +57,39 @@ fn sysret<const TO_64: bool>(core: &mut Core, _op: &Op) -> Done {
     if core.state.cpl != 0 || TO_64 && !core.canonical(rip) {
         return Err(Fault::gp(0));
     }
+    if TO_64 {
+        core.return_by_sysret();
+        return Err(Fault::LEAVE);
+    }
     core.state.set_rflags(core.state.gpr(11) & SYSRET_FLAGS | 2);
     let base = (core.state.msrs.star >> 48) as u16;
-    let (cs, code) = if TO_64 { (base.wrapping_add(16), CODE64) } else { (base, CODE32) };
-    load_flat(core, cs, code, base.wrapping_add(8), 3);
+    load_flat(core, base, CODE32, base.wrapping_add(8), 3);
     core.mode_changed();
-    core.leave(if TO_64 { rip } else { rip & 0xFFFF_FFFF })
+    core.leave(rip & 0xFFFF_FFFF)
+}
+
+impl Core {
+    /// What SYSCALL does where it is enabled. `next` is the offset of what follows it from `slot::BLOCK_RIP`.
+    pub fn enter_by_syscall(&mut self, next: u64) {
+        let s = &mut self.state;
+        let flags = s.rflags() & !Rflags::RF.bits();
+        s.slots[1] = s.slots[(slot::BLOCK_RIP / 8) as usize].wrapping_add(next);
+        s.slots[11] = flags;
+        s.set_rflags(flags & !s.msrs.fmask);
+        s.rip = s.msrs.lstar;
+        let selector = (s.msrs.star >> 32) as u16;
+        load_flat(self, selector, CODE64, (selector & !3).wrapping_add(8), 0);
+        self.level_changed();
+    }
+    /// What SYSRET to 64-bit mode does where it is enabled, at CPL 0 and to a canonical address.
+    pub fn return_by_sysret(&mut self) {
+        let s = &mut self.state;
+        s.rip = s.slots[1];
+        s.set_rflags(s.slots[11] & SYSRET_FLAGS | 2);
+        let base = (s.msrs.star >> 48) as u16;
+        load_flat(self, base.wrapping_add(16), CODE64, base.wrapping_add(8), 3);
+        self.level_changed();
+    }
 }
 
 fn sysenter(core: &mut Core, _op: &Op) -> Done {
