@@ -16,7 +16,8 @@ const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
 
 Ctrl-A x leaves a running machine, Ctrl-A h shows the keys.
 Exit codes: 0 powered off or left, 1 the host failed, 2 bad input, 3 the guest
-triple-faulted; a guest that writes to --debug-exit chooses its own.";
+triple-faulted, 4 a host fault in translated code (a bug, with a report); a guest
+that writes to --debug-exit chooses its own.";
 
 const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   A Linux shell on the serial port, as the terminal:

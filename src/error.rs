@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub const EXIT_BAD_INPUT: u8 = 2;
 /// Exit code for a guest that ended in a triple fault.
 pub const EXIT_TRIPLE_FAULT: u8 = 3;
+/// Exit code for a host fault in translated code.
+pub const EXIT_HOST_FAULT: u8 = 4;
 /// Exit code for a host that fails us.
 pub const EXIT_HOST: u8 = 1;
 

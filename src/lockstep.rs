@@ -4,7 +4,7 @@ use crate::args::LockstepArgs;
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::run::{self, Payload, Planner};
-use crate::{cpus, host_memory};
+use crate::{cpus, host_fault, host_memory};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +29,9 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::bad("--engines: write two with a comma between them, as in interp,jit"));
     };
     let engines = [run::engine(first)?, run::engine(second)?];
+    for engine in engines {
+        host_fault::report(engine)?;
+    }
     let mut model = cpus::parse(&options.cpu)?;
     model.cpus = options.cpus.into();
     let model = Arc::new(model);

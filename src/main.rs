@@ -10,6 +10,7 @@ mod doctor;
 mod error;
 mod guest;
 mod guest_view;
+mod host_fault;
 mod host_memory;
 mod host_services;
 mod lockstep;

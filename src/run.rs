@@ -7,7 +7,7 @@ use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
 use crate::ports::{self, Ports};
 use crate::rtc_base::RtcBase;
-use crate::{cpus, host_memory, perf_map, report, screen_dump};
+use crate::{cpus, host_fault, host_memory, perf_map, report, screen_dump};
 use anyhow::{Context, anyhow};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -97,6 +97,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     let mut model = cpus::parse(&args.cpu)?;
     model.cpus = args.cpus.into();
     let engine = engine(args.accel)?;
+    host_fault::report(engine)?;
     let display = display(args)?;
     if let Some(path) = &args.screen_dump {
         screen_dump::check(path)?;

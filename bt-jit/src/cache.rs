@@ -3,6 +3,7 @@
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::insight::{Insight, guest_block};
+use crate::positions::{self, Piece};
 use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Source, Tools, Translation};
@@ -43,6 +44,23 @@ pub struct Counts {
     pub stepped: u64,
     pub untranslated: u64,
     pub exits: [u64; 6],
+}
+
+/// What lies at a place in code memory.
+pub enum CodePlace<'a> {
+    /// Code that all blocks share, by its name.
+    Shared(&'static str),
+    /// Code of a block.
+    Block {
+        /// The block.
+        block: &'a Block,
+        /// Bytes from its start.
+        offset: u32,
+        /// What the code there is for.
+        piece: Piece,
+        /// Guest instructions of the block.
+        instructions: u8,
+    },
 }
 
 /// Reads guest code.
@@ -120,6 +138,20 @@ impl TranslatedCode {
     /// Where the thunks end.
     pub fn thunks_end(&self) -> u32 {
         self.start as u32
+    }
+    /// What lies at a host address. Allocates nothing: signal handlers ask.
+    pub fn place_of(&self, host: u64) -> Option<CodePlace<'_>> {
+        let at = self.memory.offset_of(host as *const u8)?;
+        if (at.0 as usize) < self.start {
+            let before = self.thunks.named().into_iter().filter(|(_, start)| *start <= at);
+            return Some(CodePlace::Shared(before.max_by_key(|(_, start)| *start)?.0));
+        }
+        let region = self.regions.iter().find(|region| region.place.contains(&at.0))?;
+        let block = region.block_at(at)?;
+        let offset = at.0 - block.entry.0;
+        let pieces = region.pieces(block);
+        let instructions = pieces.instructions();
+        Some(CodePlace::Block { block, offset, piece: pieces.at(offset), instructions })
     }
     /// The host address of placed code.
     pub fn address(&self, at: CodeOffset) -> u64 {
@@ -309,7 +341,18 @@ impl TranslatedCode {
         let region = &mut self.regions[self.current];
         let id = number(self.current, region.blocks.len());
         let dead = CodeOffset(entry.0 + made.dead as u32);
-        region.blocks.push(Block { key, entry, dead, alive: true, incoming: Vec::new(), counter });
+        let first_position = region.positions.len() as u32;
+        positions::pack(&made.positions, &made.cold_positions, &mut region.positions);
+        region.blocks.push(Block {
+            key,
+            entry,
+            dead,
+            alive: true,
+            incoming: Vec::new(),
+            bytes: host_bytes as u32,
+            positions: (first_position, region.positions.len() as u32),
+            counter,
+        });
         let page = key.0 & !4095;
         region.links.extend(made.links.iter().map(|&link| PlacedLink { link, page, target: None }));
         region.sites.extend(made.sites.iter().map(|&site| PlacedSite::new(site)));

@@ -5,6 +5,8 @@
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
 //! - [`insight`]: what profilers learn of it.
 //! - [`region`]: parts of code memory that are filled and emptied as a whole.
+//! - [`positions`]: which guest instruction a place in host code belongs to.
+//! - [`host_fault`]: the report of a signal in translated code.
 //! - [`statistics`]: what was counted.
 //! - [`jumps`]: where indirect jumps lead.
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
@@ -19,6 +21,8 @@ pub mod emitter;
 
 #[cfg(target_arch = "x86_64")]
 pub mod cache;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod host_fault;
 #[cfg(target_arch = "x86_64")]
 pub mod insight;
 #[cfg(target_arch = "x86_64")]
@@ -26,6 +30,8 @@ pub mod jumps;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
 mod native;
+#[cfg(target_arch = "x86_64")]
+pub mod positions;
 #[cfg(target_arch = "x86_64")]
 pub mod region;
 #[cfg(target_arch = "x86_64")]

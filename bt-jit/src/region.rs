@@ -4,6 +4,7 @@
 //! again where it is missed, a block at a time, and all other code stays.
 
 use crate::code_memory::CodeOffset;
+use crate::positions::Pieces;
 use crate::translate::{Link, Site};
 use iced_x86::{Code, Decoder};
 use std::collections::HashMap;
@@ -49,6 +50,10 @@ pub struct Block {
     pub alive: bool,
     /// Links that lead here.
     pub incoming: Vec<u32>,
+    /// Bytes of its code.
+    pub bytes: u32,
+    /// Its [`positions`](crate::positions), as a place in those of the region.
+    pub positions: (u32, u32),
     /// Its count of executions, where they are counted.
     pub counter: Option<u32>,
 }
@@ -102,6 +107,8 @@ pub struct Region {
     pub links: Vec<PlacedLink>,
     /// Their instructions that may be handed over.
     pub sites: Vec<PlacedSite>,
+    /// Which guest instructions the blocks' code belongs to, packed.
+    pub positions: Vec<u8>,
     /// Ops of sites; boxed so that they stay where they are.
     ops: Vec<Box<[Op]>>,
 }
@@ -115,12 +122,31 @@ impl Region {
         (0..count).map(|n| Region::new(place(n))).collect()
     }
     fn new(place: Range<u32>) -> Region {
-        Region { place, blocks: Vec::new(), links: Vec::new(), sites: Vec::new(), ops: Vec::new() }
+        Region {
+            place,
+            blocks: Vec::new(),
+            links: Vec::new(),
+            sites: Vec::new(),
+            positions: Vec::new(),
+            ops: Vec::new(),
+        }
     }
     /// Takes everything out.
     pub fn take(&mut self) -> Region {
         let place = self.place.clone();
         std::mem::replace(self, Region::new(place))
+    }
+
+    /// Which guest instructions the code of `block` belongs to.
+    pub fn pieces(&self, block: &Block) -> Pieces<'_> {
+        let (from, to) = (block.positions.0 as usize, block.positions.1 as usize);
+        Pieces::new(self.positions.get(from..to).unwrap_or_default())
+    }
+    /// The block whose code holds the byte at `at`, dead ones included.
+    pub fn block_at(&self, at: CodeOffset) -> Option<&Block> {
+        let after = self.blocks.partition_point(|block| block.entry <= at);
+        let block = self.blocks.get(after.checked_sub(1)?)?;
+        (at.0 - block.entry.0 < block.bytes).then_some(block)
     }
 
     /// The ops of site `n`.

@@ -110,6 +110,8 @@ impl Vcpu for JitVcpu {
         core.engine.jump_tables = (&raw mut **jumps).cast();
         core.engine.pending = core.signals.pending_word();
         core.engine.translator = (&raw mut *code).cast();
+        #[cfg(target_os = "linux")]
+        let _watch = crate::host_fault::Watch::new(core, code);
         interp.run_with(bus, budget, &mut |core| run_translated(core, code))
     }
     fn set_exact_budget(&mut self, exact: bool) {

@@ -4,55 +4,14 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-use std::sync::Arc;
+mod flat;
+
+use flat::{DATA, vcpu};
 use trimotor_bt_jit::Translator;
-use trimotor_bus::cpu_bus::NoSuchMsr;
-use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
-use trimotor_cpu::model::CpuModel;
+use trimotor_bus::empty_board::EmptyBoard;
 use trimotor_cpu::state::Activity;
-use trimotor_cpu::{ArchState, CpuBackend, Segment, VcpuExit};
+use trimotor_cpu::{ArchState, CpuBackend, VcpuExit};
 use trimotor_cpu_interp::Interpreter;
-
-const CODE: u64 = 0x1000;
-const DATA: u64 = 0x2000;
-
-/// A board with nothing on it.
-struct Nothing;
-
-impl CpuBus for Nothing {
-    fn set_retired(&mut self, _instructions: u64) {}
-    fn port_read(&mut self, _port: Port, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _port: Port, _width: Width, _value: u32) {}
-    fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _addr: PhysAddr, _width: Width, _value: u64) {}
-    fn now(&mut self) -> GuestTime {
-        GuestTime::ZERO
-    }
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
-    fn apic_msr_read(&mut self, _index: u32) -> Result<u64, NoSuchMsr> {
-        Err(NoSuchMsr)
-    }
-    fn apic_msr_write(&mut self, _index: u32, _value: u64) -> Result<(), NoSuchMsr> {
-        Err(NoSuchMsr)
-    }
-    fn set_tsc_offset(&mut self, _offset: u64) {}
-    fn set_ferr(&mut self, _asserted: bool) -> bool {
-        true
-    }
-    fn task_priority(&mut self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _priority: u8) {}
-    fn random(&mut self) -> u64 {
-        0
-    }
-}
 
 /// How a run on one engine ended.
 struct End {
@@ -64,21 +23,8 @@ struct End {
 
 /// Runs `code`, 32-bit in flat segments without paging, up to its HLT, in slices of `slice` instructions.
 fn run(engine: &mut dyn CpuBackend, code: &[u8], data: &[u8], slice: u64) -> End {
-    let memory = GuestMemory::new(1 << 20, &[]).unwrap();
-    memory.write(PhysAddr(CODE), code);
-    memory.write(PhysAddr(DATA), data);
-    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-    let mut vcpu = engine.create_vcpu(0, &model, &memory, &VcpuSignals::new()).unwrap();
-    let mut state = vcpu.state();
-    let flat = |selector, attributes| Segment { base: 0, limit: 0xFFFF_FFFF, attributes, selector };
-    state.segments = [flat(0x10, 0xC093); 6];
-    state.segments[1] = flat(0x08, 0xC09B);
-    state.cr0 = 0x31;
-    state.rip = CODE;
-    state.rflags = 2;
-    state.activity = Activity::Active;
-    vcpu.set_state(&state);
-    while vcpu.run(&mut Nothing, slice) == VcpuExit::Budget {}
+    let (_memory, mut vcpu) = vcpu(engine, code, data);
+    while vcpu.run(&mut EmptyBoard::default(), slice) == VcpuExit::Budget {}
     let handed_over = vcpu.statistics().into_iter().find(|(name, _)| name == "instructions handed over");
     let mut after = vec![0; data.len()];
     assert_eq!(vcpu.read_linear(DATA, &mut after), data.len());

@@ -12,6 +12,7 @@ pub mod address;
 pub mod board;
 pub mod cpu_bus;
 pub mod device;
+pub mod empty_board;
 pub mod irq;
 pub mod memory;
 pub mod pci;

@@ -115,6 +115,23 @@ pub fn restore() {
     }
 }
 
+/// The same for a signal handler whose process is about to end: no allocation, no buffers, no waiting.
+pub fn restore_in_handler() {
+    const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?1049l\x1b[?25h";
+    let Ok(guard) = TAKEN.try_lock() else { return };
+    if let Some(taken) = guard.as_ref() {
+        if taken.alternate_screen {
+            let _ = rustix::io::write(rustix::stdio::stdout(), LEAVE);
+            let _ = rustix::io::write(rustix::stdio::stderr(), &taken.messages);
+        }
+        if let Some(modes) = &taken.modes {
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, modes);
+        }
+    }
+    // Nobody else writes to the terminal any more.
+    std::mem::forget(guard);
+}
+
 /// Standard error for messages, which wait while the alternate screen is drawn on.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct MessageWriter;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use trimotor_bt_jit::Translator;
 pub use trimotor_bt_jit::cache::{CODE_BYTES as CODE_CACHE, LEAST_CODE_BYTES as LEAST_CODE_CACHE};
+pub use trimotor_bt_jit::host_fault::Reporting as HostFaultReporting;
 use trimotor_bt_jit::insight::Insight;
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu::code_observer::CodeObserver;
@@ -117,6 +118,15 @@ impl Engine {
             Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
     }
+}
+
+/// Has signals in translated code that the guest did not cause reported with the guest's position, in all threads
+/// of the process, for good.
+///
+/// # Errors
+/// The host refuses a signal handler.
+pub fn report_host_faults(reporting: HostFaultReporting) -> std::io::Result<()> {
+    trimotor_bt_jit::host_fault::install(reporting)
 }
 
 fn kvm_availability() -> Result<(), String> {

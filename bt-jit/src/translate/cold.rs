@@ -3,6 +3,7 @@
 use super::Translator;
 use crate::emitter::{AluOp, Label, Mem, Reg, Width};
 use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, state};
+use crate::positions::NO_INSTRUCTION;
 
 /// What comes after an instruction was handed over.
 pub(super) enum After {
@@ -43,9 +44,12 @@ impl Translator<'_> {
     pub(super) fn emit_cold(&mut self, count: usize, out_of_budget: Label) {
         self.out.cold = self.e.offset();
         self.free.forget_all();
-        for cold in std::mem::take(&mut self.cold) {
+        self.cold_of.resize(self.cold.len(), NO_INSTRUCTION);
+        for (n, cold) in std::mem::take(&mut self.cold).into_iter().enumerate() {
+            self.out.cold_positions.push((self.cold_of[n], self.e.offset() as u32));
             self.emit_one(cold);
         }
+        self.out.cold_positions.push((NO_INSTRUCTION, self.e.offset() as u32));
         self.out.dead = self.e.offset();
         self.e.mov_ri(T0, self.source.offset as u64);
         self.e.jmp_placed(self.thunks.exit_dead);

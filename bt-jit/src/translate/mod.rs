@@ -28,6 +28,7 @@ mod x87;
 use crate::code_memory::CodeOffset;
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
 use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE, page_rip, state};
+use crate::positions::NO_INSTRUCTION;
 use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
@@ -125,6 +126,9 @@ pub struct Translation {
     pub slots: u32,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
+    /// Where each piece of cold code starts: the number of its instruction within the block
+    /// ([`NO_INSTRUCTION`] for the way in, exits and links), host bytes from the start.
+    pub cold_positions: Vec<(u8, u32)>,
 }
 
 /// What the translator keeps from block to block.
@@ -203,6 +207,8 @@ pub(crate) struct Translator<'a> {
     /// An x87 instruction's page has been noted.
     x87_noted: bool,
     cold: Vec<Cold>,
+    /// Numbers of the instructions that the cold code belongs to.
+    cold_of: Vec<u8>,
     open_links: Vec<OpenLink>,
     out: Translation,
     /// The instruction that is being translated: number, offset in its page, length, instructions after it.
@@ -247,6 +253,7 @@ impl Tools {
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
             cold: Vec::new(),
+            cold_of: Vec::new(),
             open_links: Vec::new(),
             out: Translation::default(),
             number: 0,
@@ -339,6 +346,7 @@ impl Translator<'_> {
             self.e.bind(loaded);
             self.cold.push(Cold::LoadVector { at: load, resume: loaded });
         }
+        self.cold_of.resize(self.cold.len(), NO_INSTRUCTION);
         let mut ended = false;
         for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
             self.number = n;
@@ -350,6 +358,7 @@ impl Translator<'_> {
             self.prepare_free(*kind);
             ended = self.instruction(i, *kind);
             self.leave_free(*kind);
+            self.cold_of.resize(self.cold.len(), n as u8);
         }
         if !ended {
             let next = self.offset as i32 + self.len as i32;
