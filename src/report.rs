@@ -21,8 +21,8 @@ const OF_VCPU: &[&str] = &[
     TLB_HITS,
     TLB_DIFFERENCES,
 ];
-/// Counts that all vCPUs share, in groups.
-const SHARED: &[(&str, &[&str])] = &[
+/// Counts that are shown for all vCPUs together, in groups.
+const OF_ALL: &[(&str, &[&str])] = &[
     (
         "the interpreter's code cache",
         &["blocks alive", "blocks decoded", "blocks killed by writes", "cache flushes", "cache bytes"],
@@ -70,15 +70,14 @@ const SHORT_LIST: usize = 5;
 
 /// The whole report.
 pub fn text(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
-    let report = Report { engine, vcpus };
+    let report = Report::new(engine, vcpus);
     let mut out = report.head() + "\n";
     for (cpu, counts) in vcpus.iter().enumerate() {
         let title = format!("vCPU {cpu}: {} instructions", grouped(count(counts, "instructions")));
         report.group(&mut out, &title, counts, OF_VCPU, count(counts, "instructions"));
     }
-    let Some(counts) = vcpus.first() else { return out };
-    for (title, names) in SHARED {
-        report.group(&mut out, title, counts, names, report.instructions());
+    for (title, names) in OF_ALL {
+        report.group(&mut out, title, &report.all, names, report.instructions());
     }
     out + &report.interpreted()
         + &report.forms(usize::MAX)
@@ -88,14 +87,18 @@ pub fn text(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
 
 /// The lines that matter most, for a box on the screen.
 pub fn short(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> Vec<String> {
-    let report = Report { engine, vcpus };
+    let report = Report::new(engine, vcpus);
     let mut out = report.head() + "\n";
-    if let Some(counts) = vcpus.first() {
-        let names = ["translated blocks alive", "code memory in use", "jump table misses", "blocks alive"];
-        let instructions = report.instructions();
-        report.group(&mut out, "code", counts, &names, instructions);
-        report.group(&mut out, "vCPU 0", counts, &["faults delivered", "interrupts delivered"], instructions);
-    }
+    let instructions = report.instructions();
+    let names = ["translated blocks alive", "code memory in use", "jump table misses", "blocks alive"];
+    report.group(&mut out, "code", &report.all, &names, instructions);
+    report.group(
+        &mut out,
+        "events",
+        &report.all,
+        &["faults delivered", "interrupts delivered"],
+        instructions,
+    );
     out += &report.interpreted();
     out += &report.forms(SHORT_LIST);
     out += &report.hot_blocks(SHORT_LIST);
@@ -134,6 +137,30 @@ fn row(out: &mut String, name: &str, count: u64, more: &str) {
 struct Report<'a> {
     engine: Engine,
     vcpus: &'a [Vec<(String, u64)>],
+    /// The counts of all vCPUs together.
+    all: Vec<(String, u64)>,
+}
+
+/// The sums of all vCPUs' counts: in the order of the first vCPU's, but for lists, whose largest come first.
+fn together(vcpus: &[Vec<(String, u64)>]) -> Vec<(String, u64)> {
+    let mut all: Vec<(String, u64)> = Vec::new();
+    for (name, count) in vcpus.iter().flatten() {
+        match all.iter_mut().find(|(n, _)| n == name) {
+            Some((_, sum)) => *sum += count,
+            None => all.push((name.clone(), *count)),
+        }
+    }
+    if vcpus.len() > 1 {
+        let of_list = |name: &str| name.starts_with(FORM) || name.starts_with(HOT_BLOCK);
+        all.sort_by_key(|(name, count)| of_list(name).then_some(std::cmp::Reverse(*count)));
+    }
+    all
+}
+
+impl<'a> Report<'a> {
+    fn new(engine: Engine, vcpus: &'a [Vec<(String, u64)>]) -> Report<'a> {
+        Report { engine, vcpus, all: together(vcpus) }
+    }
 }
 
 impl Report<'_> {
@@ -164,7 +191,7 @@ impl Report<'_> {
 
     /// What the interpreter ran for the translator, in per cent of all instructions.
     fn interpreted(&self) -> String {
-        let Some(counts) = self.vcpus.first() else { return String::new() };
+        let counts = &self.all;
         let Some(handed_over) = find(counts, HANDED_OVER) else { return String::new() };
         let alone = count(counts, RUN_ALONE);
         let not_translated = count(counts, NOT_TRANSLATED);
@@ -197,7 +224,7 @@ impl Report<'_> {
         })
     }
     fn list(&self, prefix: &str, title: &str, most: usize, more: impl Fn(&str, u64) -> String) -> String {
-        let Some(counts) = self.vcpus.first() else { return String::new() };
+        let counts = &self.all;
         let mut out = String::new();
         let found = counts.iter().filter_map(|(name, count)| Some((name.strip_prefix(prefix)?, *count)));
         for (name, count) in found.take(most) {
@@ -211,14 +238,14 @@ impl Report<'_> {
 
     /// Counts that no group has.
     fn others(&self) -> String {
-        let Some(counts) = self.vcpus.first() else { return String::new() };
+        let counts = &self.all;
         let known = |name: &str| {
             let single = ["instructions", HANDED_OVER, RUN_ALONE, NOT_TRANSLATED];
             name.starts_with(FORM)
                 || name.starts_with(HOT_BLOCK)
                 || single.contains(&name)
                 || OF_VCPU.contains(&name)
-                || SHARED.iter().any(|(_, names)| names.contains(&name))
+                || OF_ALL.iter().any(|(_, names)| names.contains(&name))
         };
         let mut out = String::new();
         for (name, count) in counts.iter().filter(|(name, _)| !known(name)) {
