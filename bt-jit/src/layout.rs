@@ -99,6 +99,8 @@ pub const X87_OPERAND: i32 = X87 + offset_of!(X87Area, operand) as i32;
 pub const X87_SEGMENT: i32 = X87 + offset_of!(X87Area, segment) as i32;
 /// Displacement of a place for one register.
 pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
+/// Displacement of the operand that flags are computed from again.
+pub const FLAGS_OPERAND: i32 = ENGINE + offset_of!(EngineArea, flags_operand) as i32;
 /// Displacement of the host addresses of groups of accesses.
 pub const GROUPS: i32 = ENGINE + offset_of!(EngineArea, groups) as i32;
 /// Displacement of the jump table's address.

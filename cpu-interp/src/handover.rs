@@ -82,6 +82,8 @@ pub struct EngineArea {
     pub jump_tables: *mut u8,
     /// The translator.
     pub translator: *mut u8,
+    /// An operand that lost flags are computed from again.
+    pub flags_operand: u64,
 }
 
 impl Default for EngineArea {
@@ -93,6 +95,7 @@ impl Default for EngineArea {
             vector_live: 0,
             x87_live: 0,
             spare: [0; 3],
+            flags_operand: 0,
             groups: [0; 16],
             // All in use and out of date, so that they are emptied before the first use.
             slots: [Slot { tag: Slot::NOWHERE, delta: 0 }; SLOTS],

@@ -151,6 +151,10 @@ impl Machine {
         self.board.slice_end_ns = u64::MAX;
         // A run that retired nothing still uses up its turn a little, so that nobody starves.
         self.turn.left = self.turn.left.saturating_sub(retired.max(1));
+        if !counts && self.turn.left < SHORTEST_SLICE {
+            // A budget that covers no block would be stepped.
+            self.turn.left = 0;
+        }
         match exit {
             VcpuExit::Budget => slot.looked_again = false,
             VcpuExit::Halted => slot.halt(),

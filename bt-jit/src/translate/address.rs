@@ -3,6 +3,7 @@
 use super::classify::must_be_aligned;
 use super::cold::{After, Cold};
 use super::plan::Member;
+use super::recover::{Keeps, Recipe};
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
 use crate::layout::{
@@ -101,7 +102,7 @@ impl Translator<'_> {
     /// Turns the linear address in T1 into the host address of `bytes` bytes, or goes to `slow`.
     /// Destroys T0 and flags, which must be in memory.
     pub(super) fn check(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
-        debug_assert_eq!(self.flags, Flags::Memory);
+        debug_assert!(matches!(self.flags, Flags::Memory | Flags::Recipe));
         // What no check lets through finds the state in memory.
         self.write_back();
         self.free.forget(T0);
@@ -197,7 +198,7 @@ impl Translator<'_> {
         let aligned = must_be_aligned(i);
         if let Some(member) = self.plan.steps[self.number].operand {
             if self.establishes(member) {
-                self.spill_flags();
+                self.spill_for_check();
                 let back = -member.offset;
                 self.linear_operand(i, back);
                 self.establish(member);
@@ -208,7 +209,7 @@ impl Translator<'_> {
             let pending = (aligned && !checked).then(|| self.check_alignment(member.offset, bytes));
             return Operand { displacement: member.offset, pending };
         }
-        self.spill_flags();
+        self.spill_for_check();
         self.linear_operand(i, 0);
         let slow = self.e.label();
         self.check(bytes, access, aligned, slow);
@@ -238,7 +239,8 @@ impl Translator<'_> {
             self.e.jcc(Condition::NotEqual, at);
         }
         self.check(group.bytes, access, false, at);
-        self.cold.push(Cold::Plain { at, offset: self.offset, refund: self.left + 1 });
+        let lost = self.lost_flags();
+        self.cold.push(Cold::Plain { at, lost, offset: self.offset, refund: self.left + 1 });
         self.e.mov_mr(Width::Qword, state(GROUPS + member.group as i32 * 8), T1);
         self.established |= 1 << member.group;
         self.free.set_group(member.group);
@@ -254,7 +256,7 @@ impl Translator<'_> {
     }
     /// Hands the instruction over where T1 plus `displacement` is not aligned.
     fn check_alignment(&mut self, displacement: i32, bytes: u32) -> Pending {
-        self.spill_flags();
+        self.spill_for_check();
         self.write_back();
         self.vacate(T0);
         self.e.lea(Width::Dword, T0, Mem::base(T1, displacement));
@@ -266,21 +268,23 @@ impl Translator<'_> {
 
     /// The cold code of an access whose slow way is to hand the instruction over.
     pub(super) fn pending(&mut self, slow: Label) -> Pending {
-        Pending { slow, site: self.site() }
+        Pending { slow, site: self.site(), lost: self.lost_flags() }
     }
     /// Here the slow way of an access comes back.
     pub(super) fn resume(&mut self, pending: Pending) {
         let resume = self.e.label();
         self.e.bind(resume);
-        let load_flags = self.flags == Flags::Host;
+        let load_flags = matches!(self.flags, Flags::Host | Flags::Product);
         // What the interpreter did may have changed what the kept addresses of groups rest on.
-        let way = if self.plan.live_across(self.number) {
+        // What it keeps for the recipe of its flags is not there behind the slow way.
+        let keeps = self.plan.flags[self.number].recipe.is_some_and(|r| r.keeps != Keeps::Nothing);
+        let way = if self.plan.live_across(self.number) || keeps {
             After::Plain { next: self.offset + self.len as u16, refund: self.left }
         } else {
             self.free.forget_groups();
             After::Resume { at: resume, load_flags, reload: self.free.registers(false) }
         };
-        self.cold.push(Cold::Op { at: pending.slow, site: pending.site, way });
+        self.cold.push(Cold::Op { at: pending.slow, lost: pending.lost, site: pending.site, way });
     }
 }
 
@@ -297,6 +301,8 @@ pub(super) struct Operand {
 pub(super) struct Pending {
     slow: Label,
     site: u32,
+    /// How the flags get into memory there.
+    lost: Option<Recipe>,
 }
 
 impl Pending {

@@ -1,6 +1,7 @@
 //! Cold code, behind the block: slow ways, exits, stubs of links.
 
 use super::Translator;
+use super::recover::Recipe;
 use crate::emitter::{AluOp, Label, Mem, Reg, Width};
 use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, state};
 use crate::positions::NO_INSTRUCTION;
@@ -22,9 +23,9 @@ pub(super) enum After {
 /// A piece of cold code.
 pub(super) enum Cold {
     /// Hands an instruction over.
-    Op { at: Label, site: u32, way: After },
+    Op { at: Label, lost: Option<Recipe>, site: u32, way: After },
     /// Goes on with the instruction at `offset` in the variant of the block without groups.
-    Plain { at: Label, offset: u16, refund: u8 },
+    Plain { at: Label, lost: Option<Recipe>, offset: u16, refund: u8 },
     /// Fills the slot of an access.
     FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
@@ -77,8 +78,9 @@ impl Translator<'_> {
 
     fn emit_one(&mut self, cold: Cold) {
         match cold {
-            Cold::Op { at, site, way } => {
+            Cold::Op { at, lost, site, way } => {
                 self.e.bind(at);
+                self.recover(lost);
                 self.e.mov_ri(T0, site as u64);
                 self.e.call_placed(self.op_thunk());
                 match way {
@@ -97,8 +99,9 @@ impl Translator<'_> {
                     }
                 }
             }
-            Cold::Plain { at, offset, refund } => {
+            Cold::Plain { at, lost, offset, refund } => {
                 self.e.bind(at);
+                self.recover(lost);
                 self.refund(refund);
                 self.go_to_plain(offset);
             }

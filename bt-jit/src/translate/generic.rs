@@ -3,9 +3,10 @@
 
 use super::address::{Access, gpr_number};
 use super::operands::{is_high_byte, sized, width_of};
+use super::recover::Keeps;
 use super::{ARITHMETIC, Flags, Translator};
-use crate::emitter::{Reg, Width};
-use crate::layout::{HOST, T0, T1, T2};
+use crate::emitter::{Mem, Reg, Width};
+use crate::layout::{FLAGS_OPERAND, HOST, T0, T1, T2, state};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use trimotor_cpu_interp::lower::iced_address_bits;
 
@@ -35,6 +36,7 @@ impl Translator<'_> {
         let mut g = *i;
         g.set_code(plain_code(i.code()));
         let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
+        let keeps = self.plan.flags[self.number].recipe.map_or(Keeps::Nothing, |recipe| recipe.keeps);
         let mut pending = None;
         if let Some(u) = memory {
             let access = if u.written { Access::Write } else { Access::Read };
@@ -42,18 +44,21 @@ impl Translator<'_> {
             point_at(&mut g, sized(T1, 8), operand.displacement);
             pending = operand.pending;
             self.free.pin(T1);
+            if keeps == Keeps::Memory {
+                self.keep_memory(&mut g, u.operand, operand.displacement);
+            }
         }
         let (read, written) = flag_use(i);
         let partial = written != 0 && written != ARITHMETIC;
         if read != 0 || partial {
             self.need_flags();
         }
-        self.with_registers(i, &mut g, uses, memory.is_some());
+        self.with_registers(i, &mut g, uses, memory.is_some(), keeps);
         if i.mnemonic() == Mnemonic::Imul {
-            self.product_flags(pending.is_some());
+            self.flags_are(Flags::Product);
         } else if written != 0 {
-            self.flags = Flags::Host;
-        } else if pending.is_some() {
+            self.flags_are(Flags::Host);
+        } else if pending.is_some() && self.flags == Flags::Both {
             self.flags = Flags::Memory;
         }
         if let Some(pending) = pending {
@@ -62,7 +67,14 @@ impl Translator<'_> {
     }
 
     /// Emits `g` after its register operands became the host's; `memory`: it has a memory operand, at T1.
-    fn with_registers(&mut self, i: &Instruction, g: &mut Instruction, uses: &[Use], memory: bool) {
+    fn with_registers(
+        &mut self,
+        i: &Instruction,
+        g: &mut Instruction,
+        uses: &[Use],
+        memory: bool,
+        keeps: Keeps,
+    ) {
         let mut rotated = None;
         let mut copied = 0u8;
         for u in uses {
@@ -85,7 +97,7 @@ impl Translator<'_> {
                 continue;
             }
             let in_memory = HOST[n as usize].is_none() && self.free.holder(n).is_none() && !self.used_soon(n);
-            if in_memory && !memory && stays_in_memory(i, *u) {
+            if in_memory && !memory && keeps == Keeps::Nothing && stays_in_memory(i, *u) {
                 g.set_op_kind(u.operand, OpKind::Memory);
                 point_at(g, Register::RSP, n as i32 * 8);
                 continue;
@@ -103,10 +115,31 @@ impl Translator<'_> {
         if let Some(host) = rotated {
             self.e.rorx(Width::Qword, host, host, 8);
         }
+        if keeps == Keeps::Register {
+            let n = gpr_number(i.op0_register());
+            if let Some(host) = HOST[n as usize].or(self.free.holder(n)) {
+                self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
+            }
+        }
         self.encode(g);
         if let Some(host) = rotated {
             self.e.rorx(Width::Qword, host, host, 56);
         }
+    }
+
+    /// Loads the memory operand, number `n` of `g`, which becomes a register, and keeps it for the
+    /// instruction's recipe.
+    fn keep_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) {
+        let bytes = g.memory_size().size();
+        let (host, place) = (self.take_free(), Mem::base(T1, displacement));
+        match width_of(bytes) {
+            width @ (Width::Byte | Width::Word) => self.e.movzx_rm(width, host, place),
+            width => self.e.mov_rm(width, host, place),
+        }
+        self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
+        g.set_op_kind(n, OpKind::Register);
+        g.set_op_register(n, sized(host, bytes));
+        g.set_segment_prefix(Register::None);
     }
 
     /// `host` will be rotated to reach its high byte: where its low byte is also read, that is
@@ -199,7 +232,7 @@ impl Translator<'_> {
         }
         self.encode(&g);
         self.e.mov_rr(Width::Qword, RAX, T0);
-        self.flags = Flags::Host;
+        self.flags_are(Flags::Host);
         if let Some(pending) = operand.pending {
             self.resume(pending);
         }
@@ -287,7 +320,7 @@ pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
 }
 
 /// The form of an instruction whose operands are free to choose, for one that fixes the accumulator.
-fn plain_code(code: Code) -> Code {
+pub(super) fn plain_code(code: Code) -> Code {
     use Code as C;
     match code {
         C::Add_AL_imm8 => C::Add_rm8_imm8,

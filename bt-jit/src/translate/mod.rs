@@ -19,6 +19,7 @@ mod held;
 mod muldiv;
 mod operands;
 mod plan;
+mod recover;
 mod registers;
 mod stack;
 mod strings;
@@ -35,6 +36,7 @@ use cold::Cold;
 use held::Free;
 use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
 use plan::Plan;
+use recover::Recipe;
 use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
@@ -65,6 +67,8 @@ pub enum Flags {
     Product,
     /// In both.
     Both,
+    /// In neither, but there is a recipe for them: see [`recover`].
+    Recipe,
 }
 
 /// An instruction that may be handed over: what is needed to lower it when that happens first.
@@ -201,6 +205,8 @@ pub(crate) struct Translator<'a> {
     thunks: &'a Thunks,
     wide: bool,
     flags: Flags,
+    /// How the flags in the host's are computed again, and the instruction that set them.
+    recipe: Option<(usize, Recipe)>,
     vector: bool,
     /// The x87 registers are in the host's.
     x87: bool,
@@ -249,6 +255,7 @@ impl Tools {
             thunks,
             wide,
             flags: Flags::Memory,
+            recipe: None,
             vector: kinds.iter().any(|k| k.uses_vector()),
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
@@ -439,29 +446,26 @@ impl Translator<'_> {
 
     // ---- flags ----
 
-    /// Puts the flags into memory. Destroys T0, keeps the host's flags.
+    /// Puts the flags into memory. Destroys T0 (and T2 where they are computed again), keeps the host's flags.
     fn save_flags(&mut self) {
+        self.follow_own_recipe();
         match self.flags {
             Flags::Host => {
                 self.emit_save_flags();
                 self.flags = Flags::Both;
             }
             Flags::Product => {
-                self.vacate(T0);
-                self.e.seto(T0);
-                self.e.mov_high_from_low(T0);
-                self.e.mov_mr(Width::Dword, state(ARITH), T0);
+                self.emit_save_product();
                 self.flags = Flags::Memory;
             }
-            Flags::Memory | Flags::Both => {}
+            Flags::Memory | Flags::Both | Flags::Recipe => {}
         }
     }
-    /// A multiplication has set CF and OF. `joined`: a slow way that has them in memory comes back here.
-    fn product_flags(&mut self, joined: bool) {
-        self.flags = Flags::Product;
-        if joined {
-            self.save_flags();
-        }
+    fn emit_save_product(&mut self) {
+        self.vacate(T0);
+        self.e.seto(T0);
+        self.e.mov_high_from_low(T0);
+        self.e.mov_mr(Width::Dword, state(ARITH), T0);
     }
     fn emit_save_flags(&mut self) {
         self.vacate(T0);
@@ -474,8 +478,9 @@ impl Translator<'_> {
         self.save_flags();
         self.flags = Flags::Memory;
     }
-    /// Puts the flags into the host's. Destroys T0.
+    /// Puts the flags into the host's. Destroys T0 and T2.
     fn need_flags(&mut self) {
+        self.follow_own_recipe();
         if self.flags == Flags::Product {
             self.save_flags();
         }

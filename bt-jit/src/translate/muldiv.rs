@@ -26,7 +26,7 @@ impl Translator<'_> {
         self.e.mov_rr(Width::Qword, T0, RAX);
         self.encode(&g);
         self.e.mov_rr(Width::Qword, RAX, T0);
-        self.product_flags(pending.is_some());
+        self.flags_are(Flags::Product);
         if let Some(pending) = pending {
             self.resume(pending);
         }

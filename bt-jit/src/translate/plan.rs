@@ -12,6 +12,7 @@
 use super::address::gpr_number;
 use super::classify::{Kind, must_be_aligned};
 use super::held::keeps_held;
+use super::recover::FlagStep;
 use iced_x86::{
     Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
 };
@@ -89,6 +90,8 @@ pub(super) struct Step {
 #[derive(Default)]
 pub(super) struct Plan {
     pub steps: Vec<Step>,
+    /// What instructions mean for flags.
+    pub flags: Vec<FlagStep>,
     pub groups: Vec<Group>,
 }
 
@@ -185,6 +188,7 @@ impl Plan {
                 }
             }
         }
+        plan.plan_flags(instructions, kinds);
         plan
     }
 

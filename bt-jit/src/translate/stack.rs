@@ -39,7 +39,7 @@ impl Translator<'_> {
             return 0;
         };
         if self.establishes(member) {
-            self.spill_flags();
+            self.spill_for_check();
             self.e.lea(width, T1, Mem::base(base, offset - member.offset));
             self.establish(member);
         } else {
@@ -52,13 +52,13 @@ impl Translator<'_> {
         if self.plan.steps[self.number].stack.is_some() {
             return None;
         }
-        self.spill_flags();
+        self.spill_for_check();
         let slow = self.e.label();
         Some(self.pending(slow))
     }
     pub(super) fn finish_stack(&mut self, pending: Option<Pending>) {
         if let Some(pending) = pending {
-            self.flags = Flags::Memory;
+            debug_assert!(matches!(self.flags, Flags::Memory | Flags::Recipe));
             self.resume(pending);
         }
     }

@@ -211,7 +211,7 @@ impl Translator<'_> {
         super::generic::point_at(&mut g, super::operands::sized(T1, 8), 0);
         g.set_op1_register(super::operands::sized(T2, bytes));
         self.encode(&g);
-        self.flags = Flags::Host;
+        self.flags_are(Flags::Host);
         self.resume(pending);
     }
     fn movsxd(&mut self, to: Reg, from: Reg) {

@@ -211,7 +211,7 @@ impl Translator<'_> {
         }
         self.encode(&g);
         if written != 0 {
-            self.flags = Flags::Host;
+            self.flags_are(Flags::Host);
         }
         if noted {
             self.note_x87(i, memory.is_some());
@@ -263,6 +263,6 @@ impl Translator<'_> {
         self.need_flags();
         self.e.mov_rr(Width::Dword, T0, RAX);
         self.e.sahf();
-        self.flags = Flags::Host;
+        self.flags_are(Flags::Host);
     }
 }

@@ -58,6 +58,23 @@ const USER: &[(&str, Assemble)] = &[
 ];
 
 const FLAGS: &[(&str, Assemble)] = &[
+    ("flags that only a fault would want: cold code computes them from the sum", |a| {
+        a.add(rdi, 8)?;
+        a.mov(rax, qword_ptr(rdi))?;
+        a.xor(ecx, ecx)?;
+        a.jmp(0x200u64)
+    }),
+    ("a shift keeps what it shifts for that", |a| {
+        a.shr(ebx, 7)?;
+        a.mov(rax, qword_ptr(rdi))?;
+        a.and(ebx, 0x7F)?;
+        a.jmp(0x200u64)
+    }),
+    ("a comparison with memory keeps what it compares, and is made again after a check", |a| {
+        a.cmp(byte_ptr(rdi + 8), 0x45)?;
+        a.mov(rsi, qword_ptr(rdx))?;
+        a.jne(0x200u64)
+    }),
     ("flags that are overwritten are not kept", |a| {
         a.add(rax, rcx)?;
         a.sub(rdx, rbx)?;

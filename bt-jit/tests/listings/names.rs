@@ -49,6 +49,7 @@ fn state() -> BTreeMap<u64, String> {
         ("vector_live", layout::VECTOR_LIVE),
         ("spare", layout::SPARE),
         ("spare1", layout::SPARE + 8),
+        ("flags_operand", layout::FLAGS_OPERAND),
         ("x87_live", layout::X87_LIVE),
         ("x87_page", layout::X87_PAGE),
         ("x87_offset", layout::X87_OFFSET),
