@@ -168,6 +168,22 @@ impl TranslatedCode {
         self.map.len()
     }
 
+    /// The regions.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+    /// A copy of a block's host code.
+    pub fn code_of(&self, block: &Block) -> Vec<u8> {
+        self.memory.read(block.entry, block.bytes as usize)
+    }
+    /// A copy of what stands now where a block's guest code came from; of an instruction that crosses pages the
+    /// part in the first one.
+    pub fn guest_code_of(&self, block: &Block) -> Vec<u8> {
+        let mut bytes = vec![0; (block.guest_bytes as usize).min(4096 - (block.key.0 & 4095))];
+        copy_code(block.key.0, &mut bytes);
+        bytes
+    }
+
     fn block(&self, number: u32) -> &Block {
         &self.regions[region_of(number)].blocks[index_of(number)]
     }
@@ -350,6 +366,7 @@ impl TranslatedCode {
             alive: true,
             incoming: Vec::new(),
             bytes: host_bytes as u32,
+            guest_bytes: made.bytes as u16,
             positions: (first_position, region.positions.len() as u32),
             counter,
         });
