@@ -77,6 +77,8 @@ pub struct TranslatedCode {
     memory: CodeMemory,
     thunks: Thunks,
     start: usize,
+    /// Where each thunk starts, in the order of their places.
+    shared: Vec<(CodeOffset, &'static str)>,
     tools: Tools,
     map: HashMap<(usize, u32), u32, BuildHasherDefault<AddressHasher>>,
     regions: Vec<Region>,
@@ -112,8 +114,11 @@ impl TranslatedCode {
         let regions = Region::all(memory.next(), memory.capacity());
         let start = memory.next();
         memory.reuse(regions[0].place.clone());
+        let mut shared: Vec<_> = thunks.named().into_iter().map(|(name, at)| (at, name)).collect();
+        shared.sort_unstable();
         let mut code = TranslatedCode {
             start,
+            shared,
             memory,
             thunks,
             tools: Tools::new(),
@@ -143,8 +148,8 @@ impl TranslatedCode {
     pub fn place_of(&self, host: u64) -> Option<CodePlace<'_>> {
         let at = self.memory.offset_of(host as *const u8)?;
         if (at.0 as usize) < self.start {
-            let before = self.thunks.named().into_iter().filter(|(_, start)| *start <= at);
-            return Some(CodePlace::Shared(before.max_by_key(|(_, start)| *start)?.0));
+            let before = self.shared.iter().rfind(|(start, _)| *start <= at);
+            return Some(CodePlace::Shared(before?.1));
         }
         let region = self.regions.iter().find(|region| region.place.contains(&at.0))?;
         let block = region.block_at(at)?;

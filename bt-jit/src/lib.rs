@@ -30,9 +30,9 @@ pub mod insight;
 pub mod jumps;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
-mod native;
 #[cfg(target_arch = "x86_64")]
 pub mod listing;
+mod native;
 #[cfg(target_arch = "x86_64")]
 pub mod positions;
 #[cfg(target_arch = "x86_64")]
