@@ -77,6 +77,8 @@ pub struct TranslatedCode {
     memory: CodeMemory,
     thunks: Thunks,
     start: usize,
+    /// Where each thunk starts, in the order of their places.
+    shared: Vec<(CodeOffset, &'static str)>,
     tools: Tools,
     map: HashMap<(usize, u32), u32, BuildHasherDefault<AddressHasher>>,
     regions: Vec<Region>,
@@ -112,8 +114,11 @@ impl TranslatedCode {
         let regions = Region::all(memory.next(), memory.capacity());
         let start = memory.next();
         memory.reuse(regions[0].place.clone());
+        let mut shared: Vec<_> = thunks.named().into_iter().map(|(name, at)| (at, name)).collect();
+        shared.sort_unstable();
         let mut code = TranslatedCode {
             start,
+            shared,
             memory,
             thunks,
             tools: Tools::new(),
@@ -143,8 +148,8 @@ impl TranslatedCode {
     pub fn place_of(&self, host: u64) -> Option<CodePlace<'_>> {
         let at = self.memory.offset_of(host as *const u8)?;
         if (at.0 as usize) < self.start {
-            let before = self.thunks.named().into_iter().filter(|(_, start)| *start <= at);
-            return Some(CodePlace::Shared(before.max_by_key(|(_, start)| *start)?.0));
+            let before = self.shared.iter().rfind(|(start, _)| *start <= at);
+            return Some(CodePlace::Shared(before?.1));
         }
         let region = self.regions.iter().find(|region| region.place.contains(&at.0))?;
         let block = region.block_at(at)?;
@@ -166,6 +171,22 @@ impl TranslatedCode {
     /// Blocks that live.
     pub fn live_blocks(&self) -> usize {
         self.map.len()
+    }
+
+    /// The regions.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+    /// A copy of a block's host code.
+    pub fn code_of(&self, block: &Block) -> Vec<u8> {
+        self.memory.read(block.entry, block.bytes as usize)
+    }
+    /// A copy of what stands now where a block's guest code came from; of an instruction that crosses pages the
+    /// part in the first one.
+    pub fn guest_code_of(&self, block: &Block) -> Vec<u8> {
+        let mut bytes = vec![0; (block.guest_bytes as usize).min(4096 - (block.key.0 & 4095))];
+        copy_code(block.key.0, &mut bytes);
+        bytes
     }
 
     fn block(&self, number: u32) -> &Block {
@@ -350,6 +371,7 @@ impl TranslatedCode {
             alive: true,
             incoming: Vec::new(),
             bytes: host_bytes as u32,
+            guest_bytes: made.bytes as u16,
             positions: (first_position, region.positions.len() as u32),
             counter,
         });

@@ -236,6 +236,16 @@ impl CodeMemory {
         place.store(displacement, Ordering::Release);
     }
 
+    /// A copy of code that has been placed.
+    ///
+    /// # Panics
+    /// The bytes are not all within what has been placed: a bug of the caller.
+    pub fn read(&self, at: CodeOffset, bytes: usize) -> Vec<u8> {
+        let start = self.inside(at, bytes);
+        // SAFETY: `inside` checked that the bytes lie within the view; only this value's owner writes there.
+        unsafe { std::slice::from_raw_parts(self.writable.start.as_ptr().add(start), bytes).to_vec() }
+    }
+
     /// Where code at `at` runs. Valid as long as this memory lives and is not reused there.
     ///
     /// # Panics

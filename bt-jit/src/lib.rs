@@ -5,6 +5,7 @@
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
 //! - [`insight`]: what profilers learn of it.
 //! - [`region`]: parts of code memory that are filled and emptied as a whole.
+//! - [`listing`]: host code as text.
 //! - [`positions`]: which guest instruction a place in host code belongs to.
 //! - [`host_fault`]: the report of a signal in translated code.
 //! - [`statistics`]: what was counted.
@@ -29,6 +30,8 @@ pub mod insight;
 pub mod jumps;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
+#[cfg(target_arch = "x86_64")]
+pub mod listing;
 mod native;
 #[cfg(target_arch = "x86_64")]
 pub mod positions;

@@ -135,6 +135,9 @@ impl Vcpu for JitVcpu {
     fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize {
         self.interp.read_linear(addr, into)
     }
+    fn host_code(&mut self, linear: u64) -> Option<String> {
+        self.code.listing(self.interp.core().code_at(linear)?)
+    }
     fn statistics(&self) -> Vec<(String, u64)> {
         let mut lines = self.interp.statistics();
         lines.extend(self.code.statistics());

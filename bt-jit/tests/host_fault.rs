@@ -162,6 +162,28 @@ fn a_memory_file_made_shorter_is_reported_with_what_was_accessed() {
     );
 }
 
+/// mov esi, 2004h; mov edi, 2010h; mov ecx, 4; cld; rep movsd; jmp to the start
+const COPY: &[u8] =
+    &[0xBE, 0x04, 0x20, 0, 0, 0xBF, 0x10, 0x20, 0, 0, 0xB9, 4, 0, 0, 0, 0xFC, 0xF3, 0xA5, 0xEB, 0xEC];
+
+#[test]
+fn a_fault_in_shared_code_is_reported_with_the_instruction_that_called_it() {
+    if is_child() {
+        install();
+        let mut engine = Translator::new().unwrap();
+        let (_memory, mut vcpu) = vcpu(&mut engine, COPY, &[0; 64]);
+        run(&mut *vcpu);
+        cut_memory();
+        run(&mut *vcpu);
+        unreachable!("memory that is gone was read");
+    }
+    let text = report(&child("a_fault_in_shared_code_is_reported_with_the_instruction_that_called_it"));
+    has(
+        &text,
+        &["SIGBUS", "in the code that all blocks share (", "guest RIP 0000000000001010", "guest code f3 a5"],
+    );
+}
+
 #[test]
 fn the_programs_own_faults_while_a_guest_runs_name_it_and_end_the_process_as_before() {
     if is_child() {

@@ -249,6 +249,14 @@ impl Core {
         self.fetch_host(rip)
     }
 
+    /// The host address of what is at a linear address with the present mapping, without a side effect; `None` where
+    /// nothing or a device is.
+    pub fn code_at(&mut self, linear: u64) -> Option<usize> {
+        let phys = self.mmu.inspect(&self.state, linear, &mut Vec::new())?;
+        let read = self.memory.backing(phys).read;
+        (!read.is_null()).then(|| read as usize + (phys.page_offset() as usize))
+    }
+
     /// Registers `ranges` (host address and bytes, each within one page) as what block `id` of another
     /// engine was made from: a write to one of them reports `id` in [`killed_blocks`](Self::killed_blocks).
     pub fn track_code(&mut self, id: u32, host: usize, bytes: usize) {

@@ -200,6 +200,9 @@ impl Vcpu for InterpVcpu {
         }
         done
     }
+    fn host_code(&mut self, _linear: u64) -> Option<String> {
+        None
+    }
     fn statistics(&self) -> Vec<(String, u64)> {
         let c = &self.core.counts;
         let mut lines = vec![

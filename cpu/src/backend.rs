@@ -62,6 +62,9 @@ pub trait Vcpu: Send {
     /// Reads guest memory at a linear address with the present mapping and no side effect, for
     /// debuggers and reports; returns how many bytes could be read.
     fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize;
+    /// The host code of the block of guest code that starts at a linear address with the present mapping, as text, for
+    /// reports; `None` where the engine makes no host code, or has none from there.
+    fn host_code(&mut self, linear: u64) -> Option<String>;
     /// Lines about the engine's inner life (caches, counts), for `info`.
     fn statistics(&self) -> Vec<(String, u64)>;
 }

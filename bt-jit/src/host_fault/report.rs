@@ -97,11 +97,11 @@ impl Interrupted<'_> {
         writeln!(out, "  engine jit, vCPU {}", core.id)?;
         match &place {
             CodePlace::Shared(name) => {
-                let rip = core.state.rip;
-                writeln!(
-                    out,
-                    "  in the code that all blocks share ({name}); last known guest RIP {rip:016x}"
-                )?;
+                writeln!(out, "  in the code that all blocks share ({name})")?;
+                match self.caller() {
+                    Some(caller) => self.describe_guest(out, &caller)?,
+                    None => writeln!(out, "  last known guest RIP {:016x}", core.state.rip)?,
+                }
             }
             CodePlace::Block { .. } => self.describe_guest(out, &place)?,
         }
@@ -109,6 +109,18 @@ impl Interrupted<'_> {
         self.guest_registers(out, &place)?;
         self.host_registers(out)?;
         writeln!(out, "{advice}")
+    }
+
+    /// The block that called shared code: its return address stands next to the core, below it.
+    fn caller(&self) -> Option<CodePlace<'_>> {
+        let slot = std::ptr::from_ref(self.core) as u64 - 8;
+        if self.host(libc::REG_RSP) > slot {
+            return None;
+        }
+        let mut bytes = [0; 8];
+        let address = u64::from_le_bytes(read(slot, &mut bytes).try_into().ok()?);
+        let place = self.code.place_of(address.wrapping_sub(1))?;
+        matches!(place, CodePlace::Block { .. }).then_some(place)
     }
 
     fn describe_guest(&self, out: &mut Text, place: &CodePlace<'_>) -> std::fmt::Result {

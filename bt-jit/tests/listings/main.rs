@@ -11,7 +11,6 @@
 
 mod blocks;
 mod forms;
-mod names;
 mod render;
 mod vector_forms;
 

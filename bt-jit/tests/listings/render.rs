@@ -1,14 +1,10 @@
 //! Guest code through the translator, and what comes out as text.
 
-use super::names::Names;
-use iced_x86::{
-    Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind, Register, SymbolResolver,
-    SymbolResult,
-};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
 use trimotor_bt_jit::code_memory::{CodeMemory, CodeOffset};
+use trimotor_bt_jit::listing::{GuestLine, Line, Names, guest_lines, host_lines, label};
 use trimotor_bt_jit::thunks::{Runtime, Thunks};
 use trimotor_bt_jit::translate::{HostFeatures, Source, Tools, Translation};
 use trimotor_cpu::model::CpuModel;
@@ -45,18 +41,9 @@ pub const USER32: Setting = Setting {
     mode: mode::CODE32 | mode::STACK32 | mode::USER | OPEN | UNITS,
 };
 
-/// A host instruction: place, length, text.
-struct Line {
-    at: u64,
-    len: usize,
-    text: String,
-    /// Where it may jump to within the block.
-    target: Option<u64>,
-}
-
 /// A translated block.
 pub struct Listed {
-    guest: Vec<(u16, usize, String)>,
+    guest: Vec<GuestLine>,
     lines: Vec<Line>,
     translation: Translation,
     bytes: usize,
@@ -109,78 +96,9 @@ impl Lister {
         let translation = self.tools.translate(&source, &self.thunks).unwrap().expect("a block");
         let host = self.tools.emitter.finish().unwrap().to_vec();
         let names = Names::new(&self.thunks, BASE);
-        let guest = guest_lines(self.setting.bits, &code[..translation.bytes]);
+        let guest = guest_lines(self.setting.bits, &code[..translation.bytes], START);
         Listed { guest, lines: host_lines(&host, names), translation, bytes: host.len() }
     }
-}
-
-/// The guest's instructions: offset, length, text.
-fn guest_lines(bits: u32, code: &[u8]) -> Vec<(u16, usize, String)> {
-    let mut formatter = formatter(None);
-    let decoder = Decoder::with_ip(bits, code, START as u64, DecoderOptions::NONE);
-    decoder.into_iter().map(|i| (i.ip() as u16, i.len(), text(&mut formatter, &i))).collect()
-}
-
-fn formatter(symbols: Option<Box<dyn SymbolResolver>>) -> IntelFormatter {
-    let mut formatter = IntelFormatter::with_options(symbols, None);
-    let options = formatter.options_mut();
-    options.set_first_operand_char_index(8);
-    options.set_space_after_operand_separator(true);
-    options.set_small_hex_numbers_in_decimal(true);
-    options.set_show_symbol_address(false);
-    options.set_rip_relative_addresses(true);
-    options.set_branch_leading_zeros(false);
-    formatter
-}
-
-fn text(formatter: &mut IntelFormatter, i: &Instruction) -> String {
-    let mut text = String::new();
-    formatter.format(i, &mut text);
-    text.trim_end().to_owned()
-}
-
-/// Names of thunks, of the vCPU's state, and of places in the block.
-struct Symbols {
-    names: Names,
-    labels: BTreeMap<u64, String>,
-}
-
-impl SymbolResolver for Symbols {
-    fn symbol(
-        &mut self,
-        i: &Instruction,
-        operand: u32,
-        instruction_operand: Option<u32>,
-        address: u64,
-        _: u32,
-    ) -> Option<SymbolResult<'_>> {
-        let name = match i.op_kind(instruction_operand.unwrap_or(operand)) {
-            OpKind::NearBranch64 => {
-                self.labels.get(&address).cloned().or_else(|| self.names.thunk(address))?
-            }
-            OpKind::Memory if i.memory_base() == Register::RSP => self.names.state(address)?,
-            _ => return None,
-        };
-        Some(SymbolResult::with_string(address, name))
-    }
-}
-
-fn host_lines(code: &[u8], names: Names) -> Vec<Line> {
-    let instructions: Vec<_> = Decoder::with_ip(64, code, 0, DecoderOptions::NONE).into_iter().collect();
-    let target = |i: &Instruction| {
-        let near = i.op_count() > 0 && i.op0_kind() == OpKind::NearBranch64;
-        (near && i.near_branch64() < code.len() as u64).then(|| i.near_branch64())
-    };
-    let mut targets: Vec<_> = instructions.iter().filter_map(target).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    let labels = targets.into_iter().enumerate().map(|(n, at)| (at, format!("L{}", n + 1))).collect();
-    let mut formatter = formatter(Some(Box::new(Symbols { names, labels })));
-    let line = |i: &Instruction| {
-        assert!(!i.is_invalid(), "not an instruction at {:#x} of {code:02x?}", i.ip());
-        Line { at: i.ip(), len: i.len(), text: text(&mut formatter, i), target: target(i) }
-    };
-    instructions.iter().map(line).collect()
 }
 
 impl Listed {
@@ -270,11 +188,6 @@ impl Listed {
     }
     /// The label of a place that is jumped to.
     fn put_label(&self, out: &mut String, at: u64) {
-        let mut targets: Vec<_> = self.lines.iter().filter_map(|l| l.target).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        if let Ok(n) = targets.binary_search(&at) {
-            let _ = writeln!(out, "  L{}:", n + 1);
-        }
+        out.push_str(&label(&self.lines, at).unwrap_or_default());
     }
 }

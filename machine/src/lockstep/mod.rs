@@ -4,7 +4,8 @@
 //! both machines get the same slices. After each *interval* of so many instructions registers, guest
 //! time and serial output are compared, after some of them all of RAM that was touched. At the first
 //! difference both machines start over, and the interval is cut into shorter ones until it is a single
-//! instruction; that costs a few runs up to there, and needs no snapshots.
+//! instruction; that costs a few runs up to there, and needs no snapshots. The report has the last instructions
+//! with what they changed, and the host code of their blocks where an engine makes some.
 
 mod report;
 mod side;
@@ -123,7 +124,8 @@ fn narrow(
             let target = (from + part).min(to);
             let ends = pair.run_until(target);
             if part == 1 {
-                executed.push(Executed::new(&before[0], &pair.states()[0], next));
+                let [first, second] = pair.states();
+                executed.push(Executed::new(&before, [Some(&first), Some(&second)], next));
             }
             if pair.compare(&ends, true) == Verdict::Different {
                 if part == 1 {
@@ -158,7 +160,7 @@ fn whole(
     for target in from + 1..=to {
         let (start, next) = (pair.states(), pair.next_instructions());
         first = pair.machines[0].run_until(target);
-        executed.push(Executed::new(&start[0], &pair.states()[0], next));
+        executed.push(Executed::new(&start, [Some(&pair.states()[0]), None], next));
         if executed.len() > LISTED {
             executed.remove(0);
         }

@@ -9,6 +9,8 @@ use trimotor_cpu::{ArchState, SegReg, Segment};
 
 /// Differing bytes of memory that are shown.
 const SHOWN_BYTES: usize = 32;
+/// Blocks whose host code is shown, of each side.
+const SHOWN_BLOCKS: usize = 4;
 /// Characters of the serial output that are shown before where it differs.
 const SHOWN_OUTPUT: usize = 200;
 
@@ -19,21 +21,63 @@ pub struct Executed {
     pub cpu: usize,
     /// Where.
     pub rip: u64,
+    /// Its bytes.
+    pub code: Vec<u8>,
     /// As an assembler writes it.
     pub text: String,
+    /// What it changed, on each side; `None` where a side ran it together with others.
+    pub changes: [Option<String>; 2],
+    linear: u64,
 }
 
 impl Executed {
-    /// What ran between two states of all vCPUs; `next` is the code that each was about to run.
-    pub(super) fn new(before: &[ArchState], after: &[ArchState], next: Vec<Vec<u8>>) -> Executed {
-        let ran = before.iter().zip(after).position(|(a, b)| a.retired != b.retired);
+    /// What ran between two states of all vCPUs, on the first side and, where that stopped there too, on
+    /// the second one; `next` is the code that each vCPU was about to run.
+    pub(super) fn new(
+        before: &[Vec<ArchState>; 2],
+        after: [Option<&[ArchState]>; 2],
+        mut next: Vec<Vec<u8>>,
+    ) -> Executed {
+        let first = after[0].unwrap_or_default();
+        let ran = before[0].iter().zip(first).position(|(a, b)| a.retired != b.retired);
         let cpu = ran.unwrap_or(0);
-        let state = &before[cpu];
-        Executed { cpu, rip: state.rip, text: disassemble(state, &next[cpu]) }
+        let state = &before[0][cpu];
+        let (length, text) = disassemble(state, &next[cpu]);
+        let mut code = std::mem::take(&mut next[cpu]);
+        code.truncate(length);
+        let linear = state.segments[SegReg::Cs as usize].base.wrapping_add(state.rip);
+        let changes = [0, 1].map(|side| Some(changes(&before[side][cpu], after[side]?.get(cpu)?)));
+        Executed { cpu, rip: state.rip, code, text, changes, linear }
     }
 }
 
-fn disassemble(state: &ArchState, code: &[u8]) -> String {
+/// The registers that an instruction changed, RIP apart.
+fn changes(before: &ArchState, after: &ArchState) -> String {
+    let changed = before.differences(after).into_iter();
+    let changed = changed.filter(|d| d.name != "RIP" && d.name != "retired instructions");
+    changed.map(|d| format!("{} {} -> {}", d.name, d.first, d.second)).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Executed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code: String = self.code.iter().map(|byte| format!("{byte:02x}")).collect();
+        write!(f, "  vCPU {} {:016x}: {code:<16} {:<32}", self.cpu, self.rip, self.text)?;
+        match &self.changes {
+            [Some(first), Some(second)] if first == second => write!(f, " {first}"),
+            [first, second] => {
+                let text = |side: &Option<String>| match side {
+                    Some(changes) if changes.is_empty() => "nothing".to_owned(),
+                    Some(changes) => changes.clone(),
+                    None => "(not stopped here)".to_owned(),
+                };
+                write!(f, " {} | {}", text(first), text(second))
+            }
+        }
+    }
+}
+
+/// The first instruction of `code`: its length, and as an assembler writes it.
+fn disassemble(state: &ArchState, code: &[u8]) -> (usize, String) {
     let cs = &state.segments[SegReg::Cs as usize];
     let bits = match cs.attributes & (Segment::L | Segment::DB) {
         Segment::DB => 32,
@@ -41,9 +85,30 @@ fn disassemble(state: &ArchState, code: &[u8]) -> String {
         _ => 64,
     };
     let mut text = String::new();
-    let mut decoder = Decoder::with_ip(bits, code, state.rip, DecoderOptions::NONE);
-    IntelFormatter::new().format(&decoder.decode(), &mut text);
-    text
+    let i = Decoder::with_ip(bits, code, state.rip, DecoderOptions::NONE).decode();
+    IntelFormatter::new().format(&i, &mut text);
+    (i.len(), text)
+}
+
+/// The host code of the blocks that the last instructions were in, of each side that makes some.
+fn host_code(pair: &mut Pair, executed: &[Executed]) -> Vec<String> {
+    let mut listings = Vec::new();
+    for (side, machine) in pair.machines.iter_mut().enumerate() {
+        let mut seen = Vec::new();
+        for e in executed.iter().rev() {
+            let linear = e.linear;
+            if seen.len() == SHOWN_BLOCKS || seen.contains(&(e.cpu, linear)) {
+                continue;
+            }
+            let vcpu = machine.vcpus.get_mut(e.cpu);
+            if let Some(listing) = vcpu.and_then(|slot| slot.vcpu.host_code(linear)) {
+                seen.push((e.cpu, linear));
+                let which = if side == 0 { "first" } else { "second" };
+                listings.push(format!("{which} engine, vCPU {}, block at {:016x}: {listing}", e.cpu, e.rip));
+            }
+        }
+    }
+    listings
 }
 
 /// The first difference.
@@ -57,6 +122,9 @@ pub struct Difference {
     pub lines: Vec<String>,
     /// The registers before, on both sides.
     pub before: String,
+    /// Host code of the blocks that the last instructions began, the last one first: guest instructions and what they
+    /// became.
+    pub host_code: Vec<String>,
 }
 
 impl Difference {
@@ -84,14 +152,21 @@ impl Difference {
         lines.extend(output(pair));
         lines.extend(memory(pair));
         let cpu = executed.last().map_or(0, |last| last.cpu);
-        Difference { instructions, executed, lines, before: registers(&before[0][cpu]) }
+        let host_code = host_code(pair, &executed);
+        Difference { instructions, executed, lines, before: registers(&before[0][cpu]), host_code }
     }
     /// A difference that did not come again when the intervals were cut.
     pub(super) fn unsteady(from: u64, to: u64) -> Difference {
         let line = format!(
             "between {from} and {to}, but not again in shorter intervals: it depends on where slices end"
         );
-        Difference { instructions: to, executed: Vec::new(), lines: vec![line], before: String::new() }
+        Difference {
+            instructions: to,
+            executed: Vec::new(),
+            lines: vec![line],
+            before: String::new(),
+            host_code: Vec::new(),
+        }
     }
 }
 
@@ -147,10 +222,10 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "difference after {} instructions", self.instructions)?;
         if !self.executed.is_empty() {
-            writeln!(f, "last instructions:")?;
+            writeln!(f, "last instructions and what they changed, on both sides or on each:")?;
         }
         for e in &self.executed {
-            writeln!(f, "  vCPU {} {:016x}: {}", e.cpu, e.rip, e.text)?;
+            writeln!(f, "{e}")?;
         }
         if !self.before.is_empty() {
             writeln!(f, "registers before the last one:\n{}", self.before)?;
@@ -158,6 +233,9 @@ impl fmt::Display for Difference {
         writeln!(f, "differing:")?;
         for line in &self.lines {
             writeln!(f, "  {line}")?;
+        }
+        for listing in &self.host_code {
+            writeln!(f, "host code, {listing}")?;
         }
         Ok(())
     }

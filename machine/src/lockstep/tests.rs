@@ -3,7 +3,9 @@
 use super::{Outcome, Plan, Progress, run};
 use crate::{ClockSource, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError};
 use std::sync::Arc;
+use trimotor_bus::CpuBus;
 use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::{ArchState, Vcpu, VcpuExit};
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
 use trimotor_firmware::tables::{MemoryMap, Platform};
 
@@ -89,4 +91,158 @@ fn the_instruction_that_differs_is_found() {
         assert!(difference.lines[0].starts_with("vCPU 0 RBX: 0x"), "{:?}", difference.lines);
         assert!(difference.to_string().contains("loop"), "{difference}");
     }
+}
+
+/// Counts EBX down from 100 in 32-bit code, and ends by the debug exit: mov ebx, 100; mov eax, ebx; dec ebx; jnz back;
+/// mov al, 15h; out 0F4h, al.
+const COUNTS: &[u8] = &[0xBB, 0x64, 0, 0, 0, 0x89, 0xD8, 0x4B, 0x75, 0xFB, 0xB0, 0x15, 0xE6, 0xF4, 0xF4];
+/// Where it is loaded: 1 MiB and a header.
+const COUNTS_AT: u64 = 0x10_0020;
+
+/// A Multiboot 1 image (Multiboot Specification, "The address fields of Multiboot header") of that code.
+fn image() -> Vec<u8> {
+    const MAGIC: u32 = 0x1BAD_B002;
+    const HAS_ADDRESSES: u32 = 1 << 16;
+    const LOAD: u32 = 0x10_0000;
+    let end = LOAD + 32 + COUNTS.len() as u32;
+    let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
+    let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, COUNTS_AT as u32];
+    header.iter().flat_map(|field| field.to_le_bytes()).chain(COUNTS.iter().copied()).collect()
+}
+
+/// A vCPU with a bug: EDX is wrong after so many instructions, and it is hidden where they are run one at a time
+/// if `hides`, as bugs of translated blocks are.
+struct Wrong {
+    inner: Box<dyn Vcpu>,
+    after: u64,
+    hides: bool,
+}
+
+impl Vcpu for Wrong {
+    fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
+        let left = self.after.wrapping_sub(self.retired());
+        if left == 0 || left > budget || self.hides && budget == 1 {
+            return self.inner.run(bus, budget);
+        }
+        let exit = self.inner.run(bus, left);
+        if left == budget || exit != VcpuExit::Budget {
+            self.spoil();
+            return exit;
+        }
+        self.spoil();
+        self.inner.run(bus, budget - left)
+    }
+    fn set_exact_budget(&mut self, exact: bool) {
+        self.inner.set_exact_budget(exact);
+    }
+    fn state(&self) -> ArchState {
+        self.inner.state()
+    }
+    fn set_state(&mut self, state: &ArchState) {
+        self.inner.set_state(state);
+    }
+    fn retired(&self) -> u64 {
+        self.inner.retired()
+    }
+    fn reset(&mut self) {
+        self.inner.reset();
+    }
+    fn set_a20(&mut self, open: bool) {
+        self.inner.set_a20(open);
+    }
+    fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize {
+        self.inner.read_linear(addr, into)
+    }
+    fn host_code(&mut self, linear: u64) -> Option<String> {
+        self.inner.host_code(linear)
+    }
+    fn statistics(&self) -> Vec<(String, u64)> {
+        self.inner.statistics()
+    }
+}
+
+impl Wrong {
+    fn spoil(&mut self) {
+        let mut state = self.inner.state();
+        state.gpr[2] ^= 0x1000;
+        self.inner.set_state(&state);
+    }
+}
+
+/// The report of the interpreter against a wrong translator; `None` where there is no translator.
+fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
+    if let Err(why) = Engine::Jit.start() {
+        println!("skipped: engine jit: {why}");
+        return None;
+    }
+    let mut make = |side: usize, services: HostServices| {
+        let config = MachineConfig {
+            memory_bytes: 4 << 20,
+            engine: Some([Engine::Interp, Engine::Jit][side]),
+            clock: ClockSource::Instructions,
+            debug_exit: Some(0xF4),
+            ..MachineConfig::default()
+        };
+        let platform = Platform {
+            memory: MemoryMap::new(config.memory_bytes, 0),
+            vcpus: 1,
+            hpet: true,
+            serial_ports: config.serial_ports,
+        };
+        let request = BootRequest::new(BootFile { name: "test".into(), bytes: image() });
+        let plan = boot::load(request, &platform).unwrap();
+        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+        let mut machine = Machine::new(config, model, services, Box::new(plan))?;
+        if side == 1 {
+            let slot = machine.vcpus.pop().unwrap();
+            let vcpu = Box::new(Wrong { inner: slot.vcpu, after, hides });
+            machine.vcpus.push(crate::machine::VcpuSlot { vcpu, ..slot });
+        }
+        Ok(machine)
+    };
+    let plan = Plan { every: 1000, memory_every: 1, until: 1_000_000 };
+    match run(plan, &mut make, &mut |_| ()).unwrap() {
+        Outcome::Different(difference) => Some(difference.to_string()),
+        same => panic!("{same:?}"),
+    }
+}
+
+#[track_caller]
+fn has(report: &str, wanted: &[&str]) {
+    for words in wanted {
+        assert!(report.contains(words), "no {words:?} in\n{report}");
+    }
+}
+
+#[test]
+fn the_report_shows_what_each_side_changed() {
+    // The second round's MOV.
+    let Some(report) = report_of_wrong(1 + 3 + 1, false) else { return };
+    has(
+        &report,
+        &[
+            "difference after 5 instructions",
+            "0000000000100025: 89d8             mov eax,ebx                      RAX 0x64 -> 0x63 | RAX 0x64 -> 0x63, RDX",
+            "0000000000100027: 4b               dec ebx                          RBX 0x64 -> 0x63",
+            "vCPU 0 RDX: 0x",
+        ],
+    );
+}
+
+#[test]
+fn a_difference_of_whole_blocks_is_reported_with_their_host_code() {
+    let Some(report) = report_of_wrong(200, true) else { return };
+    has(
+        &report,
+        &[
+            "mov eax,ebx                      RAX 0x",
+            "(not stopped here)",
+            "host code, second engine, vCPU 0, block at 0000000000100025: ",
+            "025  mov     eax, ebx\n",
+            "027  dec     ebx\n",
+            "        sub     qword ptr [rsp+budget], 3",
+            "cold, of ",
+        ],
+    );
+    assert!(!report.contains("first engine"), "{report}");
 }

@@ -1,9 +1,9 @@
 //! What listings call thunks and places of the vCPU's state.
 
+use crate::code_memory::CodeOffset;
+use crate::layout;
+use crate::thunks::Thunks;
 use std::collections::BTreeMap;
-use trimotor_bt_jit::code_memory::CodeOffset;
-use trimotor_bt_jit::layout;
-use trimotor_bt_jit::thunks::Thunks;
 use trimotor_cpu::state::slot;
 use trimotor_cpu_interp::handover::SLOTS;
 
@@ -18,6 +18,8 @@ const GROUPS: i32 = 16;
 /// Names by address.
 pub struct Names {
     thunks: BTreeMap<u64, &'static str>,
+    /// What code elsewhere is called.
+    elsewhere: Option<&'static str>,
     state: BTreeMap<u64, String>,
 }
 
@@ -26,11 +28,17 @@ impl Names {
     pub fn new(thunks: &Thunks, base: CodeOffset) -> Names {
         let relative = |at: CodeOffset| (at.0 as u64).wrapping_sub(base.0 as u64);
         let thunks = thunks.named().into_iter().map(|(name, at)| (relative(at), name)).collect();
-        Names { thunks, state: state() }
+        Names { thunks, elsewhere: None, state: state() }
     }
-    /// The thunk at `address`.
-    pub fn thunk(&self, address: u64) -> Option<String> {
-        self.thunks.get(&address).map(|&name| name.to_owned())
+    /// The same where links lead to other blocks.
+    #[must_use]
+    pub fn with_blocks(self) -> Names {
+        Names { elsewhere: Some("block"), ..self }
+    }
+    /// The thunk at `address`, or what else is there.
+    pub fn code(&self, address: u64) -> Option<String> {
+        let thunk = self.thunks.get(&address).copied();
+        thunk.or(self.elsewhere).map(str::to_owned)
     }
     /// The state at `displacement` from the host's RSP.
     pub fn state(&self, displacement: u64) -> Option<String> {
