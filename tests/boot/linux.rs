@@ -175,8 +175,9 @@ fn two_processors_do_the_work_of_one(engine: &str) {
     shell.run("seq 1 60000 >/tmp/text; sha256sum </tmp/text >/tmp/sum");
     // Short lines, so that the shell's line editor does not break the marks.
     for line in [
-        "n=0; while [ $n -lt 8 ]; do",
-        "gzip -c /tmp/text | gunzip | sha256sum >/tmp/s$1",
+        "n=0; while [ $n -lt 3 ]; do",
+        "gzip -c /tmp/text | gunzip |",
+        "sha256sum >/tmp/s$1",
         "cmp /tmp/s$1 /tmp/sum || echo wrong",
         "m=0; while [ $m -lt 10 ]; do",
         "sh -c true; m=$((m+1)); done",
@@ -187,7 +188,7 @@ fn two_processors_do_the_work_of_one(engine: &str) {
     for n in 1..4 {
         shell.run(&format!("{{ sh /tmp/w {n} >/tmp/{n} 2>&1 & }}"));
     }
-    let said = shell.run("wait; cat /tmp/1 /tmp/2 /tmp/3 | tr '\\n' ' '");
+    let said = shell.run("wait; cat /tmp/[123] | tr '\\n' ' '");
     assert!(said.contains("done 1 done 2 done 3") && !said.contains("wrong"), "{engine}: {said}");
     shell.has_no_complaints();
     assert_eq!(shell.power_off().code, Some(0));
