@@ -115,7 +115,8 @@ pub struct RunArgs {
         help_heading = "Boot"
     )]
     pub append: String,
-    /// A multiboot or PVH module: a file and, after a blank, its string. Repeatable
+    /// A multiboot or PVH module: a file and, after a blank, its string. Repeatable. Multiboot 1 kernels find
+    /// the file's name in front of it, as in front of their command line
     #[arg(long, value_name = "FILE [STRING]", action = ArgAction::Append, help_heading = "Boot")]
     pub module: Vec<String>,
     /// The machine.

@@ -1,7 +1,7 @@
 //! `trimotor cpus`: the CPU models and their features.
 
 use crate::error::Failure;
-use std::io;
+use std::io::{self, Write};
 use trimotor_cpu::model::{CpuModel, FEATURES, NAMES};
 
 /// Frequency of the guest's time-stamp counter: one tick a nanosecond of guest time.
@@ -22,10 +22,11 @@ pub fn parse(text: &str) -> Result<CpuModel, Failure> {
 /// Prints all models, or the one that `only` names.
 ///
 /// # Errors
-/// [`Failure::BadInput`] for an unknown model or feature.
+/// [`Failure::BadInput`] for an unknown model or feature; standard output cannot be written to.
 pub fn run(only: Option<&str>) -> Result<(), Failure> {
+    let out = &mut io::stdout().lock();
     if let Some(text) = only {
-        print_features(text, &features(&parse(text)?));
+        print_features(out, text, &features(&parse(text)?))?;
         return Ok(());
     }
     let mut before = Vec::new();
@@ -36,11 +37,14 @@ pub fn run(only: Option<&str>) -> Result<(), Failure> {
             None => (*name).to_owned(),
             Some(previous) => format!("{name}: as {}, and", NAMES[previous]),
         };
-        print_features(&title, &added);
+        print_features(out, &title, &added)?;
         before = all;
     }
-    println!("\nChange a model with --cpu MODEL,+feature,-feature, as in --cpu x86-64-v3,+la57,-avx2.");
-    println!("The default is x86-64-v3. Engines on the host's hardware offer what that has of a model.");
+    writeln!(out, "\nChange a model with --cpu MODEL,+feature,-feature, as in --cpu x86-64-v3,+la57,-avx2.")?;
+    writeln!(
+        out,
+        "The default is x86-64-v3. Engines on the host's hardware offer what that has of a model."
+    )?;
     Ok(())
 }
 
@@ -48,21 +52,21 @@ fn features(model: &CpuModel) -> Vec<&'static str> {
     FEATURES.iter().filter(|row| model.has(row.feature)).map(|row| row.name).collect()
 }
 
-fn print_features(title: &str, names: &[&str]) {
+fn print_features(out: &mut impl Write, title: &str, names: &[&str]) -> io::Result<()> {
     let columns = if io::IsTerminal::is_terminal(&io::stdout()) {
         trimotor_console::terminal::size().0
     } else {
         DEFAULT_COLUMNS
     };
-    println!("{title}");
+    writeln!(out, "{title}")?;
     let mut line = String::from(" ");
     for name in names {
         if line.len() + 1 + name.len() >= columns && line.len() > 1 {
-            println!("{line}");
+            writeln!(out, "{line}")?;
             line = String::from(" ");
         }
         line.push(' ');
         line += name;
     }
-    println!("{line}");
+    writeln!(out, "{line}")
 }

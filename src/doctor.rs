@@ -1,25 +1,32 @@
 //! `trimotor doctor`: what this build and host can do, and why not.
 
+use crate::error::Failure;
 use crate::guest;
 use std::fs;
+use std::io::{self, Write};
 use trimotor_machine::engines::{self, Engine};
 
 /// Prints the report.
-pub fn run() {
-    println!("Trimotor {} on {}", env!("CARGO_PKG_VERSION"), host_name());
-    println!("\nEngines");
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn run() -> Result<(), Failure> {
+    let out = &mut io::stdout().lock();
+    writeln!(out, "Trimotor {} on {}", env!("CARGO_PKG_VERSION"), host_name())?;
+    writeln!(out, "\nEngines")?;
     for status in engines::doctor() {
         match status.available {
-            Ok(()) => println!("  {:<7} can be used: {}", status.engine.name(), status.description),
-            Err(why) => println!("  {:<7} cannot be used: {why}", status.engine.name()),
+            Ok(()) => writeln!(out, "  {:<7} can be used: {}", status.engine.name(), status.description)?,
+            Err(why) => writeln!(out, "  {:<7} cannot be used: {why}", status.engine.name())?,
         }
     }
-    println!("  --accel auto takes {}", Engine::fastest());
-    println!("\nHost");
-    println!("  memory      {}", memory());
-    println!("  processors  {}", std::thread::available_parallelism().map_or(1, |count| count.get()));
-    println!("  /dev/kvm    {}", kvm_device());
-    println!("  guests      {}", guests());
+    writeln!(out, "  --accel auto takes {}", Engine::fastest())?;
+    writeln!(out, "\nHost")?;
+    writeln!(out, "  memory      {}", memory())?;
+    writeln!(out, "  processors  {}", std::thread::available_parallelism().map_or(1, |count| count.get()))?;
+    writeln!(out, "  /dev/kvm    {}", kvm_device())?;
+    writeln!(out, "  guests      {}", guests())?;
+    Ok(())
 }
 
 fn host_name() -> String {

@@ -1,6 +1,8 @@
 //! How the program ends: one message, one exit code.
 
+use crate::note::note;
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 
 /// Exit code for input that cannot be used: a flag, a file, an unknown name.
@@ -11,6 +13,9 @@ pub const EXIT_TRIPLE_FAULT: u8 = 3;
 pub const EXIT_HOST_FAULT: u8 = 4;
 /// Exit code for a host that fails us.
 pub const EXIT_HOST: u8 = 1;
+/// Exit code where who read the output has gone, as in `trimotor cpus | head -1`: that of a program which
+/// SIGPIPE ended.
+pub const EXIT_READER_GONE: u8 = 128 + 13;
 
 /// Why the program ends early.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,9 @@ pub enum Failure {
     /// The host failed.
     #[error("{0:#}")]
     Host(#[from] anyhow::Error),
+    /// Nobody reads the output any more.
+    #[error("nobody reads the output any more")]
+    ReaderGone,
 }
 
 impl Failure {
@@ -37,17 +45,24 @@ impl Failure {
             Failure::BadInput(_) => EXIT_BAD_INPUT,
             Failure::TripleFault(_) => EXIT_TRIPLE_FAULT,
             Failure::Host(_) => EXIT_HOST,
+            Failure::ReaderGone => EXIT_READER_GONE,
         }
     }
-    /// Prints the message and gives the exit code.
+    /// Prints the message and gives the exit code. There is none where the reader has gone: who closed
+    /// the pipe has what he wanted.
     pub fn report(&self) -> ExitCode {
-        eprintln!("trimotor: {self}");
+        if !matches!(self, Failure::ReaderGone) {
+            note(format_args!("trimotor: {self}"));
+        }
         ExitCode::from(self.exit_code())
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Failure::Host(error.into())
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ReaderGone,
+            _ => Failure::Host(error.into()),
+        }
     }
 }

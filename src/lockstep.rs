@@ -3,6 +3,7 @@
 use crate::args::LockstepArgs;
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
+use crate::note::note;
 use crate::run::{self, Payload, Planner};
 use crate::{cpus, host_fault, host_memory};
 use std::io::{self, Write};
@@ -52,11 +53,13 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     match outcome {
         Outcome::Same(instructions, reason) => {
             let end = reason.map_or("it runs on".to_owned(), |reason| format!("{reason:?}"));
-            eprintln!("trimotor: {a} and {b} are the same for {instructions} instructions; the guest: {end}");
+            note(format_args!(
+                "trimotor: {a} and {b} are the same for {instructions} instructions; the guest: {end}"
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Different(difference) => {
-            println!("\n{a} | {b}: {difference}");
+            writeln!(io::stdout(), "\n{a} | {b}: {difference}")?;
             Ok(ExitCode::from(DIFFERENT))
         }
     }
@@ -82,14 +85,16 @@ impl Shown {
                     self.last = Instant::now();
                     let seconds = self.began.elapsed().as_secs_f64();
                     let millions = instructions as f64 / 1e6;
-                    eprintln!(
+                    note(format_args!(
                         "trimotor: {millions:.0} million instructions, {:.1} a second",
                         millions / seconds
-                    );
+                    ));
                 }
             }
             Progress::Narrowing(from, to) => {
-                eprintln!("trimotor: a difference between {from} and {to} instructions; looking closer");
+                note(format_args!(
+                    "trimotor: a difference between {from} and {to} instructions; looking closer"
+                ));
             }
         }
     }

@@ -14,6 +14,7 @@ mod host_fault;
 mod host_memory;
 mod host_services;
 mod lockstep;
+mod note;
 mod perf_map;
 mod ports;
 mod report;
@@ -36,10 +37,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(args)) => run::demo(&args),
         Some(Command::Run(args)) => run::kernel(&args),
         Some(Command::Lockstep(args)) => lockstep::run(*args),
-        Some(Command::Doctor) => {
-            doctor::run();
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Command::Doctor) => doctor::run().map(success),
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     };

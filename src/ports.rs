@@ -2,6 +2,7 @@
 
 use crate::args::MachineArgs;
 use crate::error::Failure;
+use crate::note::note;
 use std::sync::Arc;
 use trimotor_console::console_port::{ConsolePort, SerialInlet};
 use trimotor_console::outlet::SerialOutlet;
@@ -69,7 +70,7 @@ fn open_one(
 ) -> Result<Box<dyn SerialBackend>, Failure> {
     let opened = spec.open(flag, kick).map_err(Failure::bad)?;
     if let Some(place) = opened.place {
-        eprintln!("trimotor: {flag} {spec}: {place}");
+        note(format_args!("trimotor: {flag} {spec}: {place}"));
     }
     Ok(opened.backend)
 }

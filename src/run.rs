@@ -5,6 +5,7 @@ use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
+use crate::note::note;
 use crate::ports::{self, Ports};
 use crate::rtc_base::RtcBase;
 use crate::{cpus, host_fault, host_memory, perf_map, report, screen_dump};
@@ -130,7 +131,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     }
     log_end(&machine);
     if args.stats {
-        eprint!("{}", report::text(engine, &machine.statistics()));
+        note(report::text(engine, &machine.statistics()).trim_end());
     }
     if args.check_tlb {
         report_tlb_check(&machine);
@@ -144,7 +145,13 @@ fn report_tlb_check(machine: &Machine) {
     let sum = |wanted: &str| -> u64 {
         statistics.iter().flatten().filter(|(name, _)| name == wanted).map(|(_, count)| count).sum()
     };
-    eprintln!("trimotor: {}: {}, {}: {}", TLB_HITS, sum(TLB_HITS), TLB_DIFFERENCES, sum(TLB_DIFFERENCES));
+    note(format_args!(
+        "trimotor: {}: {}, {}: {}",
+        TLB_HITS,
+        sum(TLB_HITS),
+        TLB_DIFFERENCES,
+        sum(TLB_DIFFERENCES)
+    ));
 }
 
 /// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
@@ -226,7 +233,7 @@ fn finish(
             if display == Display::Screen
                 && let Some(screen) = machine.screen()
             {
-                eprint!("{}", screen.text());
+                note(screen.text().trim_end_matches('\n'));
             }
             Err(Failure::TripleFault(fault.to_string()))
         }

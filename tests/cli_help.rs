@@ -46,3 +46,19 @@ fn cpus_lists_models_and_features() {
     let one = printed(&["cpus", "x86-64-v3,-avx2"]);
     assert!(!one.split_whitespace().any(|feature| feature == "avx2"), "{one}");
 }
+
+#[test]
+fn a_reader_who_leaves_early_gets_no_complaint() {
+    for command in ["doctor", "cpus"] {
+        // A pipe whose other end is closed before anything is written.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_trimotor"))
+            .arg(command)
+            .stdout(writer)
+            .output()
+            .expect("the program");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{command}");
+        assert_eq!(ended.status.code(), Some(141), "{command}: as if by SIGPIPE");
+    }
+}

@@ -42,17 +42,35 @@ pub const SMRAM: std::ops::Range<u64> = 0xA_0000..0xC_0000;
 /// Whose view of memory is meant: SMRAM is there for some only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum View {
-    /// Of a processor in system-management mode.
+    /// Of a processor in system-management mode, for data.
     Smm,
+    /// Of a processor in system-management mode, for instruction fetches.
+    SmmCode,
     /// Of all others, and of bus masters.
     Plain,
 }
 
 impl View {
-    /// The view of a processor that is in system-management mode, or is not.
+    /// The view that a processor which is in system-management mode, or is not, has of data.
     pub fn of(in_smm: bool) -> Self {
         if in_smm { View::Smm } else { View::Plain }
     }
+    /// The view that it has of code.
+    pub fn of_code(in_smm: bool) -> Self {
+        if in_smm { View::SmmCode } else { View::Plain }
+    }
+}
+
+/// What processors in system-management mode see at [`SMRAM`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Smram {
+    /// The VGA window, as all others do.
+    Hidden = 0,
+    /// They fetch code from RAM; data is that of the VGA window.
+    Code = 1,
+    /// RAM.
+    Open = 2,
 }
 
 /// Bits of a RAM page's state.
@@ -136,8 +154,8 @@ pub struct GuestMemory {
     /// Private mapping of the firmware ROM, so that guests of all engines can map it.
     rom: Option<MmapRegion<()>>,
     windows: [AtomicU8; WINDOWS],
-    /// vCPUs in system-management mode see RAM at [`SMRAM`], whatever the windows say.
-    smram: AtomicBool,
+    /// What vCPUs in system-management mode see at [`SMRAM`], whatever the windows say: a [`Smram`].
+    smram: AtomicU8,
     map_generation: AtomicU64,
     tables: TableWatch,
     peers: Peers,
@@ -207,7 +225,7 @@ impl GuestMemory {
             states,
             rom,
             windows: std::array::from_fn(|_| AtomicU8::new(0)),
-            smram: AtomicBool::new(false),
+            smram: AtomicU8::new(Smram::Hidden as u8),
             map_generation: AtomicU64::new(1),
             tables: TableWatch::new(pages),
             peers: Peers::new(pages),
@@ -262,12 +280,21 @@ impl GuestMemory {
         let write = [WindowWrite::Ram, WindowWrite::Nowhere, WindowWrite::Device][(w >> 4 & 3) as usize];
         (read, write)
     }
-    /// Decides whether vCPUs in system-management mode see RAM at [`SMRAM`]. Changes
+    /// Decides what vCPUs in system-management mode see at [`SMRAM`]. Changes
     /// [`map_generation`](Self::map_generation) where it does anything.
-    pub fn set_smram(&self, shown: bool) {
-        if self.smram.swap(shown, Ordering::AcqRel) != shown {
+    pub fn set_smram(&self, shown: Smram) {
+        if self.smram.swap(shown as u8, Ordering::AcqRel) != shown as u8 {
             self.map_generation.fetch_add(1, Ordering::AcqRel);
         }
+    }
+    /// Whether `view` sees RAM at [`SMRAM`], whatever the windows say.
+    fn sees_smram(&self, view: View) -> bool {
+        let least = match view {
+            View::Plain => return false,
+            View::SmmCode => Smram::Code,
+            View::Smm => Smram::Open,
+        };
+        self.smram.load(Ordering::Acquire) >= least as u8
     }
     /// Changes whenever the map of guest-physical memory changes: engines then drop what
     /// they derived from it.
@@ -285,7 +312,7 @@ impl GuestMemory {
             PageBacking { read: std::ptr::null_mut(), write: std::ptr::null_mut(), ram_page: None };
         let page = addr.page();
         if page.0 < 1 << 20 {
-            let smram = view == View::Smm && SMRAM.contains(&page.0) && self.smram.load(Ordering::Acquire);
+            let smram = SMRAM.contains(&page.0) && self.sees_smram(view);
             let (read, write) = if smram { (WindowRead::Ram, WindowWrite::Ram) } else { self.window(page) };
             let ram = self.ram_pointer(page);
             return PageBacking {
@@ -546,15 +573,18 @@ mod tests {
         let at = PhysAddr(0xA_8000);
         assert_eq!(m.write_for(at, &[1], View::Smm), 0);
         let generation = m.map_generation();
-        m.set_smram(true);
+        m.set_smram(Smram::Open);
         assert_ne!(m.map_generation(), generation);
         assert_eq!(m.write_for(at, &[7], View::Smm), 1);
         assert_eq!(m.write(at, &[9]), 0, "bus masters see the VGA window");
         let mut byte = [0];
         assert_eq!((m.read(at, &mut byte), byte), (0, [0xFF]));
         assert_eq!((m.read_for(at, &mut byte, View::Smm), byte), (1, [7]));
-        m.set_smram(false);
+        m.set_smram(Smram::Code);
         assert_eq!(m.read_for(at, &mut byte, View::Smm), 0);
+        assert_eq!((m.read_for(at, &mut byte, View::SmmCode), byte), (1, [7]));
+        m.set_smram(Smram::Hidden);
+        assert_eq!(m.read_for(at, &mut byte, View::SmmCode), 0);
     }
 
     #[test]

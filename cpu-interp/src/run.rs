@@ -342,7 +342,7 @@ impl Core {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
         }
         // A write to SMRAM is told too.
-        let page = memory.backing_for(addr, View::Smm).read;
+        let page = memory.backing_for(addr, View::SmmCode).read;
         !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
     }
 

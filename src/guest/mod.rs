@@ -9,10 +9,12 @@ mod packages;
 mod tar;
 
 use crate::error::Failure;
+use crate::note::note;
 use anyhow::Context;
 use clap::Args;
 use initramfs::Purpose;
 use std::fs;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// What a person without apt has to do.
@@ -37,6 +39,9 @@ pub struct GuestArgs {
     /// memtest86+ too
     #[arg(long)]
     memtest: bool,
+    /// The Xen hypervisor too, which is booted by Multiboot
+    #[arg(long)]
+    xen: bool,
 }
 
 /// The folder that keeps what was fetched and built.
@@ -68,17 +73,17 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     fs::create_dir_all(&cache.root).map_err(|error| {
         Failure::bad(format!("--out {}: {error}; name a folder that can be written", cache.root.display()))
     })?;
-    eprintln!("Linux guests in {}", cache.root.display());
+    note(format_args!("Linux guests in {}", cache.root.display()));
     let fetch = |name: &str, make: &dyn Fn() -> Result<(), Failure>| {
         if cache.file(name).exists() {
-            eprintln!("  {name}: here already");
+            note(format_args!("  {name}: here already"));
             return Ok(());
         }
         if !packages::apt_is_here() {
             return Err(Failure::bad(format!("this host has no apt-get and dpkg-deb. {WHAT_TO_PROVIDE}")));
         }
         make()?;
-        eprintln!("  {name}: ready");
+        note(format_args!("  {name}: ready"));
         Ok(())
     };
     fetch("vmlinuz-cloud", &|| {
@@ -96,34 +101,50 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     if args.memtest {
         fetch("memtest.bin", &|| memtest(&cache))?;
     }
-    print_next_steps(&cache, args);
+    if args.xen {
+        fetch("xen", &|| xen(&cache))?;
+    }
+    print_next_steps(&cache, args)?;
     Ok(())
 }
 
-fn print_next_steps(cache: &Cache, args: &GuestArgs) {
+fn print_next_steps(cache: &Cache, args: &GuestArgs) -> io::Result<()> {
+    let out = &mut io::stdout().lock();
     let path = |name: &str| shell_word(&cache.file(name));
     let program = shell_word(Path::new(&std::env::args().next().unwrap_or_else(|| "trimotor".to_owned())));
-    println!("A Linux shell on the serial console (Ctrl-A x leaves):");
     let run = |memory: &str, kernel: &str, initrd: &str| {
-        println!(
+        format!(
             "  {program} run --memory {memory} --kernel {} --initrd {} --append \"console=ttyS0\" --nographic",
             path(kernel),
             path(initrd)
-        );
+        )
     };
-    run("512M", "vmlinuz-cloud", "shell.cpio.gz");
+    writeln!(out, "A Linux shell on the serial console (Ctrl-A x leaves):")?;
+    writeln!(out, "{}", run("512M", "vmlinuz-cloud", "shell.cpio.gz"))?;
     if args.full {
-        println!("The same with Debian's full kernel:");
-        run("512M", "vmlinuz", "shell.cpio.gz");
+        writeln!(out, "The same with Debian's full kernel:")?;
+        writeln!(out, "{}", run("512M", "vmlinuz", "shell.cpio.gz"))?;
     }
     if args.i386_installer {
-        println!("Debian's 32-bit installer:");
-        run("512M", "di-i386/linux", "di-i386/initrd.gz");
+        writeln!(out, "Debian's 32-bit installer:")?;
+        writeln!(out, "{}", run("512M", "di-i386/linux", "di-i386/initrd.gz"))?;
     }
     if args.memtest {
-        println!("memtest86+ on the terminal's screen:");
-        println!("  {program} run --memory 64M --kernel {}", path("memtest.bin"));
+        writeln!(out, "memtest86+ on the terminal's screen:")?;
+        writeln!(out, "  {program} run --memory 64M --kernel {}", path("memtest.bin"))?;
     }
+    if args.xen {
+        writeln!(out, "Xen, with Linux as its first domain:")?;
+        writeln!(
+            out,
+            "  {program} run --memory 1G --kernel {} --boot-as multiboot1 --append \"console=com1\" \\\n      \
+             --module '{} earlyprintk=xen' --module {} --nographic",
+            path("xen"),
+            cache.file("vmlinuz-cloud").display(),
+            path("shell.cpio.gz")
+        )?;
+    }
+    Ok(())
 }
 
 /// `path` as a shell takes it.
@@ -175,6 +196,17 @@ fn memtest(cache: &Cache) -> Result<(), Failure> {
     let named = |path: &str| path.starts_with("boot/") && path.contains("x64") && path.ends_with(".bin");
     let image = packages::file_of(cache, "memtest86+", "boot/*x64*.bin", &named)?;
     write_whole(&cache.file("memtest.bin"), &image)
+}
+
+fn xen(cache: &Cache) -> Result<(), Failure> {
+    packages::ensure_lists();
+    let package = packages::dependency_of("xen-system-amd64", "xen-hypervisor-")
+        .unwrap_or_else(|| "xen-hypervisor-4.17-amd64".to_owned());
+    let named = |path: &str| path.starts_with("boot/xen-") && path.ends_with("-amd64.gz");
+    let packed = packages::file_of(cache, &package, "boot/xen-*-amd64.gz", &named)?;
+    let mut image = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut image).context("Xen's image")?;
+    write_whole(&cache.file("xen"), &image)
 }
 
 /// Writes a file in full or not at all, so that an interrupted run leaves no half of it.

@@ -6,6 +6,7 @@
 
 use super::{Cache, tar};
 use crate::error::Failure;
+use crate::note::note;
 use anyhow::Context;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub fn ensure_lists() {
 /// Runs `apt-get update` where this user may.
 fn update_lists() {
     if rustix::process::geteuid().is_root() {
-        eprintln!("  bringing apt's package lists up to date");
+        note(format_args!("  bringing apt's package lists up to date"));
         let _ = Command::new("apt-get").args(["-q", "update"]).stdin(Stdio::null()).output();
     }
 }
@@ -59,7 +60,7 @@ pub fn file_of(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<u8>, Failure> {
     let deb = downloaded(cache, package)?;
-    eprintln!("  unpacking {}", deb.file_name().unwrap_or_default().to_string_lossy());
+    note(format_args!("  unpacking {}", deb.file_name().unwrap_or_default().to_string_lossy()));
     let mut unpacker = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(&deb)
@@ -82,7 +83,7 @@ fn downloaded(cache: &Cache, package: &str) -> Result<PathBuf, Failure> {
     if let Some(deb) = find_deb(&folder, package) {
         return Ok(deb);
     }
-    eprintln!("  downloading {package}");
+    note(format_args!("  downloading {package}"));
     let first = apt_download(&folder, package)?;
     if let Some(deb) = find_deb(&folder, package) {
         return Ok(deb);

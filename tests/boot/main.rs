@@ -7,3 +7,4 @@ mod demo;
 mod linux;
 mod memtest;
 mod vmlinux;
+mod xen;

@@ -24,6 +24,8 @@ pub enum Guest {
     InstallerInitrd,
     /// memtest86+.
     Memtest,
+    /// The Xen hypervisor.
+    Xen,
 }
 
 impl Guest {
@@ -36,6 +38,7 @@ impl Guest {
             Guest::InstallerKernel => ("di-i386/linux", Some("--i386-installer")),
             Guest::InstallerInitrd => ("di-i386/initrd.gz", Some("--i386-installer")),
             Guest::Memtest => ("memtest.bin", Some("--memtest")),
+            Guest::Xen => ("xen", Some("--xen")),
         }
     }
     /// The file, fetched if it has to be.

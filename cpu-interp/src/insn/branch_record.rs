@@ -46,7 +46,7 @@ impl Branch {
             let linear = if bits == 64 { linear } else { linear & 0xFFFF_FFFF };
             let Some(at) = core.mmu.inspect(&core.state, linear, &mut Vec::new()) else { break };
             let mut byte = [0];
-            if core.memory.read_for(at, &mut byte, View::of(core.state.in_smm)) == 0 {
+            if core.memory.read_for(at, &mut byte, View::of_code(core.state.in_smm)) == 0 {
                 break;
             }
             code.push(byte[0]);

@@ -98,8 +98,8 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
         IA32_SYSENTER_ESP => m.sysenter_esp,
         IA32_SYSENTER_EIP => m.sysenter_eip,
         IA32_MCG_CAP => with(core, Feature::Mca).map(|()| MC_BANKS as u64 | 1 << 8)?,
-        IA32_MCG_STATUS => m.mcg_status,
-        IA32_MCG_CTL => m.mcg_ctl,
+        IA32_MCG_STATUS => with(core, Feature::Mca).map(|()| m.mcg_status)?,
+        IA32_MCG_CTL => with(core, Feature::Mca).map(|()| m.mcg_ctl)?,
         IA32_MISC_ENABLE => m.misc_enable,
         IA32_DEBUGCTL => m.debugctl,
         MSR_LASTBRANCH_TOS => m.last_branches.top,
@@ -114,6 +114,7 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
         IA32_KERNEL_GS_BASE => m.kernel_gs_base,
         IA32_TSC_AUX => with(core, Feature::Rdtscp).map(|()| m.tsc_aux)?,
         n if (IA32_MC0_CTL..IA32_MC0_CTL + MC_BANKS * 4).contains(&n) => {
+            with(core, Feature::Mca)?;
             let n = (n - IA32_MC0_CTL) as usize;
             m.mc_banks[n / 4][n % 4]
         }
@@ -196,9 +197,16 @@ fn write(core: &mut Core, n: u32, value: u64) -> Answer<()> {
 
 fn write_machine_check(core: &mut Core, n: u32, value: u64) -> Answer<()> {
     match n {
-        IA32_MCG_STATUS => core.state.msrs.mcg_status = only(value, 7)?,
-        IA32_MCG_CTL => core.state.msrs.mcg_ctl = value,
+        IA32_MCG_STATUS => {
+            with(core, Feature::Mca)?;
+            core.state.msrs.mcg_status = only(value, 7)?;
+        }
+        IA32_MCG_CTL => {
+            with(core, Feature::Mca)?;
+            core.state.msrs.mcg_ctl = value;
+        }
         n if (IA32_MC0_CTL..IA32_MC0_CTL + MC_BANKS * 4).contains(&n) => {
+            with(core, Feature::Mca)?;
             let n = (n - IA32_MC0_CTL) as usize;
             // STATUS, ADDR and MISC can be cleared, no more.
             if !n.is_multiple_of(4) && value != 0 {

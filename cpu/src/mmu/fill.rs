@@ -33,6 +33,11 @@ pub struct FillRequest {
     pub user: bool,
 }
 
+/// Whose view of memory an access takes.
+fn view_for(state: &CpuState, access: Access) -> View {
+    if access == Access::Execute { View::of_code(state.in_smm) } else { View::of(state.in_smm) }
+}
+
 impl Mmu {
     /// Translates, with a walk if the table does not know. Where RAM or ROM answers, the page is then
     /// remembered.
@@ -72,7 +77,7 @@ impl Mmu {
         let mut tables = GuestTables::new(&self.memory, &config, view);
         let walked = walk(&mut tables, &config, LinearAddr(linear), access, user);
         let host = walked.map(|result| {
-            let backing = self.memory.backing_for(result.phys, view);
+            let backing = self.memory.backing_for(result.phys, view_for(state, access));
             let page = if access == Access::Write { backing.write } else { backing.read };
             (result.phys, page.wrapping_add(result.phys.page_offset() as usize))
         });
@@ -129,8 +134,11 @@ impl Mmu {
                 break result;
             }
         };
-        let backing = memory.backing_for(result.phys, view);
+        let backing = memory.backing_for(result.phys, view_for(state, access));
         let page = if access == Access::Write { backing.write } else { backing.read };
+        // SMRAM that is closed to data: an entry would open it.
+        let same_for_data = || memory.backing_for(result.phys, view).read == backing.read;
+        let cacheable = cacheable && (access != Access::Execute || same_for_data());
         let writes_unseen = cacheable && result.writable && backing.read == backing.write;
         let watched = match backing.ram_page {
             Some(ram_page) if writes_unseen => !self.may_write_unseen(ram_page),

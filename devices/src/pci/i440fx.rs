@@ -10,7 +10,7 @@
 
 use super::config_space::*;
 use std::sync::Arc;
-use trimotor_bus::memory::{WindowRead, WindowWrite};
+use trimotor_bus::memory::{Smram, WindowRead, WindowWrite};
 use trimotor_bus::pci::PciRegion;
 use trimotor_bus::{GuestMemory, GuestTime, PciFunction, RestoreError, SaveState, Width};
 
@@ -108,7 +108,11 @@ impl I440fx {
     fn apply_smram(&self) {
         let smram = self.config.read(SMRAM, Width::Byte) as u8;
         let enabled = smram & SMRAM_ENABLED != 0;
-        self.memory.set_smram(enabled && smram & SMRAM_CLOSED == 0);
+        self.memory.set_smram(match (enabled, smram & SMRAM_CLOSED != 0) {
+            (false, _) => Smram::Hidden,
+            (true, true) => Smram::Code,
+            (true, false) => Smram::Open,
+        });
         if enabled && smram & SMRAM_OPEN != 0 {
             self.set_window(VGA_WINDOW, WindowRead::Ram, WindowWrite::Ram);
         } else {
@@ -215,12 +219,13 @@ mod tests {
         assert_eq!(b.config_read(SMRAM, Width::Byte) as u8, SMRAM_LOCKED | SMRAM_ENABLED | 0x02);
         let in_smm = |m: &GuestMemory| m.backing_for(PhysAddr(0xB_C000), View::Smm).ram_page.is_some();
         assert!(in_smm(&m) && m.backing(PhysAddr(0xB_C000)).ram_page.is_none());
+        let fetched = |m: &GuestMemory| m.backing_for(PhysAddr(0xB_C000), View::SmmCode).ram_page.is_some();
         write(&mut b, SMRAM, SMRAM_CLOSED);
-        assert!(!in_smm(&m));
+        assert!(!in_smm(&m) && fetched(&m));
         write(&mut b, SMRAM, 0);
         assert!(in_smm(&m));
         b.reset();
-        assert!(!in_smm(&m));
+        assert!(!in_smm(&m) && !fetched(&m));
     }
 
     #[test]

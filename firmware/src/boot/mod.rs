@@ -165,7 +165,7 @@ impl Environment<'_> {
                 .place_module(size.max(1), LIMIT)
                 .ok_or_else(|| self.layout.no_room(&name, size, LIMIT))?;
             self.layout.write(start, bytes);
-            placed.push(PlacedModule { start, end: start + size, string });
+            placed.push(PlacedModule { start, end: start + size, file: name, string });
         }
         Ok(placed)
     }
@@ -176,6 +176,7 @@ impl Environment<'_> {
 pub(crate) struct PlacedModule {
     pub start: u64,
     pub end: u64,
+    pub file: String,
     pub string: String,
 }
 

@@ -179,6 +179,13 @@ pub(crate) fn place_elf(request: &BootRequest, env: &mut Environment<'_>) -> Res
     Ok(entry)
 }
 
+/// `text` behind the name of the file that it belongs to. The specification does not ask for the name, but boot
+/// loaders of the time put it there, and kernels (Xen, for one) drop the first word.
+fn behind_name(file: &str, text: &str) -> String {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    if text.is_empty() || text == file { name.to_owned() } else { format!("{name} {text}") }
+}
+
 /// The information structure with what it points to.
 fn information(
     file: &str,
@@ -190,7 +197,8 @@ fn information(
     for (i, module) in modules.iter().enumerate() {
         list.u32(i * 16, module.start as u32);
         list.u32(i * 16 + 4, module.end as u32);
-        list.u32(i * 16 + 8, env.place_string(file, &module.string)? as u32);
+        let string = behind_name(&module.file, &module.string);
+        list.u32(i * 16 + 8, env.place_string(file, &string)? as u32);
     }
     // Each map entry is preceded by its own size, which does not count itself.
     let map: Vec<u8> = env
@@ -211,7 +219,7 @@ fn information(
     );
     r.u32(4, (EBDA_BASE >> 10) as u32);
     r.u32(8, env.memory().upper_kib() as u32);
-    r.u32(16, env.place_string(file, command_line)? as u32);
+    r.u32(16, env.place_string(file, &behind_name(file, command_line))? as u32);
     r.u32(20, modules.len() as u32);
     r.u32(24, env.layout.boot_data(file, 4, list.0)?.0 as u32);
     r.u32(44, map.len() as u32);

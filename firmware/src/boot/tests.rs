@@ -200,7 +200,7 @@ fn a_multiboot_1_kernel_finds_its_information() {
     let info = plan.entry.gpr[entry::RBX];
     let field = |at: u64| u64::from(m.read_u32(PhysAddr(info + at)));
     assert_eq!((field(4), field(8)), (639, 63 << 10));
-    assert_eq!(text_at(&m, field(16)), "console=ttyS0");
+    assert_eq!(text_at(&m, field(16)), "kernel console=ttyS0");
     assert_eq!(field(20), 1);
     let module = field(24);
     let start = u64::from(m.read_u32(PhysAddr(module)));

@@ -6,6 +6,7 @@ mod flags;
 mod gates;
 mod interrupts;
 mod iret;
+mod machine_check;
 mod modes;
 mod paging;
 mod pairs;

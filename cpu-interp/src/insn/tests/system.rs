@@ -3,7 +3,7 @@
 use super::rig::*;
 use trimotor_bus::PhysAddr;
 use trimotor_bus::VcpuSignals;
-use trimotor_bus::memory::View;
+use trimotor_bus::memory::{Smram, View};
 use trimotor_cpu::state::Activity;
 
 #[test]
@@ -354,7 +354,7 @@ fn smram_is_seen_in_system_management_mode_only() {
     let mut r = Rig::protected();
     r.change(|s| s.msrs.smbase = 0xA_0000);
     // The handler, behind the VGA window: mov [8800h], ds; hlt
-    r.memory.set_smram(true);
+    r.memory.set_smram(Smram::Open);
     let handler = [0x8C, 0x1E, 0x00, 0x88, 0xF4];
     assert_eq!(r.memory.write_for(PhysAddr(0xA_8000), &handler, View::Smm), 5);
     r.write(CODE, &[0xEB, 0xFE]);
@@ -365,6 +365,27 @@ fn smram_is_seen_in_system_management_mode_only() {
     assert_eq!(r.memory.read_for(PhysAddr(0xA_FF78), &mut rip, View::Smm), 8);
     assert_eq!(u64::from_le_bytes(rip), CODE);
     assert_eq!(r.memory.read(PhysAddr(0xA_FF78), &mut rip), 0, "others see the VGA window");
+}
+
+#[test]
+fn smram_that_is_closed_to_data_still_gives_code() {
+    let mut r = Rig::protected();
+    r.change(|s| s.msrs.smbase = 0xA_0000);
+    // The handler: mov al, [cs:7000h]; mov [cs:7000h], al; hlt. Its data is the VGA window's.
+    let handler = [0x2E, 0xA0, 0x00, 0x70, 0x2E, 0xA2, 0x01, 0x70, 0xF4];
+    r.memory.set_smram(Smram::Open);
+    r.memory.write_for(PhysAddr(0xA_8000), &handler, View::Smm);
+    r.memory.write_for(PhysAddr(0xA_7000), &[5], View::Smm);
+    r.memory.set_smram(Smram::Code);
+    r.write(CODE, &[0xEB, 0xFE]);
+    r.signals.raise(VcpuSignals::SMI);
+    r.go();
+    assert_eq!((r.state().rip, r.state().in_smm), (0x8009, true));
+    assert_eq!(r.state().gpr[0] as u8, 0xFF, "nobody answers at the VGA window");
+    r.memory.set_smram(Smram::Open);
+    let mut data = [0; 2];
+    r.memory.read_for(PhysAddr(0xA_7000), &mut data, View::Smm);
+    assert_eq!(data, [5, 0]);
 }
 
 #[test]

@@ -179,10 +179,7 @@ fn exact(results: Results, format: Format, operands: [Xmm; 3], lane: usize, daz:
                 if subtracted { addend.negated() } else { addend },
             )
         }
-        // VCVTPS2PH does not look at DAZ.
-        Operation::Narrow if format.width == HALF.width => {
-            Outcome::Exactly(SINGLE.value(first, lane, false)?)
-        }
+        Operation::Narrow if format.width == HALF.width => Outcome::Exactly(SINGLE.value(first, lane, daz)?),
         Operation::NarrowSecond => Outcome::Exactly(DOUBLE.value(second, lane, daz)?),
         Operation::Narrow => Outcome::Exactly(DOUBLE.value(first, lane, daz)?),
     })
@@ -241,6 +238,15 @@ mod tests {
         check(results, [x, x, one], false);
         let huge = doubles([f64::MAX.to_bits(), 0]);
         check(results, [x, huge, one], true);
+    }
+
+    #[test]
+    fn a_denormal_operand_taken_for_zero_is_exact() {
+        let large = 2f32.powi(100).to_bits();
+        let operands = [singles([large, 1, 0, 0]); 3];
+        let narrow = |mxcsr| is_inexact(Results::F16(4, Operation::Narrow), operands, mxcsr);
+        assert!(narrow(UNMASKED | UNDERFLOW_MASK));
+        assert!(!narrow(UNMASKED | UNDERFLOW_MASK | DAZ));
     }
 
     #[test]
