@@ -92,10 +92,11 @@ impl Lister {
 
     /// Translates `code`, which stands at [`START`].
     pub fn list(&mut self, code: &[u8]) -> Listed {
+        let page = [&[0; START as usize], code].concat();
         let source = Source {
             mode: self.setting.mode,
             model: &self.model,
-            bytes: code,
+            bytes: &page,
             offset: START,
             second_page: None,
             plain: false,
@@ -109,15 +110,16 @@ impl Lister {
         let translation = self.tools.translate(&source, &self.thunks).unwrap().expect("a block");
         let host = self.tools.emitter.finish().unwrap().to_vec();
         let names = Names::new(&self.thunks, BASE);
-        let guest = guest_lines(self.setting.bits, &code[..translation.bytes]);
+        let guest =
+            translation.ranges.iter().flat_map(|r| guest_lines(self.setting.bits, &page, r)).collect();
         Listed { guest, lines: host_lines(&host, names), translation, bytes: host.len() }
     }
 }
 
-/// The guest's instructions: offset, length, text.
-fn guest_lines(bits: u32, code: &[u8]) -> Vec<(u16, usize, String)> {
+/// The guest's instructions in `range`: offset, length, text.
+fn guest_lines(bits: u32, page: &[u8], range: &Range<usize>) -> Vec<(u16, usize, String)> {
     let mut formatter = formatter(None);
-    let decoder = Decoder::with_ip(bits, code, START as u64, DecoderOptions::NONE);
+    let decoder = Decoder::with_ip(bits, &page[range.clone()], range.start as u64, DecoderOptions::NONE);
     decoder.into_iter().map(|i| (i.ip() as u16, i.len(), text(&mut formatter, &i))).collect()
 }
 
@@ -196,7 +198,7 @@ impl Listed {
         let mut out = format!(
             "; {} guest instructions in {} bytes: {} host instructions in {} bytes, and {} cold ones in {}\n",
             self.translation.instructions,
-            self.translation.bytes,
+            self.translation.ranges.iter().map(Range::len).sum::<usize>(),
             hot,
             cold,
             self.lines.len() - hot,
