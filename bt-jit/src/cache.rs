@@ -6,10 +6,11 @@ use crate::insight::{Insight, guest_block};
 use crate::positions::{self, Piece};
 use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
 use crate::thunks::{Runtime, ThunkError, Thunks};
-use crate::translate::{Link, MAX_INSTRUCTIONS, MAX_LENGTH, Source, Tools, Translation};
+use crate::translate::{Link, MAX_LENGTH, Source, Tools, Translation};
 use iced_x86::Code;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::ops::Range;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::cache::AddressHasher;
 use trimotor_cpu_interp::core::Core;
@@ -19,6 +20,8 @@ use trimotor_cpu_interp::op::Op;
 pub const CODE_BYTES: usize = 64 << 20;
 /// The least code memory: four [`Region`]s of the least size.
 pub const LEAST_CODE_BYTES: usize = 256 << 10;
+/// Bytes of a page.
+const PAGE: usize = 4096;
 
 /// Mark of a block's variant without groups, in the place of a mode bit.
 const PLAIN: u32 = 1 << 22;
@@ -181,12 +184,16 @@ impl TranslatedCode {
     pub fn code_of(&self, block: &Block) -> Vec<u8> {
         self.memory.read(block.entry, block.bytes as usize)
     }
-    /// A copy of what stands now where a block's guest code came from; of an instruction that crosses pages the
-    /// part in the first one.
-    pub fn guest_code_of(&self, block: &Block) -> Vec<u8> {
-        let mut bytes = vec![0; (block.guest_bytes as usize).min(4096 - (block.key.0 & 4095))];
-        copy_code(block.key.0, &mut bytes);
-        bytes
+    /// A copy of what stands now where a block's guest code came from, with its offsets in the page; of an
+    /// instruction that crosses pages the part in the first one.
+    pub fn guest_code_of(&self, block: &Block) -> Vec<(u16, Vec<u8>)> {
+        let page = block.key.0 & !(PAGE - 1);
+        let piece = |range: &Range<u16>| {
+            let mut bytes = vec![0; range.len()];
+            copy_code(page + range.start as usize, &mut bytes);
+            (range.start, bytes)
+        };
+        block.guest.iter().map(piece).collect()
     }
 
     fn block(&self, number: u32) -> &Block {
@@ -257,10 +264,9 @@ impl TranslatedCode {
             return Some(id);
         }
         core.watch_code(host);
-        let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
-        let len = bytes.len().min(4096 - (host & 4095));
-        copy_code(host, &mut bytes[..len]);
-        if let Some(id) = self.translate(core, key, &bytes[..len], None) {
+        let mut bytes = [0u8; PAGE + MAX_LENGTH];
+        copy_code(host & !(PAGE - 1), &mut bytes[..PAGE]);
+        if let Some(id) = self.translate(core, key, &bytes[..PAGE], None) {
             return Some(id);
         }
         // The first instruction goes on in the next page, which is looked at when it is executed: not at the
@@ -271,12 +277,12 @@ impl TranslatedCode {
         let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
         let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
         core.watch_code(second);
-        copy_code(second, &mut bytes[len..MAX_LENGTH]);
-        self.translate(core, key, &bytes[..MAX_LENGTH], Some(second))
+        copy_code(second, &mut bytes[PAGE..]);
+        self.translate(core, key, &bytes, Some(second))
     }
 
-    /// Translates `bytes`, whose first one is at the key's host address; `second` is where those lie that
-    /// are in the next page.
+    /// Translates the block at the key's host address from `bytes`, those of its page; `second` is where those lie
+    /// that are in the next page.
     fn translate(
         &mut self,
         core: &mut Core,
@@ -298,11 +304,12 @@ impl TranslatedCode {
                 }
             }
         };
-        let length = made.bytes;
+        let (ranges, page) = (made.ranges.clone(), key.0 & !(PAGE - 1));
         let id = self.enlist(core, key, entry, made, second);
-        let (here, there) = bytes[..length].split_at(length.min(4096 - (key.0 & 4095)));
-        let changed =
-            core.code_changed(key.0, here) || second.is_some_and(|second| core.code_changed(second, there));
+        let changed = ranges.iter().any(|range| {
+            core.code_changed(page + range.start, &bytes[range.start..range.end.min(PAGE)])
+                || second.is_some_and(|second| core.code_changed(second, &bytes[PAGE..range.end]))
+        });
         if changed {
             self.kill(&[id]);
             return self.find_variant(core, key.0, key.1 & (PLAIN | X87_HANDED_OVER));
@@ -371,7 +378,7 @@ impl TranslatedCode {
             alive: true,
             incoming: Vec::new(),
             bytes: host_bytes as u32,
-            guest_bytes: made.bytes as u16,
+            guest: made.ranges.iter().map(|r| r.start as u16..r.end.min(PAGE) as u16).collect(),
             positions: (first_position, region.positions.len() as u32),
             counter,
         });
@@ -383,10 +390,12 @@ impl TranslatedCode {
         self.counts.blocks += 1;
         self.counts.instructions += made.instructions as u64;
         self.counts.host_bytes += host_bytes;
-        let here = made.bytes.min(4096 - (key.0 & 4095));
-        core.track_code(id, key.0, here);
-        if let Some(second) = second {
-            core.track_code(id, second, made.bytes - here);
+        for range in &made.ranges {
+            let here = range.end.min(PAGE) - range.start;
+            core.track_code(id, page + range.start, here);
+            if let Some(second) = second {
+                core.track_code(id, second, range.len() - here);
+            }
         }
         id
     }

@@ -12,6 +12,8 @@ const ENTRIES: usize = 4096;
 const ENTRY_SHIFT: u32 = 4;
 /// What an entry's place is computed from: the place is `(RIP rotated left by 4 ^ RIP) & INDEX_MASK`, in bytes.
 pub const INDEX_MASK: u32 = ((ENTRIES - 1) << ENTRY_SHIFT) as u32;
+/// What turns the place of an entry into the one where it stands once another has taken its place.
+pub const SECOND_PLACE: u32 = 1 << ENTRY_SHIFT;
 /// How far RIP is rotated.
 pub const INDEX_ROTATION: u32 = 4;
 /// Keys that have a table at a time. Each process has one for user code, most share one for the kernel's.
@@ -28,9 +30,9 @@ pub struct JumpEntry {
 }
 
 impl JumpEntry {
-    /// What stands in place `n` while nothing leads on from there: a RIP whose place is another one.
+    /// What stands in place `n` while nothing leads on from there: a RIP that is not looked for there.
     fn empty(n: usize) -> JumpEntry {
-        JumpEntry { rip: (n == 0) as u64, code: 0 }
+        JumpEntry { rip: if n < 2 { 4 } else { 0 }, code: 0 }
     }
 }
 
@@ -45,6 +47,12 @@ struct Table {
 impl Table {
     fn entries() -> Box<[JumpEntry]> {
         (0..ENTRIES).map(JumpEntry::empty).collect()
+    }
+    fn set(&mut self, n: usize, entry: JumpEntry) {
+        if self.filled.len() < ENTRIES {
+            self.filled.push(n as u16);
+        }
+        self.entries[n] = entry;
     }
     fn empty(&mut self) {
         if self.filled.len() >= ENTRIES {
@@ -108,16 +116,20 @@ impl JumpTables {
     }
     /// Where RIP leads under the key that was chosen last.
     pub fn get(&self, rip: u64) -> Option<u64> {
-        let entry = self.tables[self.present].entries[index(rip)];
-        (entry.rip == rip).then_some(entry.code)
+        let entries = &self.tables[self.present].entries;
+        let n = index(rip);
+        let found = [n, n ^ 1].into_iter().find(|&n| entries[n].rip == rip);
+        found.map(|n| entries[n].code)
     }
     /// Has RIP lead to the host address `code` under the key that was chosen last.
     pub fn put(&mut self, rip: u64, code: u64) {
-        let (n, table) = (index(rip), &mut self.tables[self.present]);
-        if table.filled.len() < ENTRIES {
-            table.filled.push(n as u16);
+        let n = index(rip);
+        let table = &mut self.tables[self.present];
+        let old = table.entries[n];
+        if old.rip != rip && old.code != 0 {
+            table.set(n ^ 1, old);
         }
-        table.entries[n] = JumpEntry { rip, code };
+        table.set(n, JumpEntry { rip, code });
     }
 }
 
@@ -135,7 +147,20 @@ mod tests {
     fn no_rip_matches_an_empty_place() {
         let jumps = JumpTables::new();
         assert!((0..ENTRIES as u64).all(|rip| jumps.get(rip).is_none()));
-        assert!((0..ENTRIES).all(|n| index(JumpEntry::empty(n).rip) != n));
+        assert!((0..ENTRIES).all(|n| index(JumpEntry::empty(n).rip) & !1 != n & !1));
+    }
+
+    #[test]
+    fn two_that_share_a_place_are_both_found() {
+        let mut jumps = JumpTables::new();
+        jumps.choose(1);
+        let (a, b) = (0x40_0000u64, 0x50_0000);
+        assert_eq!(index(a), index(b));
+        jumps.put(a, 0xA);
+        jumps.put(b, 0xB);
+        assert_eq!((jumps.get(a), jumps.get(b)), (Some(0xA), Some(0xB)));
+        jumps.put(a, 0xAA);
+        assert_eq!((jumps.get(a), jumps.get(b)), (Some(0xAA), Some(0xB)));
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
 pub const FLAGS_OPERAND: i32 = ENGINE + offset_of!(EngineArea, flags_operand) as i32;
 /// Displacement of the host addresses of groups of accesses.
 pub const GROUPS: i32 = ENGINE + offset_of!(EngineArea, groups) as i32;
+/// Displacement of the count of links that are followed by way of the jump table.
+pub const PROBES: i32 = ENGINE + offset_of!(EngineArea, probes) as i32;
 /// Displacement of the jump table's address.
 pub const JUMPS: i32 = ENGINE + offset_of!(EngineArea, jumps) as i32;
 

@@ -52,8 +52,8 @@ pub struct Block {
     pub incoming: Vec<u32>,
     /// Bytes of its code.
     pub bytes: u32,
-    /// Bytes of its guest code.
-    pub guest_bytes: u16,
+    /// Its guest code: offsets in the page of its first byte, cut at the page's end.
+    pub guest: Box<[Range<u16>]>,
     /// Its [`positions`](crate::positions), as a place in those of the region.
     pub positions: (u32, u32),
     /// Its count of executions, where they are counted.

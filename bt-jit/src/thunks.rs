@@ -5,10 +5,10 @@ mod strings;
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
-use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry};
+use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry, SECOND_PLACE};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, RIP, RSP, SPARE, T0, T1, VECTOR_LIVE, X87_IMAGE,
-    X87_LIVE, YMM, gpr, page_rip, state,
+    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, PROBES, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE,
+    X87_IMAGE, X87_LIVE, YMM, gpr, page_rip, state,
 };
 use std::mem::offset_of;
 pub use strings::StringMove;
@@ -62,9 +62,10 @@ pub struct Thunks {
     pub op_x87_vector: CodeOffset,
     /// Jumped to: follows link EAX.
     pub link: CodeOffset,
-    /// Jumped to: follows link `SPARE` to RIP = T1 in another page, by the jump table if it is there.
+    /// Jumped to: follows link `SPARE`, whose key is T2, to RIP = T1 in another page, by the jump table if it is
+    /// there.
     pub probe: CodeOffset,
-    /// Jumped to: finds the block at RIP = T1.
+    /// Jumped to: finds the block at RIP = T1, which the jump table does not have in its first place.
     pub lookup: CodeOffset,
     /// Called: brings the vector registers into the host's.
     pub load_vector: CodeOffset,
@@ -105,6 +106,10 @@ pub struct Runtime {
     /// SYSRET.
     pub sysret: usize,
 }
+
+/// So many links for other keys are followed by the jump table, then one of them, most likely one that is followed
+/// often, is made for the present key: its own may be gone for good.
+const PROBES_BEFORE_LINK: i32 = 256;
 
 /// What the ABI wants kept.
 const CALLEE_SAVED: [Reg; 6] = [Reg::Rbx, Reg::Rbp, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
@@ -163,9 +168,16 @@ fn load_x87(e: &mut Emitter, pushed: i32) {
 /// Goes to the guest address in T1 if the jump table has it, else to `miss` with T1 as it was. `pop` is added to
 /// the guest's stack pointer (in the width that is given with it) on the way. Destroys T0, T1 and flags.
 pub fn probe_jump_table(e: &mut Emitter, miss: Label, pop: Option<(Width, i32)>) {
+    probe_place(e, 0, miss, pop);
+}
+/// The same for the place of RIP XOR `place`.
+fn probe_place(e: &mut Emitter, place: u32, miss: Label, pop: Option<(Width, i32)>) {
     e.rorx(Width::Dword, T0, T1, 32 - INDEX_ROTATION as u8);
     e.alu_rr(AluOp::Xor, Width::Dword, T0, T1);
     e.alu_ri(AluOp::And, Width::Dword, T0, INDEX_MASK as i32);
+    if place != 0 {
+        e.alu_ri(AluOp::Xor, Width::Dword, T0, place as i32);
+    }
     e.alu_rm(AluOp::Add, Width::Qword, T0, state(JUMPS));
     e.alu_rm(AluOp::Cmp, Width::Qword, T1, Mem::base(T0, offset_of!(JumpEntry, rip) as i32));
     e.jcc(Condition::NotEqual, miss);
@@ -380,13 +392,23 @@ impl Thunks {
         let op_x87_vector = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, true, true))?;
         let link = put(memory, &|e| call_and_go(e, runtime.link, leave))?;
         let probe = put(memory, &|e| {
-            let miss = e.label();
-            probe_jump_table(e, miss, None);
-            e.bind(miss);
+            let link_it = e.label();
+            // A link that leads nowhere yet is made. One for another key stays as it is for now: processes that run
+            // the same code by turns would only take it from each other.
+            e.test_rr(Width::Qword, T2, T2);
+            e.jcc(Condition::Equal, link_it);
+            e.alu_mi(AluOp::Sub, Width::Qword, state(PROBES), 1);
+            e.jcc(Condition::Sign, link_it);
+            probe_jump_table(e, link_it, None);
+            e.bind(link_it);
+            e.mov_mi(Width::Qword, state(PROBES), PROBES_BEFORE_LINK);
             e.mov_rm(Width::Dword, T0, state(SPARE));
             e.jmp_placed(link);
         })?;
         let lookup = put(memory, &|e| {
+            let miss = e.label();
+            probe_place(e, SECOND_PLACE, miss, None);
+            e.bind(miss);
             e.mov_mr(Width::Qword, state(RIP), T1);
             call_and_go(e, runtime.lookup, leave);
         })?;

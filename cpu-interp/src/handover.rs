@@ -78,6 +78,8 @@ pub struct EngineArea {
     pub jumps: *mut u8,
     /// The `CpuState::jump_key` that the table is for.
     pub jumps_key: u64,
+    /// How many more links to other pages are followed by way of the table before one is made anew.
+    pub probes: u64,
     /// All such tables of the vCPU.
     pub jump_tables: *mut u8,
     /// The translator.
@@ -107,6 +109,7 @@ impl Default for EngineArea {
             pending: std::ptr::null(),
             jumps: std::ptr::null_mut(),
             jumps_key: 0,
+            probes: 0,
             jump_tables: std::ptr::null_mut(),
             translator: std::ptr::null_mut(),
         }

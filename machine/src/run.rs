@@ -23,6 +23,9 @@ const SLICE: u64 = 200_000;
 const SHARED_TURN: u64 = 20_000;
 /// The shortest slice with the host's clock: below this, entering and leaving costs too much.
 const SHORTEST_SLICE: u64 = 5_000;
+/// With the host's clock: fewer instructions than this end a turn. Engines run whole blocks, and what is left behind
+/// the last one would be run in single steps.
+const SHORTEST_REST: u64 = 100;
 /// With the host's clock: assumed nanoseconds of an instruction when a slice is measured out.
 const NS_PER_INSTRUCTION: u64 = 2;
 /// How often back ends are looked at while the guest runs, in nanoseconds of guest time.
@@ -151,7 +154,7 @@ impl Machine {
         self.board.slice_end_ns = u64::MAX;
         // A run that retired nothing still uses up its turn a little, so that nobody starves.
         self.turn.left = self.turn.left.saturating_sub(retired.max(1));
-        if !counts && self.turn.left < SHORTEST_SLICE {
+        if !counts && self.turn.left < SHORTEST_REST {
             // A budget that covers no block would be stepped.
             self.turn.left = 0;
         }

@@ -312,12 +312,21 @@ impl Emitter {
     }
     /// Pads with a NOP so that a displacement `before` bytes on stands at a multiple of 4.
     fn align_displacement(&mut self, before: usize) {
-        match (self.code.len() + before) % 4 {
-            1 => self.code.extend([0x0F, 0x1F, 0x00]),
-            2 => self.code.extend([0x66, 0x90]),
-            3 => self.code.push(0x90),
-            _ => {}
-        }
+        self.nop((self.code.len() + before).wrapping_neg() % 4);
+    }
+    /// One NOP of `bytes` bytes, up to 7 (SDM Vol. 2, NOP, Recommended Multi-Byte Sequence of NOP Instruction).
+    fn nop(&mut self, bytes: usize) {
+        const FORMS: [&[u8]; 8] = [
+            &[],
+            &[0x90],
+            &[0x66, 0x90],
+            &[0x0F, 0x1F, 0x00],
+            &[0x0F, 0x1F, 0x40, 0x00],
+            &[0x0F, 0x1F, 0x44, 0x00, 0x00],
+            &[0x66, 0x0F, 0x1F, 0x44, 0x00, 0x00],
+            &[0x0F, 0x1F, 0x80, 0x00, 0x00, 0x00, 0x00],
+        ];
+        self.code.extend(FORMS[bytes]);
     }
     /// Pads to a multiple of `align` with INT3, where control never comes.
     pub fn align_unreached(&mut self, align: usize) {
@@ -327,9 +336,7 @@ impl Emitter {
     }
     /// Pads to a multiple of 8 with NOPs.
     pub fn align_reached(&mut self) {
-        while !self.code.len().is_multiple_of(8) {
-            self.code.push(0x90);
-        }
+        self.nop(self.code.len().wrapping_neg() % 8);
     }
     /// JMP to placed code; [`set_base`](Self::set_base) must have been called.
     pub fn jmp_placed(&mut self, to: CodeOffset) {
@@ -366,9 +373,7 @@ impl Emitter {
     /// MOV register, 64-bit immediate, which is zero and stands at a multiple of 8: a key to be written
     /// later. Returns where it stands, in bytes from the start.
     pub fn mov_key(&mut self, to: Reg) -> usize {
-        while !(self.code.len() + 2).is_multiple_of(8) {
-            self.code.push(0x90);
-        }
+        self.nop((self.code.len() + 2).wrapping_neg() % 8);
         self.plus_register(Width::Qword, &[0xB8], to);
         self.code.extend([0; 8]);
         self.code.len() - 8

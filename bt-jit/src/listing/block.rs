@@ -24,7 +24,8 @@ impl TranslatedCode {
     fn list(&self, region: &Region, block: &Block) -> String {
         let code = self.code_of(block);
         let bits = if block.key.1 & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-        let guest = guest_lines(bits, &self.guest_code_of(block), (block.key.0 & 4095) as u16);
+        let code_of = self.guest_code_of(block);
+        let guest: Vec<_> = code_of.iter().flat_map(|(at, code)| guest_lines(bits, code, *at)).collect();
         let lines = host_lines(&code, Names::new(self.thunks(), block.entry).with_blocks());
         let mut pieces = region.pieces(block).peekable();
         let life = if block.alive { "" } else { ", dead: its guest code was written to" };

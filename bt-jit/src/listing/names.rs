@@ -64,6 +64,7 @@ fn state() -> BTreeMap<u64, String> {
         ("x87_operand", layout::X87_OPERAND),
         ("x87_segment", layout::X87_SEGMENT),
         ("jumps", layout::JUMPS),
+        ("probes", layout::PROBES),
         ("rflags", layout::RFLAGS),
         ("cpl", layout::CPL),
         ("retired", layout::RETIRED),

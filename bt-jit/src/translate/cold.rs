@@ -36,6 +36,8 @@ pub(super) enum Cold {
     Taken { at: Label, save_flags: bool, refund: u8, target: i32, newer: [Option<(Reg, u8)>; 3] },
     /// Runs the instruction at `offset` alone.
     Step { at: Label, offset: u16, refund: u8 },
+    /// RET where the block goes on behind its CALL, and it leads elsewhere.
+    ReturnElsewhere { at: Label, work: super::flow::Miss, refund: u8 },
     /// Code that was given as it is: an indirect jump's miss.
     Miss { at: Label, work: super::flow::Miss },
 }
@@ -134,6 +136,10 @@ impl Translator<'_> {
                 self.refund(refund);
                 self.e.mov_ri(T0, offset as u64);
                 self.e.jmp_placed(self.thunks.exit_step);
+            }
+            Cold::ReturnElsewhere { at, work, refund } => {
+                self.e.bind(at);
+                self.return_elsewhere(work, refund);
             }
             Cold::Miss { at, work } => {
                 self.e.bind(at);

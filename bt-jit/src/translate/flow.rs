@@ -8,6 +8,11 @@ use crate::layout::{JUMP_KEY, RSP, SPARE, T0, T1, T2, page_rip, state};
 use crate::thunks::probe_jump_table;
 use iced_x86::{Instruction, OpKind};
 
+/// Bytes of arguments that RET takes off the stack.
+pub(super) fn arguments(i: &Instruction) -> u16 {
+    if i.op_count() > 0 { i.immediate16() } else { 0 }
+}
+
 /// What happens where the jump table does not have the target, which is in T1.
 pub(super) struct Miss {
     /// The instruction, to be run alone where the target is not canonical.
@@ -63,7 +68,7 @@ fn condition_of(i: &Instruction) -> Condition {
 }
 
 /// The target's offset from the first byte of the page, for which the decoder's RIP was 0.
-fn target_of(i: &Instruction) -> Option<i32> {
+pub(super) fn target_of(i: &Instruction) -> Option<i32> {
     match i.op0_kind() {
         OpKind::NearBranch64 => i32::try_from(i.near_branch64() as i64).ok(),
         _ => Some(i.near_branch32() as i32),
@@ -161,6 +166,12 @@ impl Translator<'_> {
 
     /// CALL.
     pub(super) fn call(&mut self, i: &Instruction) -> bool {
+        if self.goes_on {
+            self.spill_flags_unless_grouped();
+            let at = self.push_address(None);
+            self.push_return(at);
+            return false; // at the target
+        }
         self.spill_flags();
         let Some(target) = target_of(i) else {
             self.step_here();
@@ -228,14 +239,40 @@ impl Translator<'_> {
     }
 
     /// RET.
-    pub(super) fn ret(&mut self, i: &Instruction) -> bool {
-        self.spill_flags();
+    pub(super) fn ret(&mut self, i: &Instruction, next: Option<u16>) -> bool {
+        let pop = self.stack_bytes() + arguments(i) as i32;
+        self.spill_flags_unless_grouped();
         let at = self.pop_address(None);
         let width = self.stack_width();
         self.e.mov_rm(width, T1, Mem::base(T1, at));
-        let more = if i.op_count() > 0 { i.immediate16() as i32 } else { 0 };
-        self.jump_to_t1(Some(self.stack_bytes() + more));
-        true
+        self.spill_flags();
+        let Some(next) = next else {
+            self.jump_to_t1(Some(pop));
+            return true;
+        };
+        self.e.mov_rm(Width::Qword, T2, page_rip());
+        self.e.lea(width, T2, Mem::base(T2, next as i32));
+        self.e.alu_rr(AluOp::Cmp, Width::Qword, T1, T2);
+        let at = self.e.label();
+        self.e.jcc(Condition::NotEqual, at);
+        let work = Miss { offset: self.offset, left: 0, pop: Some(pop) };
+        self.cold.push(Cold::ReturnElsewhere { at, work, refund: self.left });
+        self.move_stack(pop);
+        false
+    }
+    /// Cold: RET does not lead back to the CALL that the block has followed. Flags are in memory.
+    pub(super) fn return_elsewhere(&mut self, work: Miss, refund: u8) {
+        self.refund(refund);
+        let miss = self.e.label();
+        probe_jump_table(self.e, miss, work.pop.map(|bytes| (self.stack_width(), bytes)));
+        self.e.bind(miss);
+        self.miss(work);
+    }
+    /// The instruction accesses the stack, and only that: puts the flags into memory if that takes a check.
+    fn spill_flags_unless_grouped(&mut self) {
+        if self.plan.steps[self.number].stack.is_none() {
+            self.spill_flags();
+        }
     }
 
     /// Jumps to the guest address in T1, through the table. Flags are in memory.

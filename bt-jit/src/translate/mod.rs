@@ -1,7 +1,7 @@
 //! From a block of guest instructions to host code.
 //!
 //! A block starts anywhere, lies within one page, and goes on through conditional jumps that are not
-//! taken. [`classify`] says for each instruction how it is translated; most are emitted as
+//! taken, and through direct jumps and calls within the page to their targets, and back ([`follow`]). [`classify`] says for each instruction how it is translated; most are emitted as
 //! they are, with other registers and a checked address ([`generic`]). What is not translated is
 //! handed over to the interpreter, one instruction at a time.
 //!
@@ -14,6 +14,7 @@ mod address;
 mod classify;
 mod cold;
 mod flow;
+mod follow;
 mod generic;
 mod held;
 mod muldiv;
@@ -34,13 +35,13 @@ use crate::thunks::Thunks;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
 use held::Free;
-use iced_x86::{Decoder, DecoderError, Encoder, FlowControl, Instruction, InstructionInfoFactory};
+use iced_x86::{Encoder, Instruction, InstructionInfoFactory};
 use plan::Plan;
 use recover::Recipe;
+use std::ops::Range;
 use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
-use trimotor_cpu_interp::lower::Lowering;
 
 /// The most instructions of one block.
 pub const MAX_INSTRUCTIONS: usize = 64;
@@ -114,8 +115,8 @@ struct OpenLink {
 /// What a translation gives, besides the code in the emitter.
 #[derive(Default, Debug)]
 pub struct Translation {
-    /// Bytes of guest code.
-    pub bytes: usize,
+    /// Where the guest code is: offsets from the first byte of the page. What is beyond its end is in the next one.
+    pub ranges: Vec<Range<usize>>,
     /// Guest instructions.
     pub instructions: usize,
     /// Where the cold code begins, in bytes from the start.
@@ -174,7 +175,7 @@ pub struct Source<'a> {
     pub mode: u32,
     /// What the CPU has.
     pub model: &'a CpuModel,
-    /// Guest bytes from the block's first one to the end of the page.
+    /// The bytes of the page, and behind them those of the next one that belong to the instruction that crosses.
     pub bytes: &'a [u8],
     /// Offset of the first byte within its page.
     pub offset: u16,
@@ -226,6 +227,8 @@ pub(crate) struct Translator<'a> {
     offset: u16,
     len: u8,
     left: u8,
+    /// The block goes on where the instruction transfers control to.
+    goes_on: bool,
 }
 
 impl Tools {
@@ -269,6 +272,7 @@ impl Tools {
             offset: source.offset,
             len: 0,
             left: 0,
+            goes_on: false,
         };
         t.block(instructions, &kinds);
         let mut out = t.out;
@@ -287,44 +291,6 @@ impl Tools {
             self.emitter.patch(link.site, &displacement.to_le_bytes());
         }
         Ok(Some(out))
-    }
-
-    /// Decodes the block's instructions and says how each is translated.
-    fn decode(&mut self, source: &Source<'_>) -> Vec<Kind> {
-        let bits = if source.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
-        let lowering =
-            Lowering { mode: source.mode, model: source.model, rip: 0, page_offset: 0, atomic: true };
-        let options = lowering.decoder_options();
-        let mut decoder = Decoder::with_ip(bits, source.bytes, source.offset as u64, options);
-        self.instructions.clear();
-        let mut kinds = Vec::with_capacity(16);
-        let mut i = Instruction::default();
-        while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
-            decoder.decode_out(&mut i);
-            let short = i.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes;
-            if short && source.second_page.is_none() {
-                let rest = source.offset as usize + source.bytes.len() - i.ip() as usize;
-                if rest < MAX_LENGTH {
-                    break; // it may go on in the next page
-                }
-            }
-            let mut kind = classify::classify(&i, &lowering, &self.features);
-            if source.x87_handed_over && kind.uses_x87() {
-                kind = Kind::HandOver;
-            }
-            self.instructions.push(i);
-            kinds.push(kind);
-            // A jump back is most likely taken: it is cheapest at the end.
-            let back = kind == Kind::Jcc && i.near_branch_target() <= i.ip();
-            if back
-                || source.second_page.is_some()
-                || kind.ends_block()
-                || i.flow_control() != FlowControl::Next && kind != Kind::Jcc
-            {
-                break;
-            }
-        }
-        kinds
     }
 }
 
@@ -360,10 +326,12 @@ impl Translator<'_> {
             self.offset = i.ip() as u16;
             self.len = i.len() as u8;
             self.left = (count - 1 - n) as u8;
+            self.goes_on = n + 1 < count;
             self.out.positions.push((self.offset, self.e.offset() as u32));
-            self.out.bytes += i.len();
+            self.add_range(i.ip() as usize..i.ip() as usize + i.len());
+            let next = instructions.get(n + 1).map(|next| next.ip() as u16);
             self.prepare_free(*kind);
-            ended = self.instruction(i, *kind);
+            ended = self.instruction(i, *kind, next);
             self.leave_free(*kind);
             self.cold_of.resize(self.cold.len(), n as u8);
         }
@@ -376,8 +344,16 @@ impl Translator<'_> {
         self.emit_cold(count, out_of_budget);
     }
 
-    /// One instruction; true if control does not come out behind it.
-    fn instruction(&mut self, i: &Instruction, kind: Kind) -> bool {
+    /// The block has code in `range`.
+    fn add_range(&mut self, range: Range<usize>) {
+        match self.out.ranges.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.out.ranges.push(range),
+        }
+    }
+
+    /// One instruction, before the one at offset `next`; true if control does not come out behind it.
+    fn instruction(&mut self, i: &Instruction, kind: Kind, next: Option<u16>) -> bool {
         match kind {
             Kind::Nothing => {}
             Kind::Generic { .. } | Kind::Mmx => self.generic(i),
@@ -411,7 +387,7 @@ impl Translator<'_> {
             Kind::Call => return self.call(i),
             Kind::JmpIndirect => return self.jmp_indirect(i),
             Kind::CallIndirect => return self.call_indirect(i),
-            Kind::Ret => return self.ret(i),
+            Kind::Ret => return self.ret(i, next),
             Kind::Step => {
                 self.save_flags();
                 self.step_here();
@@ -502,7 +478,7 @@ impl Translator<'_> {
     /// A site for the instruction under translation.
     fn site(&mut self) -> u32 {
         let mut bytes = [0; MAX_LENGTH];
-        let at = (self.offset - self.source.offset) as usize;
+        let at = self.offset as usize;
         let len = self.len as usize;
         bytes[..len].copy_from_slice(&self.source.bytes[at..at + len]);
         let number = self.source.first_site + self.out.sites.len() as u32;

@@ -11,6 +11,7 @@
 
 use super::address::gpr_number;
 use super::classify::{Kind, must_be_aligned};
+use super::flow::arguments;
 use super::held::keeps_held;
 use super::recover::FlagStep;
 use iced_x86::{
@@ -313,6 +314,7 @@ impl Tracker {
             Kind::HandOver | Kind::HandOverLast => (0..16).for_each(|n| self.renew(n)),
             Kind::Push | Kind::PushFlags | Kind::Call | Kind::CallIndirect => self.shift(RSP, -bytes),
             Kind::Pop | Kind::PopFlags => self.shift(RSP, bytes),
+            Kind::Ret => self.shift(RSP, bytes + arguments(i) as i64),
             Kind::Leave => {
                 self.values[4] = self.values[5];
                 self.shift(RSP, bytes);

@@ -42,7 +42,23 @@ const FLOW: &[(&str, Assemble)] = &[
         a.cmp(rax, rcx)?;
         a.jb(0xFFFF_FFFF_FFFF_F800u64)
     }),
+    ("JMP over code that does not run", |a| {
+        a.add(rax, rcx)?;
+        a.jmp(0x106u64)?;
+        a.nop()?;
+        a.sub(rdx, rbx)?;
+        a.ret()
+    }),
     ("CALL", |a| a.call(0x5100u64)),
+    ("CALL within the page, and its RET", |a| {
+        a.mov(rdi, rbx)?;
+        a.call(0x10Eu64)?;
+        a.add(rax, rbx)?;
+        a.jmp(rax)?;
+        a.nop()?;
+        a.lea(rax, rdi * 2)?;
+        a.ret()
+    }),
     ("CALL of an address in a register", |a| a.call(rax)),
     ("JMP to an address in memory", |a| a.jmp(qword_ptr(rax * 8 + 0x1000))),
     ("RET", |a| a.ret()),

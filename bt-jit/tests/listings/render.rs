@@ -79,10 +79,11 @@ impl Lister {
 
     /// Translates `code`, which stands at [`START`].
     pub fn list(&mut self, code: &[u8]) -> Listed {
+        let page = [&[0; START as usize], code].concat();
         let source = Source {
             mode: self.setting.mode,
             model: &self.model,
-            bytes: code,
+            bytes: &page,
             offset: START,
             second_page: None,
             plain: false,
@@ -96,7 +97,9 @@ impl Lister {
         let translation = self.tools.translate(&source, &self.thunks).unwrap().expect("a block");
         let host = self.tools.emitter.finish().unwrap().to_vec();
         let names = Names::new(&self.thunks, BASE);
-        let guest = guest_lines(self.setting.bits, &code[..translation.bytes], START);
+        let lines =
+            |r: &std::ops::Range<usize>| guest_lines(self.setting.bits, &page[r.clone()], r.start as u16);
+        let guest = translation.ranges.iter().flat_map(lines).collect();
         Listed { guest, lines: host_lines(&host, names), translation, bytes: host.len() }
     }
 }
@@ -114,7 +117,7 @@ impl Listed {
         let mut out = format!(
             "; {} guest instructions in {} bytes: {} host instructions in {} bytes, and {} cold ones in {}\n",
             self.translation.instructions,
-            self.translation.bytes,
+            self.translation.ranges.iter().map(Range::len).sum::<usize>(),
             hot,
             cold,
             self.lines.len() - hot,
