@@ -13,7 +13,8 @@ use trimotor_cpu::{Vcpu, VcpuExit};
 use trimotor_machine::engines::Engine;
 
 mod bare;
-use bare::{EmptyBus, LONG_MODE_CODE, LONG_MODE_DATA, engines, leaf_entry, map_one_to_one, set_long_mode};
+use bare::{LONG_MODE_CODE, LONG_MODE_DATA, engines, leaf_entry, map_one_to_one, set_long_mode};
+use trimotor_bus::empty_board::EmptyBoard;
 
 /// A word that one vCPU writes and the other reads: how far the former is.
 const FLAG: u64 = LONG_MODE_DATA + 0x1000;
@@ -78,7 +79,7 @@ fn in_turn(engine: Engine, vcpus: &mut [Box<dyn Vcpu>]) {
 
 /// Whether the vCPU has come to its HLT.
 fn turn(engine: Engine, vcpu: &mut dyn Vcpu, budget: u64) -> bool {
-    match vcpu.run(&mut EmptyBus::default(), budget) {
+    match vcpu.run(&mut EmptyBoard::default(), budget) {
         VcpuExit::Halted => true,
         VcpuExit::Budget => {
             assert!(vcpu.retired() < BUDGET, "{engine}: the guest does not come to an end");

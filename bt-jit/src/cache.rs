@@ -23,8 +23,8 @@ pub const LEAST_CODE_BYTES: usize = 256 << 10;
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
-/// Mark of a block's variant without groups, in the place of a mode bit.
-const PLAIN: u32 = 1 << 22;
+/// In the place of a mode's bit: the variant without groups.
+pub const PLAIN: u32 = 1 << 22;
 /// In the place of a mode's bit: the variant whose x87 instructions are handed over.
 pub const X87_HANDED_OVER: u32 = 1 << 23;
 
@@ -252,13 +252,10 @@ impl TranslatedCode {
         }
     }
 
-    /// The block for code at host address `host`, where RIP leads, in the core's mode, translated now if it
-    /// must be, or its variant without groups; `None`: it is to be run alone. May drop code: see [`epoch`](Self::epoch).
-    pub fn find(&mut self, core: &mut Core, host: usize, plain: bool) -> Option<u32> {
-        self.find_variant(core, host, if plain { PLAIN } else { 0 })
-    }
-    /// The same for the variant with the bits `variant`.
-    pub fn find_variant(&mut self, core: &mut Core, host: usize, variant: u32) -> Option<u32> {
+    /// The variant with the bits `variant` ([`PLAIN`], [`X87_HANDED_OVER`]) of the block for code at host address
+    /// `host`, where RIP leads, in the core's mode, translated now if it must be; `None`: it is to be run alone.
+    /// May drop code: see [`epoch`](Self::epoch).
+    pub fn find(&mut self, core: &mut Core, host: usize, variant: u32) -> Option<u32> {
         let key = (host, core.state.mode | variant);
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
@@ -312,7 +309,7 @@ impl TranslatedCode {
         });
         if changed {
             self.kill(&[id]);
-            return self.find_variant(core, key.0, key.1 & (PLAIN | X87_HANDED_OVER));
+            return self.find(core, key.0, key.1 & (PLAIN | X87_HANDED_OVER));
         }
         Some(id)
     }
@@ -437,10 +434,10 @@ impl TranslatedCode {
     }
 
     /// What link `n` leads to: the target's offset from the first byte of the page, that page's host
-    /// address, whether the target is in another page, and whether it is the variant without groups.
-    pub fn link_target(&self, n: u32) -> (i32, usize, bool, bool) {
+    /// address, whether the target is in another page, and the bits of its variant.
+    pub fn link_target(&self, n: u32) -> (i32, usize, bool, u32) {
         let l = self.link(n);
-        (l.link.target, l.page, l.link.key.is_some(), l.link.plain)
+        (l.link.target, l.page, l.link.key.is_some(), if l.link.plain { PLAIN } else { 0 })
     }
     /// Makes link `n` lead to a block, where it has a key for `key` only.
     pub fn connect(&mut self, n: u32, block: u32, key: u64) {

@@ -238,7 +238,7 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
 fn block_at_rip(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Result<Option<u64>, Fault> {
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
-    let Some(id) = code.find_variant(core, host, variant) else { return Ok(None) };
+    let Some(id) = code.find(core, host, variant) else { return Ok(None) };
     debug_assert_eq!(rip & 4095, host as u64 & 4095, "of flat segments");
     core.set_block_rip(rip & !4095);
     Ok(Some(code.entry(id)))
@@ -355,7 +355,7 @@ pub(crate) fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
 extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     // SAFETY: called by a thunk.
     let (core, code) = unsafe { parts(core) };
-    let (target, page, elsewhere, plain) = code.link_target(link);
+    let (target, page, elsewhere, variant) = code.link_target(link);
     let rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(target as i64 as u64));
     core.state.rip = rip;
     core.current = std::ptr::null();
@@ -367,7 +367,7 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
         Some(page + target as usize)
     };
     let Some(host) = found else { return leaves(core, Leave::Lookup) };
-    let Some(id) = code.find(core, host, plain) else { return leaves(core, Leave::Lookup) };
+    let Some(id) = code.find(core, host, variant) else { return leaves(core, Leave::Lookup) };
     if code.epoch != epoch {
         // The link is gone, and the jump table with it.
         return leaves(core, Leave::Lookup);

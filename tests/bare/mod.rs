@@ -4,61 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a failure to set a test up ends the test")]
 
 use std::sync::Arc;
-use trimotor_bus::cpu_bus::NoSuchMsr;
+use trimotor_bus::empty_board::EmptyBoard;
 use trimotor_bus::memory::{WindowRead, WindowWrite};
-use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
+use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::Activity;
 use trimotor_cpu::{Segment, Vcpu, VcpuExit};
 use trimotor_machine::engines::Engine;
-
-/// A bus on which nobody answers.
-#[derive(Default)]
-pub struct EmptyBus {
-    /// Instructions retired, as the engine told.
-    pub retired: u64,
-    /// Ports written: port, bytes, value.
-    pub port_writes: Vec<(u16, usize, u32)>,
-}
-
-impl CpuBus for EmptyBus {
-    fn set_retired(&mut self, instructions: u64) {
-        self.retired = instructions;
-    }
-    fn port_read(&mut self, _port: Port, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, port: Port, width: Width, value: u32) {
-        self.port_writes.push((port.0, width.bytes(), value));
-    }
-    fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _addr: PhysAddr, _width: Width, _value: u64) {}
-    fn now(&mut self) -> GuestTime {
-        GuestTime(self.retired)
-    }
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
-    fn apic_msr_read(&mut self, _index: u32) -> Result<u64, NoSuchMsr> {
-        Err(NoSuchMsr)
-    }
-    fn apic_msr_write(&mut self, _index: u32, _value: u64) -> Result<(), NoSuchMsr> {
-        Err(NoSuchMsr)
-    }
-    fn task_priority(&mut self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _priority: u8) {}
-    fn random(&mut self) -> u64 {
-        4
-    }
-    fn set_tsc_offset(&mut self, _offset: u64) {}
-    fn set_ferr(&mut self, _asserted: bool) -> bool {
-        true
-    }
-}
 
 /// The engines that instruction tests run on: all that this build and host have, but KVM, whose CPU is
 /// the host's. Says which are skipped.
@@ -78,7 +30,7 @@ pub struct BareMachine {
     pub memory: Arc<GuestMemory>,
     pub signals: Arc<VcpuSignals>,
     pub vcpu: Box<dyn Vcpu>,
-    pub bus: EmptyBus,
+    pub bus: EmptyBoard,
 }
 
 impl BareMachine {
@@ -92,7 +44,7 @@ impl BareMachine {
         let signals = VcpuSignals::new();
         let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
         let vcpu = engine.start().unwrap().create_vcpu(0, &model, &memory, &signals).unwrap();
-        BareMachine { memory, signals, vcpu, bus: EmptyBus::default() }
+        BareMachine { memory, signals, vcpu, bus: EmptyBoard::default() }
     }
     /// RAM in the whole first megabyte.
     pub fn all_ram(&self) {

@@ -7,8 +7,8 @@
 use crate::layout::*;
 use crate::registers::{give_registers, take_registers};
 use std::sync::Arc;
-use trimotor_bus::cpu_bus::NoSuchMsr;
-use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
+use trimotor_bus::empty_board::EmptyBoard;
+use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::Activity;
 use trimotor_cpu::{ArchState, CpuBackend, Segment, TableRegister, Vcpu, VcpuExit};
@@ -26,44 +26,6 @@ const CODE_AT: u64 = 0x20_0000;
 const SCRATCH_AT: u64 = 0x10_0000;
 /// Instructions that a case may take: REP counts its iterations.
 const BUDGET: u64 = 1 << 20;
-
-/// A board with nothing on it.
-struct Nothing;
-
-impl CpuBus for Nothing {
-    fn set_retired(&mut self, _instructions: u64) {}
-    fn port_read(&mut self, _port: Port, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _port: Port, _width: Width, _value: u32) {}
-    fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _addr: PhysAddr, _width: Width, _value: u64) {}
-    fn now(&mut self) -> GuestTime {
-        GuestTime::ZERO
-    }
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
-    fn apic_msr_read(&mut self, _index: u32) -> Result<u64, NoSuchMsr> {
-        Err(NoSuchMsr)
-    }
-    fn apic_msr_write(&mut self, _index: u32, _value: u64) -> Result<(), NoSuchMsr> {
-        Err(NoSuchMsr)
-    }
-    fn set_tsc_offset(&mut self, _offset: u64) {}
-    fn set_ferr(&mut self, _asserted: bool) -> bool {
-        true
-    }
-    fn task_priority(&mut self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _priority: u8) {}
-    fn random(&mut self) -> u64 {
-        0
-    }
-}
 
 pub struct Guest {
     /// Keeps what the vCPU shares with others of its engine.
@@ -182,7 +144,7 @@ impl Guest {
         take_registers(&case.xsave.0, &mut self.base);
         self.base.retired = self.vcpu.retired();
         self.vcpu.set_state(&self.base);
-        let exit = self.vcpu.run(&mut Nothing, BUDGET);
+        let exit = self.vcpu.run(&mut EmptyBoard::default(), BUDGET);
         let after = self.vcpu.state();
         outcome.gpr = after.gpr;
         give_registers(&after, &mut outcome.xsave.0);

@@ -24,6 +24,7 @@ mod generate;
 mod guest;
 mod layout;
 mod native;
+mod operands;
 mod registers;
 mod values;
 

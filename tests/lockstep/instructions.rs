@@ -4,10 +4,11 @@
 //! written, so that later instructions still find them. Everything else may hold anything.
 
 use crate::map::{self, linear};
-use crate::values::{self, Random};
+use crate::operands::{self, SEGMENTS};
+use crate::values::Random;
 use crate::world::{Paging, World};
 use iced_x86::{
-    Code, Encoder, FlowControl, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess,
+    Code, Encoder, FlowControl, Instruction, InstructionInfoFactory, MemoryOperand, OpAccess,
     OpCodeOperandKind as K, OpKind, Register,
 };
 
@@ -15,8 +16,8 @@ use iced_x86::{
 pub const POINTERS: [usize; 8] = [3, 5, 6, 7, 12, 13, 14, 15];
 /// Small numbers: RCX, R8, R9.
 pub const SMALL: [usize; 3] = [1, 8, 9];
-const SEGMENTS: [Register; 6] =
-    [Register::ES, Register::CS, Register::SS, Register::DS, Register::FS, Register::GS];
+/// Mask of what ENTER and RET move the stack pointer by.
+const LONGEST_FRAME: u16 = 0x3F;
 
 /// Makes instructions for one case.
 pub struct Maker<'a> {
@@ -92,7 +93,7 @@ impl Maker<'_> {
         let mut immediates = 0;
         for n in 0..op.op_count() {
             let kind = op.op_kind(n);
-            if let Some(register) = self.register(kind) {
+            if let Some(register) = operands::register(&mut self.random, self.world.bits, kind) {
                 i.set_op_kind(n, OpKind::Register);
                 i.set_op_register(n, register);
                 continue;
@@ -117,7 +118,7 @@ impl Maker<'_> {
                     if self.random.percent(55) {
                         self.memory(i, n, None, aligned);
                     } else {
-                        let register = self.register_of(kind)?;
+                        let register = operands::register_of(&mut self.random, self.world.bits, kind)?;
                         i.set_op_kind(n, OpKind::Register);
                         i.set_op_register(n, register);
                     }
@@ -130,7 +131,7 @@ impl Maker<'_> {
                 }
                 K::seg_rSI | K::seg_rDI | K::es_rDI => i.set_op_kind(n, self.string(kind)),
                 _ => {
-                    self.immediate(i, n, kind, immediates)?;
+                    operands::immediate(&mut self.random, i, n, kind, immediates, LONGEST_FRAME)?;
                     immediates += 1;
                 }
             }
@@ -172,97 +173,6 @@ impl Maker<'_> {
             i.set_op_kind(n, OpKind::FarBranch32);
             i.set_far_branch32(target as u32);
         }
-    }
-
-    fn immediate(&mut self, i: &mut Instruction, n: u32, kind: K, before: u32) -> Option<()> {
-        let value = values::integer(&mut self.random);
-        let small = if self.random.percent(50) { self.random.below(70) } else { value };
-        let op_kind = match kind {
-            K::imm4_m2z => OpKind::Immediate8,
-            K::imm8 if before > 0 => OpKind::Immediate8_2nd,
-            K::imm8 | K::imm8_const_1 => OpKind::Immediate8,
-            K::imm8sex16 => OpKind::Immediate8to16,
-            K::imm8sex32 => OpKind::Immediate8to32,
-            K::imm8sex64 => OpKind::Immediate8to64,
-            K::imm16 => OpKind::Immediate16,
-            K::imm32 => OpKind::Immediate32,
-            K::imm32sex64 => OpKind::Immediate32to64,
-            K::imm64 => OpKind::Immediate64,
-            _ => return None,
-        };
-        i.set_op_kind(n, op_kind);
-        match op_kind {
-            OpKind::Immediate8_2nd => i.set_immediate8_2nd((small & 0x1F) as u8),
-            OpKind::Immediate8 if kind == K::imm8_const_1 => i.set_immediate8(1),
-            OpKind::Immediate8 => i.set_immediate8(small as u8),
-            OpKind::Immediate8to16 => i.set_immediate8to16(small as i8 as i16),
-            OpKind::Immediate8to32 => i.set_immediate8to32(small as i8 as i32),
-            OpKind::Immediate8to64 => i.set_immediate8to64(small as i8 as i64),
-            OpKind::Immediate16 if matches!(i.mnemonic(), Mnemonic::Enter | Mnemonic::Ret) => {
-                i.set_immediate16((small & 0x3F) as u16)
-            }
-            OpKind::Immediate16 => i.set_immediate16(value as u16),
-            OpKind::Immediate32 => i.set_immediate32(value as u32),
-            OpKind::Immediate32to64 => i.set_immediate32to64(value as i32 as i64),
-            _ => i.set_immediate64(value),
-        }
-        Some(())
-    }
-
-    /// A register operand that can only be a register.
-    fn register(&mut self, kind: K) -> Option<Register> {
-        Some(match kind {
-            K::r8_reg | K::r8_opcode => self.register_of(K::r8_or_mem)?,
-            K::r16_reg | K::r16_reg_mem | K::r16_rm | K::r16_opcode => self.register_of(K::r16_or_mem)?,
-            K::r32_reg | K::r32_reg_mem | K::r32_rm | K::r32_opcode | K::r32_vvvv => {
-                self.register_of(K::r32_or_mem)?
-            }
-            K::r64_reg | K::r64_reg_mem | K::r64_rm | K::r64_opcode | K::r64_vvvv => {
-                self.register_of(K::r64_or_mem)?
-            }
-            K::mm_reg | K::mm_rm => self.register_of(K::mm_or_mem)?,
-            K::xmm_reg | K::xmm_rm | K::xmm_vvvv | K::xmm_is4 | K::xmm_is5 => {
-                self.register_of(K::xmm_or_mem)?
-            }
-            K::ymm_reg | K::ymm_rm | K::ymm_vvvv | K::ymm_is4 | K::ymm_is5 => {
-                self.register_of(K::ymm_or_mem)?
-            }
-            K::seg_reg => self.random.pick(&SEGMENTS),
-            K::cr_reg => {
-                self.random.pick(&[Register::CR0, Register::CR2, Register::CR3, Register::CR4, Register::CR8])
-            }
-            K::dr_reg => self.random.pick(&[Register::DR0, Register::DR6, Register::DR7]),
-            K::es => Register::ES,
-            K::cs => Register::CS,
-            K::ss => Register::SS,
-            K::ds => Register::DS,
-            K::fs => Register::FS,
-            K::gs => Register::GS,
-            K::al => Register::AL,
-            K::cl => Register::CL,
-            K::ax => Register::AX,
-            K::dx => Register::DX,
-            K::eax => Register::EAX,
-            K::rax => Register::RAX,
-            K::st0 => Register::ST0,
-            K::sti_opcode => Register::ST0 + self.random.below(8) as u32,
-            _ => return None,
-        })
-    }
-
-    fn register_of(&mut self, kind: K) -> Option<Register> {
-        let (registers, bytes) = if self.world.bits == 64 { (16, 20) } else { (8, 8) };
-        let n = self.random.below(registers) as u32;
-        Some(match kind {
-            K::r8_or_mem => Register::AL + self.random.below(bytes) as u32,
-            K::r16_or_mem => Register::AX + n,
-            K::r32_or_mem => Register::EAX + n,
-            K::r64_or_mem => Register::RAX + n,
-            K::mm_or_mem => Register::MM0 + n % 8,
-            K::xmm_or_mem => Register::XMM0 + n,
-            K::ymm_or_mem => Register::YMM0 + n,
-            _ => return None,
-        })
     }
 
     fn sized(&self, n: usize, bits: u32) -> Register {

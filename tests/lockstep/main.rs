@@ -27,6 +27,8 @@ mod instructions;
 #[path = "../host_diff/layout.rs"]
 mod layout;
 mod map;
+#[path = "../host_diff/operands.rs"]
+mod operands;
 mod pair;
 mod program;
 mod reduce;
