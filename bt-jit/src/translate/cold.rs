@@ -26,6 +26,8 @@ pub(super) enum Cold {
     Op { at: Label, lost: Option<Recipe>, site: u32, way: After },
     /// Goes on with the instruction at `offset` in the variant of the block without groups.
     Plain { at: Label, lost: Option<Recipe>, offset: u16, refund: u8 },
+    /// The budget does not cover the block once more, which began anew.
+    LoopBudget { at: Label, lost: Option<Recipe>, refund: u8 },
     /// Fills the slot of an access.
     FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
@@ -106,6 +108,13 @@ impl Translator<'_> {
                 self.recover(lost);
                 self.refund(refund);
                 self.go_to_plain(offset);
+            }
+            Cold::LoopBudget { at, lost, refund } => {
+                self.e.bind(at);
+                self.recover(lost);
+                self.refund(refund);
+                self.e.mov_ri(T0, self.source.offset as u64);
+                self.e.jmp_placed(self.thunks.exit_budget);
             }
             Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
                 self.e.bind(at);

@@ -137,6 +137,9 @@ impl Translator<'_> {
             return;
         };
         self.need_flags();
+        if self.left == 0 && self.loop_jump(condition_of(i)) {
+            return;
+        }
         if self.left == 0 {
             self.vacate_all();
             self.save_flags(); // both ways want them in memory

@@ -17,6 +17,7 @@ mod flow;
 mod follow;
 mod generic;
 mod held;
+mod loops;
 mod muldiv;
 mod operands;
 mod plan;
@@ -224,6 +225,10 @@ pub(crate) struct Translator<'a> {
     established: u32,
     /// What the free registers hold.
     free: Free,
+    /// Where the block begins anew from its own end.
+    again: Option<Label>,
+    /// That is what is emitted now.
+    anew: bool,
     offset: u16,
     len: u8,
     left: u8,
@@ -269,6 +274,8 @@ impl Tools {
             number: 0,
             established: 0,
             free: Free::default(),
+            again: None,
+            anew: false,
             offset: source.offset,
             len: 0,
             left: 0,
@@ -302,10 +309,7 @@ impl Translator<'_> {
         let out_of_budget = self.e.label();
         self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
         self.e.jcc(Condition::Sign, out_of_budget);
-        if let Some(counter) = self.source.counter {
-            self.e.mov_ri(T0, counter);
-            self.e.alu_mi(AluOp::Add, Width::Qword, Mem::base(T0, 0), 1);
-        }
+        self.count_execution();
         if let Some(host) = self.source.second_page {
             self.check_second_page(host, count);
         }
@@ -320,6 +324,14 @@ impl Translator<'_> {
             self.cold.push(Cold::LoadVector { at: load, resume: loaded });
         }
         self.cold_of.resize(self.cold.len(), NO_INSTRUCTION);
+        self.body(instructions, kinds);
+        self.emit_again(instructions, kinds);
+        self.emit_cold(count, out_of_budget);
+    }
+
+    /// The instructions and the way on.
+    fn body(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
+        let count = kinds.len();
         let mut ended = false;
         for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
             self.number = n;
@@ -327,8 +339,10 @@ impl Translator<'_> {
             self.len = i.len() as u8;
             self.left = (count - 1 - n) as u8;
             self.goes_on = n + 1 < count;
-            self.out.positions.push((self.offset, self.e.offset() as u32));
-            self.add_range(i.ip() as usize..i.ip() as usize + i.len());
+            self.note_position();
+            if !self.anew {
+                self.add_range(i.ip() as usize..i.ip() as usize + i.len());
+            }
             let next = instructions.get(n + 1).map(|next| next.ip() as u16);
             self.prepare_free(*kind);
             ended = self.instruction(i, *kind, next);
@@ -341,7 +355,21 @@ impl Translator<'_> {
             self.save_flags();
             self.go_to(next);
         }
-        self.emit_cold(count, out_of_budget);
+    }
+    fn note_position(&mut self) {
+        let host = self.e.offset() as u32;
+        if self.anew {
+            self.out.cold_positions.push((self.number as u8, host));
+        } else {
+            self.out.positions.push((self.offset, host));
+        }
+    }
+    /// Counts an execution, if they are counted. Destroys T0 and flags.
+    fn count_execution(&mut self) {
+        if let Some(counter) = self.source.counter {
+            self.e.mov_ri(T0, counter);
+            self.e.alu_mi(AluOp::Add, Width::Qword, Mem::base(T0, 0), 1);
+        }
     }
 
     /// The block has code in `range`.

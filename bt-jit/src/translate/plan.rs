@@ -13,7 +13,7 @@ use super::address::gpr_number;
 use super::classify::{Kind, must_be_aligned};
 use super::flow::arguments;
 use super::held::keeps_held;
-use super::recover::FlagStep;
+use super::recover::{FlagStep, Recipe};
 use iced_x86::{
     Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
 };
@@ -93,6 +93,8 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// What instructions mean for flags.
     pub flags: Vec<FlagStep>,
+    /// The block is a loop: the instruction whose flags are there where it begins anew, and their recipe.
+    pub looped: Option<(usize, Recipe)>,
     pub groups: Vec<Group>,
 }
 
@@ -190,6 +192,9 @@ impl Plan {
             }
         }
         plan.plan_flags(instructions, kinds);
+        if grouped {
+            plan.find_loop(instructions, kinds);
+        }
         plan
     }
 

@@ -164,6 +164,8 @@ enum Event {
     Nothing,
     /// They are used, in the host's flags.
     Read,
+    /// Some of them are overwritten.
+    Change,
     /// They are overwritten.
     Overwrite,
     /// They must be in memory, or the block ends.
@@ -190,7 +192,8 @@ fn event(i: &Instruction, kind: Kind) -> Event {
         Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange => match flag_use(i) {
             (0, 0) => Event::Nothing,
             (0, ARITHMETIC) => Event::Overwrite,
-            _ => Event::Read,
+            (_, 0) => Event::Read,
+            _ => Event::Change,
         },
         Kind::X87 if flag_use(i) == (0, 0) => Event::Nothing,
         _ => Event::End,
@@ -225,18 +228,44 @@ impl Plan {
     /// will be used or overwritten next, and until then `recipe` can be followed.
     pub(super) fn can_do_without(&self, from: usize, recipe: &Recipe, at: usize) -> bool {
         let spoils = |n: usize| self.flags[n].writes & recipe.needs != 0;
-        if !self.flags[at].checks || (from + 1..at).any(spoils) {
+        let kept = |n: usize| matches!(self.flags[n].event, Event::Nothing | Event::Read);
+        if !self.flags[at].checks || !(from + 1..at).all(|n| kept(n) && !spoils(n)) {
             return false;
         }
         let Some(next) = (at..self.flags.len()).find(|&n| self.flags[n].event != Event::Nothing) else {
             return false;
         };
         let last_use = match self.flags[next].event {
-            Event::Read => next,
+            Event::Read | Event::Change => next,
             Event::Overwrite => (at..=next).rev().find(|&n| self.flags[n].checks).unwrap_or(next),
             _ => return false,
         };
         !(at..last_use).any(spoils)
+    }
+    /// Where the block is a loop that jumps back to its first instruction: the instruction whose flags are there
+    /// then, and the recipe for them, where the first instruction that touches flags overwrites them and the
+    /// recipe can be followed until then.
+    pub(super) fn find_loop(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
+        let (Some(first), Some(last)) = (instructions.first(), instructions.last()) else { return };
+        if kinds.last() != Some(&Kind::Jcc) || last.near_branch_target() != first.ip() {
+            return;
+        }
+        let count = kinds.len();
+        let touches = |n: &usize| self.flags[*n].event != Event::Nothing;
+        let overwrites = |n: &usize| self.flags[*n].event == Event::Overwrite;
+        let setter = (0..count).rev().find(|n| touches(n) && self.flags[*n].event != Event::Read);
+        let Some(setter) = setter.filter(overwrites) else { return };
+        let Some(next) = (0..count).find(touches).filter(overwrites) else { return };
+        let Some(recipe) = Recipe::of(&instructions[setter]) else { return };
+        let last_check = (0..=next).rev().find(|&n| self.flags[n].checks).unwrap_or(0);
+        let spoils = |n: usize| self.flags[n].writes & recipe.needs != 0;
+        if matches!(kinds[setter], Kind::Generic { .. })
+            && !(setter + 1..count).any(spoils)
+            && !(0..last_check).any(spoils)
+        {
+            self.flags[setter].recipe = Some(recipe);
+            self.looped = Some((setter, recipe));
+        }
     }
     /// Whether instruction `n` makes a memory check.
     fn checks(&self, n: usize, i: &Instruction, kind: Kind) -> bool {

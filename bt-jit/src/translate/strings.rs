@@ -114,7 +114,7 @@ impl Translator<'_> {
     fn scan_string(&mut self, i: &Instruction, pending: &Pending) {
         self.element_at(Reg::Rdi, i, Access::Read, pending);
         self.e.alu_rm(AluOp::Cmp, width_of(element(i)), RAX, Mem::base(T1, 0));
-        self.flags = Flags::Host;
+        self.flags_are(Flags::Host);
         self.advance(Reg::Rdi, i);
     }
     fn compare_strings(&mut self, i: &Instruction, pending: &Pending) {
@@ -123,7 +123,7 @@ impl Translator<'_> {
         self.e.mov_rm(width, T2, Mem::base(T1, 0));
         self.element_at(Reg::Rdi, i, Access::Read, pending);
         self.e.alu_rm(AluOp::Cmp, width, T2, Mem::base(T1, 0));
-        self.flags = Flags::Host;
+        self.flags_are(Flags::Host);
         self.advance(Reg::Rsi, i);
         self.advance(Reg::Rdi, i);
     }

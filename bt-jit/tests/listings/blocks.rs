@@ -67,6 +67,15 @@ const FLOW: &[(&str, Assemble)] = &[
 
 const USER: &[(&str, Assemble)] = &[
     ("a loop that sums numbers", loop_with_load),
+    ("a loop that begins anew with its flags in neither place", |a| {
+        let mut top = a.create_label();
+        a.set_label(&mut top)?;
+        a.movzx(edx, byte_ptr(r8))?;
+        a.add(r8, 1)?;
+        a.add(rbx, rdx)?;
+        a.cmp(r13, r8)?;
+        a.jne(top)
+    }),
     ("an aligned vector that is stored", |a| {
         a.movaps(xmmword_ptr(rdi), xmm0)?;
         a.jmp(0x200u64)
