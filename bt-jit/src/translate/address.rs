@@ -60,7 +60,7 @@ impl Translator<'_> {
         let base = i.memory_base();
         let index = i.memory_index();
         let held = (index != Register::None).then(|| self.free.holder(gpr_number(index))).flatten();
-        let free = if held == Some(T1) { T2 } else { T1 };
+        let free = if held == Some(T1) || self.is_kept_for_later(base) && held != Some(T2) { T2 } else { T1 };
         let base = (base != Register::None).then(|| self.address_register(base, free));
         let free = if base == Some(T2) { T1 } else { T2 };
         let index = (index != Register::None).then(|| (self.address_register(index, free), scale_of(i)));
@@ -76,6 +76,11 @@ impl Translator<'_> {
             (None, index) => Mem::without_base(index, displacement),
         };
         self.e.lea(width, to, place);
+    }
+    /// Whether the base of an address is better loaded into T2, which checks leave alone: it is used again soon, and
+    /// T2 is free.
+    fn is_kept_for_later(&self, base: Register) -> bool {
+        base != Register::None && self.free.is_empty(T2) && self.used_soon(gpr_number(base))
     }
     /// A host register with the guest register: its own, or `free`.
     fn address_register(&mut self, r: Register, free: Reg) -> Reg {

@@ -37,7 +37,7 @@ pub(super) enum Cold {
     /// A conditional jump that is taken.
     Taken { at: Label, save_flags: bool, refund: u8, target: i32, newer: [Option<(Reg, u8)>; 3] },
     /// Runs the instruction at `offset` alone.
-    Step { at: Label, offset: u16, refund: u8 },
+    Step { at: Label, lost: Option<Recipe>, offset: u16, refund: u8 },
     /// RET where the block goes on behind its CALL, and it leads elsewhere.
     ReturnElsewhere { at: Label, work: super::flow::Miss, refund: u8 },
     /// Code that was given as it is: an indirect jump's miss.
@@ -140,8 +140,9 @@ impl Translator<'_> {
                 self.refund(refund);
                 self.go_to(target);
             }
-            Cold::Step { at, offset, refund } => {
+            Cold::Step { at, lost, offset, refund } => {
                 self.e.bind(at);
+                self.recover(lost);
                 self.refund(refund);
                 self.e.mov_ri(T0, offset as u64);
                 self.e.jmp_placed(self.thunks.exit_step);

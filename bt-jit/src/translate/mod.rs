@@ -40,6 +40,7 @@ use iced_x86::{Encoder, Instruction, InstructionInfoFactory};
 use plan::Plan;
 use recover::Recipe;
 use std::ops::Range;
+use trimotor_cpu::flags::ArithFlags;
 use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
@@ -436,7 +437,7 @@ impl Translator<'_> {
     /// The instruction crosses pages: runs it alone unless the second page is the one it was decoded from.
     fn check_second_page(&mut self, host: u64, count: usize) {
         let at = self.e.label();
-        self.cold.push(Cold::Step { at, offset: self.source.offset, refund: count as u8 });
+        self.cold.push(Cold::Step { at, lost: None, offset: self.source.offset, refund: count as u8 });
         let width = self.stack_width();
         self.e.mov_rm(Width::Qword, T1, page_rip());
         self.e.alu_ri(AluOp::Add, width, T1, 4096);
@@ -492,6 +493,11 @@ impl Translator<'_> {
             self.emit_load_flags();
             self.flags = Flags::Both;
         }
+    }
+    /// Puts CF into the host's flags, whose others are lost.
+    fn load_carry(&mut self) {
+        const CF: u8 = ArithFlags::CF.trailing_zeros() as u8;
+        self.e.bt_mi(Width::Dword, state(ARITH), CF);
     }
     fn emit_load_flags(&mut self) {
         self.vacate(T0);
