@@ -60,7 +60,7 @@ pub enum Command {
     /// Boot a kernel
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Run a kernel on two engines side by side, and find the first instruction that differs
+    /// Run a kernel, or the demo, on two engines side by side, and find the first instruction that differs
     #[command(after_help = LOCKSTEP_EXAMPLES)]
     Lockstep(Box<LockstepArgs>),
     /// Say which engines this build and host can use, and why not
@@ -98,8 +98,8 @@ pub struct DemoArgs {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// The kernel: a bzImage, a vmlinux, or a PVH or multiboot 1 or 2 image
-    #[arg(long, value_name = "FILE", help_heading = "Boot")]
-    pub kernel: PathBuf,
+    #[arg(long, value_name = "FILE", required = true, help_heading = "Boot")]
+    pub kernel: Option<PathBuf>,
     /// What the kernel is taken for, where it could be booted in more than one way [default: what it looks like]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Boot")]
     pub boot_as: Option<BootAs>,
@@ -126,6 +126,7 @@ pub struct RunArgs {
 
 /// Options of `trimotor lockstep`.
 #[derive(Args, Debug)]
+#[command(mut_arg("kernel", |kernel| kernel.required(false).help("The kernel [default: the built-in demo]")))]
 pub struct LockstepArgs {
     /// The two engines, with a comma between them
     #[arg(

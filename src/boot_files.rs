@@ -27,13 +27,14 @@ impl GuestFiles {
     /// [`Failure::BadInput`] that names the flag and the file.
     pub fn open(run: &RunArgs) -> Result<Self, Failure> {
         let memory = run.machine.memory;
+        let kernel = run.kernel.as_deref().ok_or_else(|| Failure::bad("--kernel: no file is given"))?;
         let open = |flag, path: &Path| GuestFile::open(flag, path, memory);
         let module = |text: &String| {
             let (path, command_line) = split_module(text);
             Ok((open("--module", Path::new(path))?, command_line.to_owned()))
         };
         Ok(Self {
-            kernel: open("--kernel", &run.kernel)?,
+            kernel: open("--kernel", kernel)?,
             initrd: run.initrd.as_deref().map(|path| open("--initrd", path)).transpose()?,
             modules: run.module.iter().map(module).collect::<Result<_, Failure>>()?,
             command_line: run.append.clone(),

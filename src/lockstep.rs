@@ -36,9 +36,12 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     let mut model = cpus::parse(&options.cpu)?;
     model.cpus = options.cpus.into();
     let model = Arc::new(model);
-    let files = GuestFiles::open(&args.run)?;
+    let payload = match args.run.kernel {
+        Some(_) => Payload::Kernel(Box::new(GuestFiles::open(&args.run)?)),
+        None => Payload::Demo,
+    };
     let config = run::config(options, engines[0], 1);
-    let boot = Planner::new(Payload::Kernel(Box::new(files)), &config).make()?;
+    let boot = Planner::new(payload, &config).make()?;
     let plan =
         Plan { every: args.every, memory_every: args.memory_every, until: args.until.unwrap_or(u64::MAX) };
     let mut make = |side: usize, mut services: HostServices| {

@@ -52,6 +52,7 @@ const OF_ALL: &[(&str, &[&str])] = &[
             "exits from dead blocks",
             "exits to run an instruction alone",
             "exits by faults",
+            "faults of handed-over instructions",
             "exits at the budget's end after a handed-over instruction",
             "exits to hand x87 instructions over",
         ],

@@ -1,7 +1,8 @@
 //! The embedded demo, by its serial port and by screen and keyboard.
 
 use crate::on_each_engine;
-use crate::support::program::Program;
+use crate::support::engines::usable;
+use crate::support::program::{Program, run_to_end};
 
 on_each_engine!(the_demo_shows_faults_and_powers_off, the_demo_reboots_and_halts);
 
@@ -75,4 +76,20 @@ fn the_demo_reads_the_keyboard_and_its_screen_can_be_kept() {
     let screen = std::fs::read_to_string(&dump).expect("the screen was kept");
     let _ = std::fs::remove_file(&dump);
     assert!(screen.contains("Trimotor demo") && screen.contains("Timer interrupts: "), "{screen}");
+}
+
+#[test]
+fn the_demo_is_the_same_on_interpreter_and_translator() {
+    if !usable("jit") {
+        return;
+    }
+    // Up to the prompt and some time of waiting there.
+    let ended = run_to_end(&["lockstep", "--every", "500000", "--until", "130000000"]);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+    assert!(ended.output.contains("trimotor> "), "{}", ended.output);
+    assert!(
+        ended.errors.contains("interp and jit are the same for 130000000 instructions"),
+        "{}",
+        ended.errors
+    );
 }
