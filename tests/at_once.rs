@@ -157,7 +157,7 @@ fn locked_counts(at: u64) {
     let check = |memory: &GuestMemory| {
         assert_eq!(part(memory, 0, 64), 2 * ROUNDS, "INC");
         assert_eq!(part(memory, 8, 32), 6 * ROUNDS, "XADD");
-        assert_eq!(part(memory, 16, 16), 2 * ROUNDS & 0xFFFF, "CMPXCHG");
+        assert_eq!(part(memory, 16, 16), (2 * ROUNDS) & 0xFFFF, "CMPXCHG");
         assert_eq!([part(memory, 32, 64), part(memory, 40, 64)], [2 * ROUNDS, 4 * ROUNDS], "CMPXCHG16B");
         assert_eq!(part(memory, 24, 32), 2 * ROUNDS, "XCHG");
         assert_eq!(part(memory, 28, 32), 2 * ROUNDS, "BTS");
