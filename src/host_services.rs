@@ -79,7 +79,7 @@ impl SharedLine {
         loop {
             let version = self.version.load(Ordering::Acquire);
             let [ticks, ns, slope] = [0, 1, 2].map(|i| self.values[i].load(Ordering::Acquire));
-            if version % 2 == 0 && self.version.load(Ordering::Acquire) == version {
+            if version.is_multiple_of(2) && self.version.load(Ordering::Acquire) == version {
                 return Line { ticks, ns, slope };
             }
             std::hint::spin_loop();
