@@ -82,7 +82,8 @@ fn foreign(file: &BootFile) -> BootError {
     let b = &file.bytes;
     let at = |offset: usize, magic: &[u8]| b.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     const UNPACK: &str = "unpack it first, or give the bzImage (vmlinuz) that contains it";
-    const INITRD: &str = "if it is an initramfs, give it with --initrd beside --kernel";
+    const INITRD: &str =
+        "if it is an initramfs, give it with --initrd beside --kernel; a kernel must be unpacked";
     const DISK: &str = "a disk image cannot be given as --kernel; take the kernel file out of it";
     for (offset, magic, what, advice) in [
         (0, &b"\x1F\x8B"[..], "gzip-compressed data", INITRD),
