@@ -396,6 +396,11 @@ impl Emitter {
         self.general(width, 0xC0, RegField::Digit(digit), to.into());
         self.code.push(count);
     }
+    /// BT of memory with an immediate bit number within the operand.
+    pub fn bt_mi(&mut self, width: Width, place: Mem, bit: u8) {
+        self.form(width, &[0x0F, 0xBA], RegField::Digit(4), place.into());
+        self.code.push(bit);
+    }
     /// RORX (BMI2): rotates right without touching flags.
     pub fn rorx(&mut self, width: Width, to: Reg, from: Reg, count: u8) {
         let wide = u8::from(width == Width::Qword) << 7;

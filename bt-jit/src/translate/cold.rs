@@ -1,6 +1,7 @@
 //! Cold code, behind the block: slow ways, exits, stubs of links.
 
 use super::Translator;
+use super::address::Access;
 use super::recover::Recipe;
 use crate::emitter::{AluOp, Label, Mem, Reg, Width};
 use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, state};
@@ -30,6 +31,8 @@ pub(super) enum Cold {
     LoopBudget { at: Label, lost: Option<Recipe>, refund: u8 },
     /// Fills the slot of an access.
     FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
+    /// The check of an access whose slot was given up.
+    ByTable { at: Label, bytes: u32, access: Access, aligned: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// Brings the x87 registers into the host's.
@@ -37,7 +40,7 @@ pub(super) enum Cold {
     /// A conditional jump that is taken.
     Taken { at: Label, save_flags: bool, refund: u8, target: i32, newer: [Option<(Reg, u8)>; 3] },
     /// Runs the instruction at `offset` alone.
-    Step { at: Label, offset: u16, refund: u8 },
+    Step { at: Label, lost: Option<Recipe>, offset: u16, refund: u8 },
     /// RET where the block goes on behind its CALL, and it leads elsewhere.
     ReturnElsewhere { at: Label, work: super::flow::Miss, refund: u8 },
     /// Code that was given as it is: an indirect jump's miss.
@@ -120,6 +123,11 @@ impl Translator<'_> {
                 self.e.bind(at);
                 self.fill_slot(slot, bytes, write, slow, resume);
             }
+            Cold::ByTable { at, bytes, access, aligned, slow, resume } => {
+                self.e.bind(at);
+                self.check_by_table(bytes, access, aligned, slow);
+                self.e.jmp(resume);
+            }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);
                 self.e.call_placed(self.thunks.load_vector);
@@ -140,8 +148,9 @@ impl Translator<'_> {
                 self.refund(refund);
                 self.go_to(target);
             }
-            Cold::Step { at, offset, refund } => {
+            Cold::Step { at, lost, offset, refund } => {
                 self.e.bind(at);
+                self.recover(lost);
                 self.refund(refund);
                 self.e.mov_ri(T0, offset as u64);
                 self.e.jmp_placed(self.thunks.exit_step);

@@ -119,7 +119,8 @@ impl Translator<'_> {
     }
     pub(super) fn step_label(&mut self) -> Label {
         let at = self.e.label();
-        self.cold.push(Cold::Step { at, offset: self.offset, refund: self.left + 1 });
+        let lost = self.lost_flags();
+        self.cold.push(Cold::Step { at, lost, offset: self.offset, refund: self.left + 1 });
         at
     }
 
@@ -136,7 +137,12 @@ impl Translator<'_> {
             self.e.bind(skip);
             return;
         };
-        self.need_flags();
+        let carry = matches!(condition_of(i), Condition::Below | Condition::AboveOrEqual);
+        if carry && self.flags == super::Flags::Memory {
+            self.load_carry();
+        } else {
+            self.need_flags();
+        }
         if self.left == 0 && self.loop_jump(condition_of(i)) {
             return;
         }
@@ -170,7 +176,9 @@ impl Translator<'_> {
     /// CALL.
     pub(super) fn call(&mut self, i: &Instruction) -> bool {
         if self.goes_on {
-            self.spill_flags_unless_grouped();
+            if self.plan.steps[self.number].stack.is_none() {
+                self.spill_for_check();
+            }
             let at = self.push_address(None);
             self.push_return(at);
             return false; // at the target

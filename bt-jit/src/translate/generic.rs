@@ -50,7 +50,9 @@ impl Translator<'_> {
         }
         let (read, written) = flag_use(i);
         let partial = written != 0 && written != ARITHMETIC;
-        if read != 0 || partial {
+        if self.flags == Flags::Memory && needs_carry_only(read, written) {
+            self.load_carry();
+        } else if read != 0 || partial {
             self.need_flags();
         }
         self.with_registers(i, &mut g, uses, memory.is_some(), keeps);
@@ -317,6 +319,17 @@ pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
         return (ARITHMETIC, ARITHMETIC);
     }
     (read, written)
+}
+
+/// Whether an instruction that reads and writes these arithmetic flags needs CF only: it reads no other, and
+/// overwrites the others, or writes none.
+fn needs_carry_only(read: u32, written: u32) -> bool {
+    use iced_x86::RflagsBits as F;
+    match written {
+        0 => read == F::CF,
+        ARITHMETIC => read == F::CF,
+        _ => read & !F::CF == 0 && written == ARITHMETIC & !F::CF,
+    }
 }
 
 /// The form of an instruction whose operands are free to choose, for one that fixes the accumulator.

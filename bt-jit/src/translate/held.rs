@@ -52,6 +52,11 @@ impl Free {
         let holds = |held: &Held| matches!(held, Held::Register { guest, .. } if *guest == n);
         self.held.iter().position(holds).map(|k| FREE[k])
     }
+    /// Whether `register` holds nothing and is not in use.
+    pub(super) fn is_empty(&self, register: Reg) -> bool {
+        let k = index_of(register);
+        self.held[k] == Held::Nothing && !self.pinned[k]
+    }
     /// Whether T1 holds the address of `group`.
     pub(super) fn has_group(&self, group: u8) -> bool {
         self.held[index_of(T1)] == Held::Group(group)

@@ -184,8 +184,10 @@ pub(super) struct FlagStep {
     pub recipe: Option<Recipe>,
 }
 
-fn event(i: &Instruction, kind: Kind) -> Event {
+/// `goes_on`: it is not the last of its block.
+fn event(i: &Instruction, kind: Kind, goes_on: bool) -> Event {
     match kind {
+        Kind::Call if goes_on => Event::Nothing,
         Kind::Nothing | Kind::Lea | Kind::Extend | Kind::Push | Kind::Pop | Kind::Leave => Event::Nothing,
         Kind::Multiply => Event::Overwrite,
         Kind::Jcc => Event::Read,
@@ -208,7 +210,7 @@ impl Plan {
             .zip(kinds)
             .enumerate()
             .map(|(n, (i, &kind))| FlagStep {
-                event: event(i, kind),
+                event: event(i, kind, n + 1 < kinds.len()),
                 checks: self.checks(n, i, kind),
                 writes: self.written(n, i, kind),
                 recipe: None,
@@ -272,7 +274,7 @@ impl Plan {
         let step = &self.steps[n];
         let memory = (0..i.op_count()).any(|o| i.op_kind(o) == OpKind::Memory);
         let operand = memory && !matches!(kind, Kind::Lea | Kind::Nothing);
-        let stack = matches!(kind, Kind::Push | Kind::Pop | Kind::Leave);
+        let stack = matches!(kind, Kind::Push | Kind::Pop | Kind::Leave | Kind::Call);
         let establishes = |group: u8| self.groups[group as usize].first == n;
         let aligned = |group: u8| must_be_aligned(i) && self.groups[group as usize].align.is_none();
         operand && step.operand.is_none_or(|m| establishes(m.group) || aligned(m.group))
@@ -287,7 +289,7 @@ impl Plan {
             .filter(|&o| accesses.operand(o).1)
             .fold(0, |mask, o| mask | 1 << gpr_number(i.op_register(o)));
         let implied = match kind {
-            Kind::Push | Kind::Pop => 1 << 4,
+            Kind::Push | Kind::Pop | Kind::Call => 1 << 4,
             Kind::Leave => 1 << 4 | 1 << 5,
             Kind::Extend | Kind::Multiply | Kind::CompareExchange | Kind::X87 => ACCUMULATORS,
             _ => 0,
