@@ -7,6 +7,7 @@ use crate::positions::{self, Piece};
 use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_LENGTH, Source, Tools, Translation};
+use crate::wander::Wanderers;
 use iced_x86::Code;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -97,6 +98,8 @@ pub struct TranslatedCode {
     pub counts: Counts,
     /// How often forms were handed over by sites that are gone.
     past_forms: HashMap<Code, u64>,
+    /// Accesses that use slots.
+    wanderers: Wanderers,
     /// What profilers are told.
     pub insight: Insight,
 }
@@ -133,6 +136,7 @@ impl TranslatedCode {
             seen_flushes: 0,
             counts: Counts::default(),
             past_forms: HashMap::new(),
+            wanderers: Wanderers::default(),
             insight,
         };
         code.report_thunks();
@@ -232,6 +236,7 @@ impl TranslatedCode {
     /// Drops the blocks of region `n`: nothing knows of them or leads to them any more.
     fn empty(&mut self, core: &mut Core, n: usize) {
         core.forget_tracked(&|id| region_of(id) == n);
+        self.wanderers.forget(&self.regions[n].place);
         let gone = self.regions[n].take();
         gone.count_forms(&mut self.past_forms);
         self.insight.forget(gone.blocks.iter().filter_map(|block| block.counter));
@@ -383,6 +388,7 @@ impl TranslatedCode {
         region.links.extend(made.links.iter().map(|&link| PlacedLink { link, page, target: None }));
         region.sites.extend(made.sites.iter().map(|&site| PlacedSite::new(site)));
         self.next_slot = self.next_slot.wrapping_add(made.slots);
+        self.wanderers.placed(&self.memory, entry, &made.slot_sites);
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += made.instructions as u64;
@@ -400,6 +406,11 @@ impl TranslatedCode {
     /// The host address where a block starts.
     pub fn entry(&self, block: u32) -> u64 {
         self.address(self.block(block).entry)
+    }
+
+    /// Looks after accesses that miss their slots, if it is time. No translated code may be running or be returned to.
+    pub fn look_after_slots(&mut self, core: &mut Core) {
+        self.wanderers.look(core, &mut self.memory);
     }
 
     /// Guest code of these blocks was written to: nothing leads to them any more.

@@ -166,6 +166,10 @@ pub fn slot_tag(n: u32) -> i32 {
 pub fn slot_delta(n: u32) -> i32 {
     slot_tag(n) + (offset_of!(Slot, delta) - offset_of!(Slot, tag)) as i32
 }
+/// Displacement of slot `n`'s count of misses.
+pub fn slot_misses(n: u32) -> i32 {
+    ENGINE + offset_of!(EngineArea, slot_misses) as i32 + n as i32 * 4
+}
 /// Displacement of the page number that slot `n` last missed.
 pub fn slot_candidate(n: u32) -> i32 {
     ENGINE + offset_of!(EngineArea, slot_candidates) as i32 + n as i32 * 4

@@ -45,6 +45,7 @@ pub mod thunks;
 pub mod translate;
 #[cfg(target_arch = "x86_64")]
 pub mod vcpu;
+mod wander;
 #[cfg(target_arch = "x86_64")]
 pub mod x87;
 

@@ -173,6 +173,7 @@ fn run_variant(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Exit
     core.engine.exit_reason = Leave::Lookup as u64;
     let killed = core.killed_blocks();
     code.kill(&killed);
+    code.look_after_slots(core);
     if code.seen_flushes != core.cache_flushes() {
         code.reset(core);
         code.seen_flushes = core.cache_flushes();

@@ -84,6 +84,8 @@ pub struct EngineArea {
     pub jump_tables: *mut u8,
     /// The translator.
     pub translator: *mut u8,
+    /// How often slots missed, until somebody looks.
+    pub slot_misses: [u32; SLOTS],
     /// An operand that lost flags are computed from again.
     pub flags_operand: u64,
 }
@@ -97,6 +99,7 @@ impl Default for EngineArea {
             vector_live: 0,
             x87_live: 0,
             spare: [0; 3],
+            slot_misses: [0; SLOTS],
             flags_operand: 0,
             groups: [0; 16],
             // All in use and out of date, so that they are emptied before the first use.

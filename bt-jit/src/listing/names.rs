@@ -90,6 +90,7 @@ fn state() -> BTreeMap<u64, String> {
         names.insert(layout::slot_tag(n) as u64, format!("slot{n}"));
         names.insert(layout::slot_delta(n) as u64, format!("slot{n}_delta"));
         names.insert(layout::slot_candidate(n) as u64, format!("slot{n}_asked"));
+        names.insert(layout::slot_misses(n) as u64, format!("slot{n}_misses"));
         names.entry(layout::slot_used(n).0 as u64).or_insert(format!("slot{n}_used"));
     }
     for (n, name) in GPR.iter().enumerate() {

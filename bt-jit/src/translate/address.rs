@@ -8,7 +8,7 @@ use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
 use crate::layout::{
     GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, page_rip, segment_base,
-    slot_candidate, slot_delta, slot_tag, slot_used, state,
+    slot_candidate, slot_delta, slot_misses, slot_tag, slot_used, state,
 };
 use iced_x86::{Instruction, Register};
 use trimotor_cpu::mmu::TLB_ENTRIES;
@@ -115,6 +115,10 @@ impl Translator<'_> {
         if self.source.mode & mode::USER != 0 {
             return self.check_slot(bytes, access, aligned, slow);
         }
+        self.check_by_table(bytes, access, aligned, slow);
+    }
+    /// The same by the table.
+    pub(super) fn check_by_table(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
         let tag = if access == Access::Write { WRITE_TAG } else { READ_TAG };
         self.table_entry();
         self.e.alu_rm(AluOp::Sub, Width::Qword, T1, Mem::base(T0, tag));
@@ -133,6 +137,8 @@ impl Translator<'_> {
         let number = (self.source.first_slot + self.out.slots) % half;
         self.out.slots += 1;
         let slot = if access == Access::Write { half + number } else { number };
+        let by_table = self.e.label();
+        self.open_slots.push((slot, self.e.offset(), by_table));
         self.e.mov_rr(Width::Qword, T0, T1);
         self.e.alu_rm(AluOp::Sub, Width::Qword, T0, state(slot_tag(slot)));
         if aligned {
@@ -145,12 +151,15 @@ impl Translator<'_> {
         self.e.alu_rm(AluOp::Add, Width::Qword, T1, state(slot_delta(slot)));
         let resume = self.e.label();
         self.e.bind(resume);
-        self.cold.push(Cold::FillSlot { at, slot, bytes, write: access == Access::Write, slow, resume });
+        let write = access == Access::Write;
+        self.cold.push(Cold::FillSlot { at, slot, bytes, write, slow, resume });
+        self.cold.push(Cold::ByTable { at: by_table, bytes, access, aligned, slow, resume });
     }
     /// Cold: looks into the table, and takes the page into the slot if it was the last one asked for too.
     /// Keeps T2.
     pub(super) fn fill_slot(&mut self, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label) {
         let tag = if write { WRITE_TAG } else { READ_TAG };
+        self.e.alu_mi(AluOp::Add, Width::Dword, state(slot_misses(slot)), 1);
         self.table_entry();
         self.e.mov_mr(Width::Qword, state(SPARE + 8), T2);
         self.e.mov_rr(Width::Qword, T2, T1);

@@ -1,6 +1,7 @@
 //! Cold code, behind the block: slow ways, exits, stubs of links.
 
 use super::Translator;
+use super::address::Access;
 use super::recover::Recipe;
 use crate::emitter::{AluOp, Label, Mem, Reg, Width};
 use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, state};
@@ -30,6 +31,8 @@ pub(super) enum Cold {
     LoopBudget { at: Label, lost: Option<Recipe>, refund: u8 },
     /// Fills the slot of an access.
     FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
+    /// The check of an access whose slot was given up.
+    ByTable { at: Label, bytes: u32, access: Access, aligned: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// Brings the x87 registers into the host's.
@@ -119,6 +122,11 @@ impl Translator<'_> {
             Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
                 self.e.bind(at);
                 self.fill_slot(slot, bytes, write, slow, resume);
+            }
+            Cold::ByTable { at, bytes, access, aligned, slow, resume } => {
+                self.e.bind(at);
+                self.check_by_table(bytes, access, aligned, slow);
+                self.e.jmp(resume);
             }
             Cold::LoadVector { at, resume } => {
                 self.e.bind(at);

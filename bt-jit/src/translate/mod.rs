@@ -33,6 +33,7 @@ use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width}
 use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE, page_rip, state};
 use crate::positions::NO_INSTRUCTION;
 use crate::thunks::Thunks;
+use crate::wander::SlotSite;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
 use held::Free;
@@ -131,6 +132,8 @@ pub struct Translation {
     pub links: Vec<Link>,
     /// Slots of user code used.
     pub slots: u32,
+    /// The accesses that use them.
+    pub slot_sites: Vec<SlotSite>,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
     /// Where each piece of cold code starts: the number of its instruction within the block
@@ -219,6 +222,8 @@ pub(crate) struct Translator<'a> {
     /// Numbers of the instructions that the cold code belongs to.
     cold_of: Vec<u8>,
     open_links: Vec<OpenLink>,
+    /// Slots, where their checks begin, and the checks by the table.
+    open_slots: Vec<(u32, usize, Label)>,
     out: Translation,
     /// The instruction that is being translated: number, offset in its page, length, instructions after it.
     number: usize,
@@ -271,6 +276,7 @@ impl Tools {
             cold: Vec::new(),
             cold_of: Vec::new(),
             open_links: Vec::new(),
+            open_slots: Vec::new(),
             out: Translation::default(),
             number: 0,
             established: 0,
@@ -284,7 +290,12 @@ impl Tools {
         };
         t.block(instructions, &kinds);
         let mut out = t.out;
-        let links = t.open_links;
+        let (links, slots) = (t.open_links, t.open_slots);
+        out.slot_sites.extend(slots.into_iter().map(|(slot, check, by_table)| SlotSite {
+            slot,
+            check: check as u32,
+            by_table: self.emitter.bound(by_table) as u32,
+        }));
         let code_start = source.base.0;
         for link in links {
             let stub = self.emitter.bound(link.stub);
