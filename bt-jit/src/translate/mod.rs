@@ -13,6 +13,7 @@
 mod address;
 mod classify;
 mod cold;
+mod encode;
 mod flow;
 mod generic;
 mod held;
@@ -125,6 +126,17 @@ pub struct Translation {
     pub slots: u32,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
+}
+
+impl Translation {
+    /// One without anything yet, and with room for what most blocks of so many instructions have.
+    fn with_room(instructions: usize) -> Translation {
+        Translation {
+            sites: Vec::with_capacity(instructions),
+            positions: Vec::with_capacity(instructions),
+            ..Translation::default()
+        }
+    }
 }
 
 /// What the translator keeps from block to block.
@@ -246,9 +258,9 @@ impl Tools {
             vector: kinds.iter().any(|k| k.uses_vector()),
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
-            cold: Vec::new(),
-            open_links: Vec::new(),
-            out: Translation::default(),
+            cold: Vec::with_capacity(2 * kinds.len()),
+            open_links: Vec::with_capacity(4),
+            out: Translation::with_room(kinds.len()),
             number: 0,
             established: 0,
             free: Free::default(),
@@ -258,6 +270,7 @@ impl Tools {
         };
         t.block(instructions, &kinds);
         let mut out = t.out;
+        out.links.reserve_exact(t.open_links.len());
         let links = t.open_links;
         let code_start = source.base.0;
         for link in links {
