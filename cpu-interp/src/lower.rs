@@ -78,6 +78,25 @@ fn table() -> &'static [Option<Row>] {
     })
 }
 
+/// Forms that no CPU and no mode refuses: the integer instructions that all have.
+fn is_always_there(code: Code) -> bool {
+    static FORMS: OnceLock<Vec<bool>> = OnceLock::new();
+    let forms = FORMS.get_or_init(|| Code::values().map(never_refused).collect());
+    forms[code as usize]
+}
+fn never_refused(code: Code) -> bool {
+    use CpuidFeature as F;
+    // What has X64 is decoded in 64-bit mode only.
+    let base = |f: &CpuidFeature| {
+        matches!(f, F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::X64)
+    };
+    let row_unit = table()[code as usize].map_or(Unit::Auto, |row| row.unit);
+    code.encoding() == EncodingKind::Legacy
+        && code.cpuid_features().iter().all(base)
+        && matches!(row_unit, Unit::Auto | Unit::None)
+        && code.mnemonic() != Mnemonic::Wait
+}
+
 /// Whether the interpreter has the instruction form.
 pub fn implements(code: Code) -> bool {
     table()[code as usize].is_some() || insn::integer::implements(code) || is_near_transfer(code)
@@ -161,6 +180,9 @@ impl Lowering<'_> {
 
     /// #UD or #NM where the model lacks the instruction or its unit is switched off.
     pub(crate) fn refusal(&self, i: &Instruction) -> Option<Handler> {
+        if is_always_there(i.code()) {
+            return None;
+        }
         if i.cpuid_features().iter().any(|&f| !self.model.allows_iced(f)) {
             return Some(body(undefined));
         }

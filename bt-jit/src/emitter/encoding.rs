@@ -116,9 +116,11 @@ impl Mem {
 }
 
 /// What ModRM's rm field names.
-#[derive(Clone, Copy)]
-pub(super) enum Operand {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operand {
+    /// A register, general or other.
     Register(Reg),
+    /// Memory.
     Memory(Mem),
 }
 impl From<Reg> for Operand {
@@ -139,56 +141,69 @@ pub(super) enum RegField {
     Digit(u8),
 }
 
-const REX: u8 = 0x40;
+/// An opcode with all that stands before it and is not a register's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opcode {
+    /// 66h, F2h, F3h, or 0 for none.
+    pub prefix: u8,
+    /// REX.W.
+    pub wide: bool,
+    /// 0Fh, and what follows it (38h, 3Ah) before the opcode: so many bytes, the first one lowest.
+    pub escape: u16,
+    /// The last byte.
+    pub byte: u8,
+}
 
-impl Emitter {
-    /// An instruction whose opcode for bytes is `opcode`, and for all other widths the next one.
-    pub(super) fn general(&mut self, width: Width, opcode: u8, field: RegField, rm: Operand) {
-        let opcode = opcode | u8::from(width != Width::Byte);
-        self.form(width, &[opcode], field, rm);
-    }
-
-    /// An instruction with a ModRM byte.
-    pub(super) fn form(&mut self, width: Width, opcode: &[u8], field: RegField, rm: Operand) {
-        let (field, field_register) = match field {
-            RegField::Register(register) => (register.low(), Some(register)),
-            RegField::Digit(digit) => (digit, None),
+impl Opcode {
+    fn new(width: Width, opcode: &[u8]) -> Opcode {
+        let (escape, byte) = match *opcode {
+            [byte] => (0, byte),
+            [escape, byte] => (escape as u16, byte),
+            _ => unreachable!("an opcode of one or two bytes"),
         };
-        let r = field_register.map_or(0, Reg::high);
-        let (x, b, rm_register) = match rm {
-            Operand::Register(register) => (0, register.high(), Some(register)),
-            Operand::Memory(Mem { base, index, .. }) => {
-                (index.map_or(0, |(index, _)| index.high()), base.map_or(0, Reg::high), None)
-            }
-        };
-        let byte_rex = width == Width::Byte
-            && [field_register, rm_register].into_iter().flatten().any(Reg::byte_needs_rex);
-        self.prefixes(width, r << 2 | x << 1 | b, byte_rex);
-        self.code.extend(opcode);
-        match rm {
-            Operand::Register(register) => self.code.push(0xC0 | field << 3 | register.low()),
-            Operand::Memory(memory) => self.memory(field, memory),
-        }
+        let prefix = if width == Width::Word { 0x66 } else { 0 };
+        Opcode { prefix, wide: width == Width::Qword, escape, byte }
     }
+}
 
-    /// An instruction that holds a register in its opcode.
-    pub(super) fn plus_register(&mut self, width: Width, opcode: &[u8; 1], register: Reg) {
-        self.prefixes(width, register.high(), false);
-        self.code.push(opcode[0] | register.low());
+/// Bytes of an instruction, in the room of a buffer.
+struct Bytes<'a> {
+    room: &'a mut [u8; 16],
+    count: usize,
+}
+
+impl Bytes<'_> {
+    #[inline(always)]
+    fn add(&mut self, byte: u8) {
+        // An instruction has 15 bytes at most.
+        self.room[self.count & 15] = byte;
+        self.count += 1;
     }
-
-    fn prefixes(&mut self, width: Width, rxb: u8, needs_rex: bool) {
-        if width == Width::Word {
-            self.code.push(0x66);
+    /// Prefix, REX and the bytes before the last one of the opcode.
+    #[inline(always)]
+    fn start(&mut self, opcode: Opcode, rex: u8, needs_rex: bool) {
+        if opcode.prefix != 0 {
+            self.add(opcode.prefix);
         }
-        let w = u8::from(width == Width::Qword);
-        let rex = REX | w << 3 | rxb;
+        let rex = REX | u8::from(opcode.wide) << 3 | rex;
         if rex != REX || needs_rex {
-            self.code.push(rex);
+            self.add(rex);
+        }
+        if opcode.escape != 0 {
+            self.add(opcode.escape as u8);
+            if opcode.escape > 0xFF {
+                self.add((opcode.escape >> 8) as u8);
+            }
         }
     }
-
+    #[inline(always)]
+    fn displacement(&mut self, value: i32) {
+        for byte in value.to_le_bytes() {
+            self.add(byte);
+        }
+    }
     /// ModRM, SIB and displacement of a memory operand.
+    #[inline(always)]
     fn memory(&mut self, field: u8, Mem { base, index, displacement }: Mem) {
         /// In ModRM's rm: a SIB byte follows. In SIB's index: there is none. RSP's number, both.
         const SIB: u8 = 4;
@@ -196,27 +211,94 @@ impl Emitter {
         const NEEDS_DISPLACEMENT: u8 = 5;
         let Some(base) = base else {
             let index = index.map_or(SIB << 3, |(index, scale)| (scale as u8) << 6 | index.low() << 3);
-            self.code.extend([field << 3 | SIB, index | NEEDS_DISPLACEMENT]);
-            self.code.extend(displacement.to_le_bytes());
-            return;
+            self.add(field | SIB);
+            self.add(index | NEEDS_DISPLACEMENT);
+            return self.displacement(displacement);
         };
-        let short = i8::try_from(displacement);
-        let mode = match short {
+        let mode = match i8::try_from(displacement) {
             Ok(0) if base.low() != NEEDS_DISPLACEMENT => 0,
             Ok(_) => 1,
             Err(_) => 2,
         };
-        let sib = match index {
-            Some((index, scale)) => Some((scale as u8) << 6 | index.low() << 3 | base.low()),
-            None if base.low() == SIB => Some(SIB << 3 | base.low()),
-            None => None,
-        };
-        self.code.push(mode << 6 | field << 3 | if sib.is_some() { SIB } else { base.low() });
-        self.code.extend(sib);
-        match (mode, short) {
-            (0, _) => {}
-            (_, Ok(short)) => self.code.push(short as u8),
-            (_, Err(_)) => self.code.extend(displacement.to_le_bytes()),
+        let modrm = mode << 6 | field;
+        match index {
+            Some((index, scale)) => {
+                self.add(modrm | SIB);
+                self.add((scale as u8) << 6 | index.low() << 3 | base.low());
+            }
+            None if base.low() == SIB => {
+                self.add(modrm | SIB);
+                self.add(SIB << 3 | base.low());
+            }
+            None => self.add(modrm | base.low()),
         }
+        match mode {
+            0 => {}
+            1 => self.add(displacement as u8),
+            _ => self.displacement(displacement),
+        }
+    }
+}
+
+const REX: u8 = 0x40;
+
+impl Emitter {
+    /// An instruction whose opcode for bytes is `opcode`, and for all other widths the next one.
+    #[inline]
+    pub(super) fn general(&mut self, width: Width, opcode: u8, field: RegField, rm: Operand) {
+        let opcode = opcode | u8::from(width != Width::Byte);
+        self.form(width, &[opcode], field, rm);
+    }
+
+    /// An instruction with a ModRM byte.
+    #[inline]
+    pub(super) fn form(&mut self, width: Width, opcode: &[u8], field: RegField, rm: Operand) {
+        let byte = width == Width::Byte;
+        let needs_rex = match (field, rm) {
+            (RegField::Register(a), Operand::Register(b)) => a.byte_needs_rex() || b.byte_needs_rex(),
+            (RegField::Register(a), _) => a.byte_needs_rex(),
+            (_, Operand::Register(b)) => b.byte_needs_rex(),
+            _ => false,
+        };
+        let field = match field {
+            RegField::Register(register) => register as u8,
+            RegField::Digit(digit) => digit,
+        };
+        self.with_modrm(Opcode::new(width, opcode), field, rm, byte && needs_rex);
+    }
+
+    /// An instruction with a ModRM byte: `field` is the number of a register or a part of the opcode. Where a
+    /// low byte is meant that has a name only where there is a REX, `needs_rex` is true.
+    pub fn with_modrm(&mut self, opcode: Opcode, field: u8, rm: Operand, needs_rex: bool) {
+        let mut bytes = Bytes { room: self.code.room(), count: 0 };
+        let (x, b) = match rm {
+            Operand::Register(register) => (0, register.high()),
+            Operand::Memory(Mem { base, index, .. }) => {
+                (index.map_or(0, |(index, _)| index.high()), base.map_or(0, Reg::high))
+            }
+        };
+        bytes.start(opcode, field >> 3 << 2 | x << 1 | b, needs_rex);
+        bytes.add(opcode.byte);
+        let field = (field & 7) << 3;
+        match rm {
+            Operand::Register(register) => bytes.add(0xC0 | field | register.low()),
+            Operand::Memory(memory) => bytes.memory(field, memory),
+        }
+        let count = bytes.count;
+        self.code.took(count);
+    }
+
+    /// An instruction that holds a register in its opcode.
+    #[inline]
+    pub(super) fn plus_register(&mut self, width: Width, opcode: &[u8; 1], register: Reg) {
+        self.with_register(Opcode::new(width, opcode), register, false);
+    }
+    /// The same with an opcode of any length.
+    pub fn with_register(&mut self, opcode: Opcode, register: Reg, needs_rex: bool) {
+        let mut bytes = Bytes { room: self.code.room(), count: 0 };
+        bytes.start(opcode, register.high(), needs_rex);
+        bytes.add(opcode.byte | register.low());
+        let count = bytes.count;
+        self.code.took(count);
     }
 }

@@ -13,14 +13,16 @@
 //! The emitter knows nothing of guests and runs on any host. What is not here (shifts,
 //! SSE, atomics, and the like) comes with the translator, rare forms by way of iced-x86.
 
+mod buffer;
 mod encoding;
 #[cfg(test)]
 mod tests;
 
-pub use encoding::{Mem, Reg, Scale, Width};
+pub use encoding::{Mem, Opcode, Operand, Reg, Scale, Width};
 
 use crate::code_memory::CodeOffset;
-use encoding::{Operand, RegField};
+use buffer::Buffer;
+use encoding::RegField;
 
 /// A place in the code that is being emitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +83,7 @@ pub enum EmitterError {
 /// Emits host code into a buffer of its own.
 #[derive(Default, Debug)]
 pub struct Emitter {
-    code: Vec<u8>,
+    code: Buffer,
     /// Where each label is bound, in bytes from the start.
     labels: Vec<Option<usize>>,
     /// 32-bit displacements whose labels were not bound when they were emitted.
@@ -137,9 +139,9 @@ impl Emitter {
             let target = self.labels[label.0 as usize].ok_or(EmitterError::Unbound { at })?;
             // Both are below 2 GiB, so that the difference is exact.
             let displacement = target as i32 - (at as i32 + 4);
-            self.code[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
+            self.code.bytes_mut()[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
         }
-        Ok(&self.code)
+        Ok(self.code.bytes())
     }
 
     /// MOV register, register. The 32-bit form clears the upper half.
@@ -389,7 +391,7 @@ impl Emitter {
     }
     /// Overwrites bytes that were emitted.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) {
-        self.code[at..at + bytes.len()].copy_from_slice(bytes);
+        self.code.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
     }
     /// A shift by an immediate: `digit` as in ModRM (4 SHL, 5 SHR, 7 SAR).
     pub fn shift_ri(&mut self, digit: u8, width: Width, to: Reg, count: u8) {
@@ -469,6 +471,10 @@ impl Emitter {
         }
     }
 
+    /// The low `bytes` bytes of an immediate that no method knows of.
+    pub fn immediate_bytes(&mut self, value: u64, bytes: usize) {
+        self.code.put(value, bytes);
+    }
     /// An immediate as wide as the operation, 32 bits at most. Narrow ones may be meant with or
     /// without a sign.
     fn immediate(&mut self, width: Width, value: i32) {
@@ -478,7 +484,7 @@ impl Emitter {
             Width::Dword | Width::Qword => (4, i32::MIN..=i32::MAX),
         };
         assert!(range.contains(&value), "{value} does not fit {width:?}");
-        self.code.extend(&value.to_le_bytes()[..bytes]);
+        self.code.put(value as u32 as u64, bytes);
     }
 
     /// A jump by its short opcode where there is one and the label is bound in reach, else by its

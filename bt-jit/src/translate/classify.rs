@@ -89,7 +89,7 @@ impl Kind {
     }
 }
 
-/// Which of the instruction sets the host has.
+/// Which instruction forms the host has.
 pub struct HostFeatures(Vec<bool>);
 
 impl HostFeatures {
@@ -131,14 +131,19 @@ impl HostFeatures {
                  F16C, "f16c"; BMI1, "bmi1"; BMI2, "bmi2"; ADX, "adx"; MOVBE, "movbe"; LZCNT, "lzcnt";
                  CMPXCHG16B, "cmpxchg16b");
         }
-        HostFeatures(has)
+        HostFeatures::with(&has)
     }
     /// A host that has everything: what is translated then is the same everywhere.
     pub fn all() -> HostFeatures {
-        HostFeatures(vec![true; CpuidFeature::values().count()])
+        HostFeatures::with(&vec![true; CpuidFeature::values().count()])
+    }
+    /// A host that has the features whose places in `has` are true.
+    fn with(has: &[bool]) -> HostFeatures {
+        let forms = Code::values().map(|code| code.cpuid_features().iter().all(|&f| has[f as usize]));
+        HostFeatures(forms.collect())
     }
     fn has(&self, i: &Instruction) -> bool {
-        i.cpuid_features().iter().all(|&f| self.0[f as usize])
+        self.0[i.code() as usize]
     }
 }
 
@@ -169,9 +174,13 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     if let Some(kind) = stack_instruction(i, lowering.mode, wide) {
         return kind;
     }
-    special(i).or_else(|| super::x87::kind(i)).unwrap_or_else(|| {
-        if is_generic(i) { Kind::Generic { vector: false } } else { vector(i, lowering.mode) }
-    })
+    if let Some(kind) = special(i) {
+        return kind;
+    }
+    if is_generic(i) {
+        return Kind::Generic { vector: false };
+    }
+    super::x87::kind(i).unwrap_or_else(|| vector(i, lowering.mode))
 }
 
 /// Near jumps, calls and returns.

@@ -13,6 +13,7 @@
 mod address;
 mod classify;
 mod cold;
+mod encode;
 mod flow;
 mod follow;
 mod generic;
@@ -139,6 +140,17 @@ pub struct Translation {
     /// Where each piece of cold code starts: the number of its instruction within the block
     /// ([`NO_INSTRUCTION`] for the way in, exits and links), host bytes from the start.
     pub cold_positions: Vec<(u8, u32)>,
+}
+
+impl Translation {
+    /// One without anything yet, and with room for what most blocks of so many instructions have.
+    fn with_room(instructions: usize) -> Translation {
+        Translation {
+            sites: Vec::with_capacity(instructions),
+            positions: Vec::with_capacity(instructions),
+            ..Translation::default()
+        }
+    }
 }
 
 /// What the translator keeps from block to block.
@@ -273,11 +285,11 @@ impl Tools {
             vector: kinds.iter().any(|k| k.uses_vector()),
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
-            cold: Vec::new(),
-            cold_of: Vec::new(),
-            open_links: Vec::new(),
+            cold: Vec::with_capacity(2 * kinds.len()),
+            cold_of: Vec::with_capacity(2 * kinds.len()),
+            open_links: Vec::with_capacity(4),
             open_slots: Vec::new(),
-            out: Translation::default(),
+            out: Translation::with_room(kinds.len()),
             number: 0,
             established: 0,
             free: Free::default(),
@@ -290,6 +302,7 @@ impl Tools {
         };
         t.block(instructions, &kinds);
         let mut out = t.out;
+        out.links.reserve_exact(t.open_links.len());
         let (links, slots) = (t.open_links, t.open_slots);
         out.slot_sites.extend(slots.into_iter().map(|(slot, check, by_table)| SlotSite {
             slot,

@@ -59,6 +59,9 @@ impl Translator<'_> {
     }
     /// Encodes an instruction of iced-x86 whose operands are the host's.
     pub(super) fn encode(&mut self, i: &Instruction) {
+        if super::encode::encode(self.e, i) {
+            return;
+        }
         let result = self.encoder.encode(i, 0);
         let bytes = self.encoder.take_buffer();
         match result {

@@ -33,6 +33,32 @@ pub(super) struct Accesses([OpAccess; 5]);
 
 impl Accesses {
     fn of(i: &Instruction, info: &mut InstructionInfoFactory) -> Accesses {
+        Accesses::known(i).unwrap_or_else(|| Accesses::asked(i, info))
+    }
+    /// Those of the most frequent instructions.
+    fn known(i: &Instruction) -> Option<Accesses> {
+        use Mnemonic as M;
+        const R: OpAccess = OpAccess::Read;
+        const W: OpAccess = OpAccess::Write;
+        const RW: OpAccess = OpAccess::ReadWrite;
+        const NO: OpAccess = OpAccess::None;
+        let (first, second) = match i.mnemonic() {
+            M::Mov | M::Movzx | M::Movsx | M::Movsxd => (W, R),
+            M::Lea => (W, NO),
+            M::Cmp | M::Test => (R, R),
+            // Of a register and itself they read nothing.
+            M::Xor | M::Sub | M::Sbb if i.op0_register() == i.op1_register() => return None,
+            M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor => (RW, R),
+            M::Inc | M::Dec | M::Neg | M::Not => (RW, NO),
+            M::Push => (R, NO),
+            M::Pop => (W, NO),
+            M::Call | M::Ret => (R, NO),
+            _ if i.code().is_jcc_short_or_near() || i.code().is_jmp_short_or_near() => (R, NO),
+            _ => return None,
+        };
+        Some(Accesses([first, second, NO, NO, NO]))
+    }
+    fn asked(i: &Instruction, info: &mut InstructionInfoFactory) -> Accesses {
         let options = InstructionInfoOptions::NO_MEMORY_USAGE | InstructionInfoOptions::NO_REGISTER_USAGE;
         let info = info.info_options(i, options);
         Accesses(std::array::from_fn(|n| info.op_access(n as u32)))
@@ -114,8 +140,8 @@ struct Candidate {
     open: bool,
     first: usize,
     last: usize,
-    /// Instruction, whether it is the stack access, and the offset.
-    members: Vec<(usize, bool, i64)>,
+    /// How many accesses it has.
+    members: usize,
     /// Offsets and sizes of accesses that must be aligned.
     aligned: Vec<(i64, i64)>,
 }
@@ -150,8 +176,19 @@ struct Tracker {
     values: [Value; 16],
     next_root: u32,
     candidates: Vec<Candidate>,
+    members: Vec<CandidateMember>,
     mode: u32,
     wide: bool,
+}
+
+/// An access of a candidate.
+#[derive(Clone, Copy)]
+struct CandidateMember {
+    candidate: usize,
+    instruction: usize,
+    /// What it pushes or pops, not its memory operand.
+    stack: bool,
+    offset: i64,
 }
 
 impl Plan {
@@ -166,7 +203,9 @@ impl Plan {
     ) -> Plan {
         let mut plan = Plan::default();
         let values = std::array::from_fn(|n| Value { root: n as u32, delta: 0 });
-        let mut tracker = Tracker { values, next_root: 16, candidates: Vec::new(), mode, wide };
+        let (candidates, members) = (Vec::with_capacity(8), Vec::with_capacity(instructions.len()));
+        let mut tracker = Tracker { values, next_root: 16, candidates, members, mode, wide };
+        plan.steps.reserve(instructions.len());
         for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
             let accesses = Accesses::of(i, info);
             if grouped {
@@ -176,15 +215,15 @@ impl Plan {
             let (registers, keeps_held) = (named_registers(i), keeps_held(*kind));
             plan.steps.push(Step { accesses, operand: None, stack: None, registers, keeps_held });
         }
-        for c in tracker.candidates.iter().filter(|c| c.members.len() > 1).take(MAX_GROUPS) {
+        for (n, c) in tracker.candidates.iter().enumerate().filter(|(_, c)| c.members > 1).take(MAX_GROUPS) {
             let group = plan.groups.len() as u8;
             let bytes = (c.high - c.low) as u32;
             let align = c.common_alignment();
             plan.groups.push(Group { bytes, write: c.write, align, first: c.first, last: c.last });
-            for &(n, stack, offset) in &c.members {
-                let member = Some(Member { group, offset: (offset - c.low) as i32 });
-                let step = &mut plan.steps[n];
-                if stack {
+            for m in tracker.members.iter().filter(|m| m.candidate == n) {
+                let member = Some(Member { group, offset: (m.offset - c.low) as i32 });
+                let step = &mut plan.steps[m.instruction];
+                if m.stack {
                     step.stack = member;
                 } else {
                     step.operand = member;
@@ -251,19 +290,21 @@ impl Tracker {
         let Place { offset, bytes, write, aligned } = place;
         let end = offset + bytes;
         let aligned = aligned.then_some((offset, bytes));
-        for c in self.candidates.iter_mut().filter(|c| c.open && c.key == key) {
+        let member = |candidate| CandidateMember { candidate, instruction: n, stack, offset };
+        for (k, c) in self.candidates.iter_mut().enumerate().filter(|(_, c)| c.open && c.key == key) {
             let (low, high) = (c.low.min(offset), c.high.max(end));
             if high - low <= LONGEST {
                 (c.low, c.high, c.write, c.last) = (low, high, c.write | write, n);
-                c.members.push((n, stack, offset));
+                c.members += 1;
+                self.members.push(member(k));
                 c.aligned.extend(aligned);
                 return;
             }
         }
-        let members = vec![(n, stack, offset)];
+        self.members.push(member(self.candidates.len()));
         let (low, high, open, first, last) = (offset, end, true, n, n);
         let aligned = aligned.into_iter().collect();
-        self.candidates.push(Candidate { key, low, high, write, open, first, last, members, aligned });
+        self.candidates.push(Candidate { key, low, high, write, open, first, last, members: 1, aligned });
     }
 
     /// Root and constant of the memory operand, where its address is one that groups are made of.
@@ -383,5 +424,35 @@ impl Tracker {
         let displacement = i.memory_displacement64();
         self.shift(to, if self.wide { displacement as i64 } else { displacement as i32 as i64 });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iced_x86::{Decoder, DecoderOptions};
+
+    #[test]
+    fn known_accesses_are_those_of_the_tables() {
+        let mut info = InstructionInfoFactory::new();
+        let mut compared = 0;
+        for bits in [32, 64] {
+            for prefix in [&[][..], &[0x66], &[0x48], &[0x0F], &[0x48, 0x0F]] {
+                for opcode in 0..=0xFFu8 {
+                    for modrm in [0xC0, 0xC8, 0xD1, 0xE6, 0x07, 0x0F, 0x37, 0xF8] {
+                        let mut bytes = [prefix, &[opcode, modrm]].concat();
+                        bytes.extend([0; 8]);
+                        let i = Decoder::new(bits, &bytes, DecoderOptions::NONE).decode();
+                        let Some(known) = Accesses::known(&i) else { continue };
+                        compared += 1;
+                        let asked = Accesses::asked(&i, &mut info);
+                        for n in 0..i.op_count() {
+                            assert_eq!(known.operand(n), asked.operand(n), "operand {n} of {i}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(compared > 2000, "{compared}");
     }
 }

@@ -15,6 +15,9 @@ use trimotor_cpu_interp::core::mode;
 /// The kind of a string instruction, where it is translated in the mode `m`.
 pub(super) fn kind(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
     use Mnemonic as M;
+    if !i.is_string_instruction() {
+        return None;
+    }
     let repeated = i.has_rep_prefix() || i.has_repne_prefix();
     match i.mnemonic() {
         M::Movsb | M::Movsw | M::Movsq | M::Stosb | M::Stosw | M::Stosd | M::Stosq => {}

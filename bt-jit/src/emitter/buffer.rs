@@ -1,0 +1,99 @@
+//! Where code is collected: bytes that are written a word at a time, whatever of it counts.
+
+/// Room behind the end that is always there.
+const SLACK: usize = 16;
+
+/// Bytes, the first `len` of which count.
+#[derive(Default, Debug)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    /// How many bytes count.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+    /// None.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+    /// The bytes, to be overwritten.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+    /// Appends the low `count` bytes of `word`, up to 8.
+    #[inline]
+    pub(super) fn put(&mut self, word: u64, count: usize) {
+        if self.len + SLACK > self.bytes.len() {
+            self.grow(SLACK);
+        }
+        self.bytes[self.len..self.len + 8].copy_from_slice(&word.to_le_bytes());
+        self.len += count;
+    }
+    /// Room for 16 bytes behind the end; [`took`](Self::took) says how many of them count.
+    #[inline]
+    pub(super) fn room(&mut self) -> &mut [u8; SLACK] {
+        if self.len + SLACK > self.bytes.len() {
+            self.grow(SLACK);
+        }
+        match self.bytes[self.len..].first_chunk_mut() {
+            Some(room) => room,
+            None => unreachable!("the buffer has grown"),
+        }
+    }
+    /// Appends so many bytes of what is in the room.
+    #[inline]
+    pub(super) fn took(&mut self, count: usize) {
+        debug_assert!(count <= SLACK);
+        self.len += count;
+    }
+    /// Appends a byte.
+    #[inline]
+    pub(super) fn push(&mut self, byte: u8) {
+        self.put(byte as u64, 1);
+    }
+    /// Appends bytes.
+    #[inline]
+    pub(super) fn extend(&mut self, more: impl AsRef<[u8]>) {
+        let more = more.as_ref();
+        if self.len + more.len() > self.bytes.len() {
+            self.grow(more.len());
+        }
+        self.bytes[self.len..self.len + more.len()].copy_from_slice(more);
+        self.len += more.len();
+    }
+    #[cold]
+    fn grow(&mut self, by: usize) {
+        let size = (self.bytes.len() * 2).max(self.len + by).max(4096);
+        self.bytes.resize(size, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_slices_follow_each_other() {
+        let mut b = Buffer::default();
+        for n in 0..5000u64 {
+            b.put(n, 2);
+            b.push(0x55);
+            b.extend([1, 2, 3]);
+        }
+        assert_eq!(b.len(), 30_000);
+        for n in 0..5000 {
+            assert_eq!(b.bytes()[n * 6..][..6], [n as u8, (n >> 8) as u8, 0x55, 1, 2, 3]);
+        }
+        b.clear();
+        b.extend(&[7; 5000][..]);
+        assert_eq!(b.bytes(), [7; 5000]);
+    }
+}
