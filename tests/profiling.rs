@@ -124,18 +124,28 @@ fn a_small_code_cache_drops_the_oldest_code() {
     if !usable("jit") {
         return;
     }
-    // Many blocks: jumps to the next instruction, 2 bytes each, over and over; then code 1.
-    let mut code = vec![0xb9, 3, 0, 0, 0]; // mov ecx, 3
-    code.extend([0xeb, 0].repeat(20_000));
+    // Many blocks, over and over, then code 1: each pushes the address of the next one and returns there.
+    const BLOCKS: u32 = 10_000;
+    let mut code = vec![0xbc, 0, 0, 9, 0, 0xb9, 3, 0, 0, 0]; // mov esp, 90000h; mov ecx, 3
+    let first = LOAD + 32 + code.len() as u32;
+    for n in 1..=BLOCKS {
+        code.push(0x68);
+        code.extend((first + n * 6).to_le_bytes());
+        code.push(0xc3);
+    }
     code.push(0x49); // dec ecx
-    code.extend([0x0f, 0x85]); // jnz to the jumps
-    code.extend((-(40_000 + 1 + 6i32)).to_le_bytes());
+    code.extend([0x0f, 0x85]); // jnz to the first
+    code.extend((-(BLOCKS as i32 * 6 + 1 + 6)).to_le_bytes());
     code.extend([0x31, 0xc0, 0xe6, 0xf4, 0xf4]);
     let ended = run(&guest("small", &code), "jit", &["--stats", "--code-cache", "256K"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     assert!(count(&ended.errors, "code memory regions emptied for room") > 10, "{}", ended.errors);
     assert!(count(&ended.errors, "code memory in use") <= 256 << 10, "{}", ended.errors);
-    assert!(count(&ended.errors, "translated blocks dropped with regions") > 20_000, "{}", ended.errors);
+    assert!(
+        count(&ended.errors, "translated blocks dropped with regions") > 2 * BLOCKS as u64,
+        "{}",
+        ended.errors
+    );
     let ended = run(&guest("small-interp", COUNTS), "interp", &["--code-cache", "1M"]);
     assert!(ended.errors.contains("--code-cache: engine interp makes no host code"), "{}", ended.errors);
 }

@@ -1,13 +1,16 @@
 //! Which guest instruction a place in host code belongs to, packed: two bytes for most pieces of code.
 //!
 //! First the number of guest instructions, then for each the host bytes since the one before it and the guest
-//! bytes since the one before it (the first one's count from the block's start); then for each piece of cold
-//! code its host bytes likewise and the instruction's number. Reading takes no memory, as a signal handler needs it.
+//! bytes since the one before it, or where it is in its page if it does not follow closely; then for each piece of
+//! cold code its host bytes likewise and the instruction's number. Reading takes no memory, as a signal handler
+//! needs it.
 
 /// The number of code that belongs to no instruction: the way in, stubs of exits and links.
 pub const NO_INSTRUCTION: u8 = u8::MAX;
 /// Host bytes that go on in the next byte.
 const MORE: u8 = u8::MAX;
+/// In the place of guest bytes: the offset in the page follows, in two bytes.
+const ELSEWHERE: u8 = u8::MAX;
 
 /// What a piece of host code is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +19,7 @@ pub struct Piece {
     pub host: u32,
     /// The instruction's number within the block, or [`NO_INSTRUCTION`].
     pub number: u8,
-    /// The instruction's first byte, from the block's first byte; 0 where there is none.
+    /// The instruction's first byte, from the start of its page; 0 where there is none.
     pub guest: u16,
     /// It is cold code.
     pub cold: bool,
@@ -25,7 +28,7 @@ pub struct Piece {
 /// Packs positions: `hot` (guest byte, host byte) of each instruction, `cold` (number, host byte).
 pub fn pack(hot: &[(u16, u32)], cold: &[(u8, u32)], into: &mut Vec<u8>) {
     into.push(hot.len() as u8);
-    let (mut host_before, mut guest_before) = (0, hot.first().map_or(0, |first| first.0));
+    let (mut host_before, mut guest_before) = (0, u16::MAX);
     let mut host_bytes = |into: &mut Vec<u8>, at: u32| {
         let mut bytes = at - std::mem::replace(&mut host_before, at);
         while bytes >= MORE as u32 {
@@ -36,7 +39,11 @@ pub fn pack(hot: &[(u16, u32)], cold: &[(u8, u32)], into: &mut Vec<u8>) {
     };
     for &(guest, host) in hot {
         host_bytes(into, host);
-        into.push((guest - std::mem::replace(&mut guest_before, guest)) as u8);
+        let bytes = guest.wrapping_sub(std::mem::replace(&mut guest_before, guest));
+        match u8::try_from(bytes).ok().filter(|&bytes| bytes != ELSEWHERE && guest >= bytes.into()) {
+            Some(bytes) => into.push(bytes),
+            None => into.extend([ELSEWHERE, guest as u8, (guest >> 8) as u8]),
+        }
     }
     for &(number, host) in cold {
         host_bytes(into, host);
@@ -92,7 +99,10 @@ impl Iterator for Pieces<'_> {
         let number = self.read;
         self.read += 1;
         if number < self.count as u32 {
-            self.guest += last as u16;
+            self.guest = match last {
+                ELSEWHERE => u16::from_le_bytes([self.byte()?, self.byte()?]),
+                bytes => self.guest.wrapping_add(bytes.into()),
+            };
             return Some(Piece { host: self.host, number: number as u8, guest: self.guest, cold: false });
         }
         let hot = if last < self.count { Pieces::new(self.whole).nth(last as usize) } else { None };
@@ -107,18 +117,20 @@ mod tests {
     #[test]
     fn places_are_found_again() {
         let mut packed = vec![7, 7];
-        pack(&[(0x100, 12), (0x103, 800), (0x112, 810)], &[(1, 1065), (NO_INSTRUCTION, 1320)], &mut packed);
+        let hot = [(0x100, 12), (0x103, 800), (0x112, 810), (0x80, 815), (0xFF0, 820)];
+        pack(&hot, &[(1, 1065), (NO_INSTRUCTION, 1320)], &mut packed);
         let pieces = Pieces::new(&packed[2..]);
-        assert_eq!(pieces.instructions(), 3);
+        assert_eq!(pieces.instructions(), 5);
         let at = |host| {
             let piece = pieces.clone().at(host);
             (piece.number, piece.guest, piece.cold)
         };
         assert_eq!(at(11), (NO_INSTRUCTION, 0, false));
-        assert_eq!([at(12), at(799)], [(0, 0, false); 2]);
-        assert_eq!(at(809), (1, 3, false));
-        assert_eq!(at(1064), (2, 0x12, false));
-        assert_eq!([at(1065), at(1319)], [(1, 3, true); 2]);
+        assert_eq!([at(12), at(799)], [(0, 0x100, false); 2]);
+        assert_eq!(at(809), (1, 0x103, false));
+        assert_eq!(at(814), (2, 0x112, false));
+        assert_eq!([at(815), at(1064)], [(3, 0x80, false), (4, 0xFF0, false)]);
+        assert_eq!([at(1065), at(1319)], [(1, 0x103, true); 2]);
         assert_eq!(at(5000), (NO_INSTRUCTION, 0, true));
         assert_eq!(Pieces::new(&[]).at(3).number, NO_INSTRUCTION);
     }

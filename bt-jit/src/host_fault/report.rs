@@ -127,8 +127,9 @@ impl Interrupted<'_> {
         let CodePlace::Block { block, piece, instructions, .. } = place else { return Ok(()) };
         let state = &self.core.state;
         let page_rip = self.core.slot(trimotor_cpu::state::slot::BLOCK_RIP);
-        let at = block.key.0 + piece.guest as usize;
-        let rip = self.core.cut_rip(page_rip.wrapping_add((block.key.0 & 4095) as u64 + piece.guest as u64));
+        let offset = if piece.number == NO_INSTRUCTION { (block.key.0 & 4095) as u16 } else { piece.guest };
+        let at = (block.key.0 & !4095) + offset as usize;
+        let rip = self.core.cut_rip(page_rip.wrapping_add(offset.into()));
         let bits = if block.key.1 & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
         // The block was charged as a whole.
         let number = if piece.number == NO_INSTRUCTION { 0 } else { piece.number };
