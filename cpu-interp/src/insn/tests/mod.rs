@@ -8,6 +8,7 @@ mod interrupts;
 mod iret;
 mod machine_check;
 mod modes;
+mod newer;
 mod paging;
 mod pairs;
 mod rig;
