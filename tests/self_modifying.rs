@@ -6,7 +6,8 @@
 use iced_x86::code_asm::*;
 
 mod bare;
-use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
+use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA, engines};
+use trimotor_cpu::VcpuExit;
 
 /// A second linear page for the page of the code, which `alias` maps.
 const ALIAS: u64 = 0xC0_0000;
@@ -110,4 +111,23 @@ fn functions_written_again_and_again_return_what_was_written_last() {
     });
     assert!(m.run_to_hlt(100_000));
     assert_eq!(m.vcpu.state().gpr[2], 1000 * 1001 / 2);
+}
+
+/// The entry for a page that is written beside code is kept in a form that no address may match.
+#[test]
+fn no_address_that_is_not_canonical_reaches_a_page_with_code() {
+    const BESIDE: u64 = LONG_MODE_CODE + 0x800;
+    for engine in engines() {
+        let mut a = CodeAssembler::new(64).unwrap();
+        a.mov(rbx, BESIDE).unwrap();
+        a.mov(byte_ptr(rbx), 1).unwrap();
+        a.mov(byte_ptr(rbx), 2).unwrap();
+        a.btc(rbx, 63).unwrap();
+        a.mov(byte_ptr(rbx), 3).unwrap();
+        a.hlt().unwrap();
+        let mut m = BareMachine::long_mode_on(engine, &a.assemble(LONG_MODE_CODE).unwrap());
+        // #GP(0), and there is no IDT.
+        assert!(matches!(m.vcpu.run(&mut m.bus, 100), VcpuExit::Shutdown(_)), "{engine}");
+        assert_eq!((m.read_byte(BESIDE), m.vcpu.state().gpr[3]), (2, BESIDE ^ 1 << 63), "{engine}");
+    }
 }

@@ -6,9 +6,9 @@ use trimotor_bus::address::PAGE_SHIFT;
 pub const TLB_ENTRIES: usize = 1 << 14;
 
 /// What a write tag is XORed with where the page may be written, but the write must be told of: the
-/// page holds code or a page table. It makes the tag an address that is not canonical, which matches
-/// nothing.
-pub const HELD: u64 = 1 << 63;
+/// page holds code or a page table. It makes the tag an address that belongs into another entry, so that it
+/// matches nothing here, and that is not canonical, so that no other tag is the same.
+pub const HELD: u64 = 1 << 63 | 1 << PAGE_SHIFT;
 
 /// One linear page as an engine sees it: separate tags for reading, writing and executing.
 ///
@@ -51,6 +51,9 @@ impl TlbEntry {
     pub fn is_for(&self, linear: u64) -> bool {
         let page = linear & !((1 << PAGE_SHIFT) - 1);
         !self.host.is_null()
-            && (self.read_tag == page || self.exec_tag == page || self.write_tag & !HELD == page & !HELD)
+            && (self.read_tag == page
+                || self.exec_tag == page
+                || self.write_tag == page
+                || self.write_tag == page ^ HELD)
     }
 }
