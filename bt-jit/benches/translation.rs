@@ -35,7 +35,7 @@ fn translate_all(tools: &mut Tools, thunks: &Thunks, model: &CpuModel, text: &[u
             let source = Source {
                 mode,
                 model,
-                bytes: &page[at..],
+                bytes: page,
                 offset: at as u16,
                 second_page: None,
                 plain: false,
@@ -49,7 +49,7 @@ fn translate_all(tools: &mut Tools, thunks: &Thunks, model: &CpuModel, text: &[u
             let Some(t) = tools.translate(&source, thunks).unwrap() else { break };
             black_box(tools.emitter.finish().unwrap());
             instructions += t.instructions as u64;
-            at += t.bytes;
+            at = t.ranges[0].end;
         }
     }
     instructions
