@@ -49,8 +49,7 @@ fn translate_all(tools: &mut Tools, thunks: &Thunks, model: &CpuModel, text: &[u
             let Some(t) = tools.translate(&source, thunks).unwrap() else { break };
             black_box(tools.emitter.finish().unwrap());
             instructions += t.instructions as u64;
-            // Blocks that follow a jump have more than the part that begins here.
-            at += t.ranges[0].len();
+            at = t.ranges[0].end;
         }
     }
     instructions
