@@ -41,8 +41,8 @@ struct Placed {
 
 /// The accesses that use slots, and those that do not any more.
 pub struct Wanderers {
-    /// The last access that was translated for each slot, while it uses it.
-    users: Box<[Option<Placed>]>,
+    /// The accesses that share each slot. Which of them misses is not known: hot ones are few, so mostly one.
+    users: Box<[Vec<Placed>]>,
     /// Accesses by the table, and their slots.
     by_table: Vec<(usize, Placed)>,
     /// Instructions that had retired at the last look.
@@ -52,7 +52,7 @@ pub struct Wanderers {
 
 impl Default for Wanderers {
     fn default() -> Self {
-        let users = vec![None; SLOTS].into_boxed_slice();
+        let users = vec![Vec::new(); SLOTS].into_boxed_slice();
         Wanderers { users, by_table: Vec::new(), looked_at: 0, looks: 0 }
     }
 }
@@ -64,13 +64,13 @@ impl Wanderers {
             let (check, by_table) = (CodeOffset(entry.0 + site.check), CodeOffset(entry.0 + site.by_table));
             let mut bytes = [0; JUMP_BYTES];
             bytes.copy_from_slice(&memory.read(check, JUMP_BYTES));
-            self.users[site.slot as usize] = Some(Placed { check, by_table, bytes });
+            self.users[site.slot as usize].push(Placed { check, by_table, bytes });
         }
     }
     /// Code in `range` is gone.
     pub fn forget(&mut self, range: &Range<u32>) {
-        for user in self.users.iter_mut() {
-            *user = user.filter(|placed| !range.contains(&placed.check.0));
+        for users in self.users.iter_mut() {
+            users.retain(|placed| !range.contains(&placed.check.0));
         }
         self.by_table.retain(|(_, placed)| !range.contains(&placed.check.0));
     }
@@ -85,14 +85,16 @@ impl Wanderers {
         if self.looks.is_multiple_of(LOOKS_PER_CHANCE) {
             for (slot, placed) in std::mem::take(&mut self.by_table) {
                 memory.write(placed.check, &placed.bytes);
-                self.users[slot].get_or_insert(placed);
+                self.users[slot].push(placed);
             }
         }
         for (slot, misses) in core.engine.slot_misses.iter_mut().enumerate() {
-            let often = std::mem::take(misses) as u64 * INSTRUCTIONS_PER_MISS > passed;
-            if let Some(placed) = self.users[slot].take_if(|_| often) {
-                let [a, b, c, d] =
-                    placed.by_table.0.wrapping_sub(placed.check.0 + JUMP_BYTES as u32).to_le_bytes();
+            if std::mem::take(misses) as u64 * INSTRUCTIONS_PER_MISS <= passed {
+                continue;
+            }
+            for placed in self.users[slot].drain(..) {
+                let jump = placed.by_table.0.wrapping_sub(placed.check.0 + JUMP_BYTES as u32);
+                let [a, b, c, d] = jump.to_le_bytes();
                 memory.write(placed.check, &[0xE9, a, b, c, d]);
                 self.by_table.push((slot, placed));
             }

@@ -230,6 +230,8 @@ pub(crate) struct Translator<'a> {
     x87: bool,
     /// An x87 instruction's page has been noted.
     x87_noted: bool,
+    /// The last x87 instruction, while its offset has not been noted.
+    x87_last: Option<u16>,
     cold: Vec<Cold>,
     /// Numbers of the instructions that the cold code belongs to.
     cold_of: Vec<u8>,
@@ -285,6 +287,7 @@ impl Tools {
             vector: kinds.iter().any(|k| k.uses_vector()),
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
+            x87_last: None,
             cold: Vec::with_capacity(2 * kinds.len()),
             cold_of: Vec::with_capacity(2 * kinds.len()),
             open_links: Vec::with_capacity(4),
@@ -369,6 +372,7 @@ impl Translator<'_> {
                 self.add_range(i.ip() as usize..i.ip() as usize + i.len());
             }
             let next = instructions.get(n + 1).map(|next| next.ip() as u16);
+            self.note_before(i, *kind);
             self.prepare_free(*kind);
             ended = self.instruction(i, *kind, next);
             self.leave_free(*kind);
@@ -376,6 +380,7 @@ impl Translator<'_> {
         }
         if !ended {
             let next = self.offset as i32 + self.len as i32;
+            self.note_last();
             self.vacate_all();
             self.save_flags();
             self.go_to(next);
@@ -546,6 +551,7 @@ impl Translator<'_> {
     }
     /// Hands the instruction over.
     fn hand_over(&mut self, _i: &Instruction) {
+        self.note_last();
         self.spill_flags();
         let site = self.site();
         self.e.mov_ri(T0, site as u64);

@@ -269,6 +269,10 @@ impl Plan {
             self.looped = Some((setter, recipe));
         }
     }
+    /// Whether instruction `n` makes a memory check, which may fail.
+    pub(super) fn may_fault(&self, n: usize) -> bool {
+        self.flags[n].checks
+    }
     /// Whether instruction `n` makes a memory check.
     fn checks(&self, n: usize, i: &Instruction, kind: Kind) -> bool {
         let step = &self.steps[n];

@@ -229,12 +229,30 @@ impl Translator<'_> {
             self.e.mov_rm(Width::Qword, T0, page_rip());
             self.e.mov_mr(Width::Qword, state(X87_PAGE), T0);
         }
-        self.e.mov_mi(Width::Dword, state(X87_OFFSET), self.offset as i32);
+        self.x87_last = Some(self.offset);
         if memory {
             self.effective_address(i, T1, 0);
             self.e.mov_mr(Width::Qword, state(X87_OPERAND), T1);
             let segment = i.memory_segment().number() as i32;
             self.e.mov_mi(Width::Dword, state(X87_SEGMENT), segment);
+        }
+    }
+
+    /// Before instruction `i`: if it may leave the block, the last x87 instruction is noted.
+    pub(super) fn note_before(&mut self, i: &Instruction, kind: Kind) {
+        let stays = match kind {
+            Kind::X87 => i.mnemonic() != Mnemonic::Fldcw,
+            Kind::Generic { .. } | Kind::Mmx | Kind::Lea | Kind::Nothing | Kind::Extend => true,
+            _ => false,
+        };
+        if !stays || self.plan.may_fault(self.number) {
+            self.note_last();
+        }
+    }
+    /// Notes the last x87 instruction, if there was one since that was done. Keeps flags.
+    pub(super) fn note_last(&mut self) {
+        if let Some(offset) = self.x87_last.take() {
+            self.e.mov_mi(Width::Dword, state(X87_OFFSET), offset as i32);
         }
     }
 
