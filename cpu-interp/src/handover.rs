@@ -58,6 +58,8 @@ pub struct EngineArea {
     pub x87_live: u64,
     /// A place for one register.
     pub spare: [u64; 3],
+    /// Keeps the next away from the places before it: translators look after it, by how hosts tell places apart.
+    pub apart: [u64; 16],
     /// Host addresses of groups of accesses that share a check.
     pub groups: [u64; 16],
     /// Where sites in user code last found their pages. See [`Slot`].
@@ -101,6 +103,7 @@ impl Default for EngineArea {
             spare: [0; 3],
             slot_misses: [0; SLOTS],
             flags_operand: 0,
+            apart: [0; 16],
             groups: [0; 16],
             // All in use and out of date, so that they are emptied before the first use.
             slots: [Slot { tag: Slot::NOWHERE, delta: 0 }; SLOTS],
