@@ -253,6 +253,9 @@ impl Core {
             if self.state.budget <= 0 {
                 return VcpuExit::Budget;
             }
+            // What happened between blocks ends none: the look-up sees it. Left over, it would end the first
+            // instruction that looks, after the first of its ops.
+            self.attention = false;
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
                 Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
