@@ -148,6 +148,8 @@ pub struct Core {
     pub exact_budget: bool,
     /// `state.retired` when a repeated string instruction was last left between two iterations.
     pub(crate) repeating_at: u64,
+    /// How often that happened in the present run.
+    pub(crate) portions: u32,
     /// The last access to a port.
     pub(crate) last_io: IoAccess,
     /// What led to a shutdown.
@@ -197,6 +199,7 @@ impl Core {
             run_began: 0,
             exact_budget: true,
             repeating_at: u64::MAX,
+            portions: 0,
             last_io: IoAccess::default(),
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),

@@ -236,6 +236,7 @@ impl Core {
             && self.memory.map_generation() == self.mmu.map_generation()
             && self.state.pending_debug == 0
             && self.state.activity == Activity::Active
+            && !self.repeats_long()
             && !self.must_step()
     }
 

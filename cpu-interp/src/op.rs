@@ -319,6 +319,7 @@ pub(crate) unsafe fn stop(core: &mut Core, op: *const Op, fault: Fault) -> Exit 
     if fault == Fault::RESUME {
         core.sync_retired();
         core.repeating_at = core.state.retired;
+        core.portions += 1;
         return Exit::Lookup;
     }
     core.fault = fault;

@@ -118,6 +118,7 @@ impl InterpVcpu {
         core.set_bus(Some(bus));
         core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
         core.run_began = core.state.retired;
+        core.portions = 0;
         fp_env::enter_guest_fp(core);
         let exit = core.run_loop(blocks);
         fp_env::leave_guest_fp(core);
@@ -280,7 +281,18 @@ impl Core {
             if self.state.activity == Activity::Shutdown {
                 return VcpuExit::Shutdown(Box::new(std::mem::take(&mut self.shutdown)));
             }
+            if self.repeats_long() {
+                return VcpuExit::Budget;
+            }
         }
+    }
+
+    /// Whether repeated string instructions were left between two iterations so often that the run ends: they
+    /// retire nothing meanwhile, and the board must get its turn. With an exact budget much later, as there no time
+    /// passes meanwhile.
+    #[inline]
+    pub(crate) fn repeats_long(&self) -> bool {
+        self.portions >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
     }
 
     /// Delivers the fault that ended a block, if one did.
