@@ -212,10 +212,7 @@ impl GuestMemory {
             Some(region)
         };
         let pages = (bytes >> PAGE_SHIFT) as usize;
-        // Zeroed memory of this size comes straight from the host's zero page.
-        let states = vec![0u8; pages].into_boxed_slice();
-        // SAFETY: AtomicU8 has the layout of u8.
-        let states = unsafe { Box::from_raw(Box::into_raw(states) as *mut [AtomicU8]) };
+        let states = zeroed_bytes(pages);
         let memory = Self {
             mmap,
             low,
@@ -511,6 +508,13 @@ impl DmaBus for GuestMemory {
     fn dma_write(&self, addr: PhysAddr, from: &[u8]) {
         self.write(addr, from);
     }
+}
+
+/// A zero byte for each of `count` pages. Zeroed memory of such a size comes straight from the host's zero page.
+pub(crate) fn zeroed_bytes(count: usize) -> Box<[AtomicU8]> {
+    let bytes = vec![0u8; count].into_boxed_slice();
+    // SAFETY: AtomicU8 has the layout of u8.
+    unsafe { Box::from_raw(Box::into_raw(bytes) as *mut [AtomicU8]) }
 }
 
 /// The RAM page numbers of a range of RAM offsets.

@@ -18,6 +18,7 @@
 
 use crate::address::PhysAddr;
 use crate::board::MAX_VCPUS;
+use crate::memory::zeroed_bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -129,11 +130,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Peers {
     /// For `pages` pages of RAM.
-    #[allow(unsafe_code)]
     pub(crate) fn new(pages: usize) -> Peers {
-        let writers = vec![0u8; pages].into_boxed_slice();
-        // SAFETY: AtomicU8 has the layout of u8.
-        let writers = unsafe { Box::from_raw(Box::into_raw(writers) as *mut [AtomicU8]) };
+        let writers = zeroed_bytes(pages);
         Peers { boxes: Default::default(), count: AtomicU8::new(0), writers, code: Mutex::default() }
     }
 

@@ -75,22 +75,25 @@ impl TableWatch {
         self.watchers.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// The word and the bit of a granule's mark.
+    #[inline]
+    fn mark_of(&self, ram_page: u64, granule: u32) -> (&AtomicU64, u64) {
+        (&self.marks[ram_page as usize * WORDS + granule as usize / 64], 1 << (granule % 64))
+    }
     /// Marks a granule; true if it had no mark.
     #[inline]
     pub fn mark(&self, ram_page: u64, granule: u32) -> bool {
-        let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
-        let bit = 1 << (granule % 64);
+        let (word, bit) = self.mark_of(ram_page, granule);
         word.load(Ordering::Acquire) & bit == 0 && word.fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
     fn take(&self, ram_page: u64, granule: u32) -> bool {
-        let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
-        let bit = 1 << (granule % 64);
+        let (word, bit) = self.mark_of(ram_page, granule);
         word.load(Ordering::Acquire) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
     #[inline]
     fn has_mark(&self, ram_page: u64, granule: u32) -> bool {
-        let word = &self.marks[ram_page as usize * WORDS + granule as usize / 64];
-        word.load(Ordering::Acquire) & 1 << (granule % 64) != 0
+        let (word, bit) = self.mark_of(ram_page, granule);
+        word.load(Ordering::Acquire) & bit != 0
     }
     /// Whether any granule of a page has a mark.
     pub fn is_marked(&self, ram_page: u64) -> bool {
