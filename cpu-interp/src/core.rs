@@ -45,6 +45,7 @@ macro_rules! int {
             fn to_i64(self) -> i64 { self as $s as i64 }
             #[inline(always)]
             fn cut(value: u64) -> Self { value as $t }
+            #[cfg(target_arch = "x86_64")]
             #[inline]
             unsafe fn replace(at: *mut $t, old: $t, new: $t) -> bool {
                 let equal: u8;
@@ -61,6 +62,19 @@ macro_rules! int {
                     );
                 }
                 equal != 0
+            }
+            // Elsewhere no engine runs vCPUs at the same time.
+            #[cfg(not(target_arch = "x86_64"))]
+            #[inline]
+            unsafe fn replace(at: *mut $t, old: $t, new: $t) -> bool {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let equal = at.read_unaligned() == old;
+                    if equal {
+                        at.write_unaligned(new);
+                    }
+                    equal
+                }
             }
         }
     )*};

@@ -104,6 +104,7 @@ fn cmpxchg16b(core: &mut Core, op: &Op) -> Done {
 ///
 /// # Safety
 /// The bytes at `at` are mapped, writable and aligned to 16.
+#[cfg(target_arch = "x86_64")]
 unsafe fn cmpxchg16b_host(at: *mut u128, expected: u128, new: u128) -> u128 {
     let (low, high): (u64, u64);
     // SAFETY: the caller's promise. RBX is LLVM's: it is exchanged around the instruction.
@@ -121,6 +122,22 @@ unsafe fn cmpxchg16b_host(at: *mut u128, expected: u128, new: u128) -> u128 {
         );
     }
     u128::from(low) | u128::from(high) << 64
+}
+
+/// Compares and stores; elsewhere no engine runs vCPUs at the same time.
+///
+/// # Safety
+/// The bytes at `at` are mapped, writable and aligned to 16.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn cmpxchg16b_host(at: *mut u128, expected: u128, new: u128) -> u128 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let old = at.read();
+        if old == expected {
+            at.write(new);
+        }
+        old
+    }
 }
 
 fn lahf(core: &mut Core, _op: &Op) -> Done {
