@@ -33,7 +33,7 @@ impl Translator {
     /// A translator without vCPUs.
     ///
     /// # Errors
-    /// The host refuses memory to run code from; the text says why.
+    /// The host refuses memory to run code from, or signal handlers; the text says why.
     pub fn new() -> Result<Translator, String> {
         Translator::with(CODE_BYTES, Insight::default())
     }
@@ -44,6 +44,9 @@ impl Translator {
     pub fn with(code_bytes: usize, insight: Insight) -> Result<Translator, String> {
         // Each vCPU asks the host for memory again; here it is known early whether there is any.
         TranslatedCode::new(&runtime(), code_bytes, Insight::default()).map_err(|error| error.to_string())?;
+        #[cfg(target_os = "linux")]
+        crate::host_fault::handle_empty_slots()
+            .map_err(|error| format!("the host refuses a handler of SIGSEGV: {error}"))?;
         Ok(Translator { interpreter: Interpreter::new(), code_bytes, insight })
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as

@@ -34,12 +34,13 @@ pub struct Slot {
 
 impl Slot {
     /// The tag of an empty slot: no address there is canonical. There is no tag that no address matches, so
-    /// an empty slot leads to [`EngineArea::sink`], where the one page that matches does no harm.
-    const NOWHERE: u64 = 0x5A3D_96C1_7B4E_2000;
-
-    fn empty(sink: u64) -> Slot {
-        Slot { tag: Slot::NOWHERE, delta: sink.wrapping_sub(Slot::NOWHERE) }
-    }
+    /// an empty slot leads to the host's lowest page. No process has that: the access faults, and the
+    /// translator's handler goes its slow way.
+    pub const NOWHERE: u64 = 0x5A3D_96C1_7B4E_2000;
+    /// Host addresses that empty slots lead to are below this.
+    pub const NOWHERE_BYTES: u64 = 4096;
+    /// A slot without a page.
+    pub const EMPTY: Slot = Slot { tag: Slot::NOWHERE, delta: Slot::NOWHERE.wrapping_neg() };
 }
 
 /// State that a translator keeps with each vCPU, at fixed places behind the CPU state so that
@@ -68,8 +69,6 @@ pub struct EngineArea {
     pub slot_candidates: [u32; SLOTS],
     /// Slots that are not empty, a bit each.
     pub slots_used: [u64; SLOTS / 64],
-    /// Where empty slots lead to.
-    pub sink: [u64; 512],
     /// `Mmu::losses` that the slots hold for.
     pub slots_losses: u64,
     /// What translated x87 code leaves here.
@@ -106,10 +105,9 @@ impl Default for EngineArea {
             apart: [0; 16],
             groups: [0; 16],
             // All in use and out of date, so that they are emptied before the first use.
-            slots: [Slot { tag: Slot::NOWHERE, delta: 0 }; SLOTS],
+            slots: [Slot::EMPTY; SLOTS],
             slot_candidates: [0; SLOTS],
             slots_used: [u64::MAX; SLOTS / 64],
-            sink: [0; 512],
             slots_losses: u64::MAX,
             x87: X87Area::default(),
             pending: std::ptr::null(),
@@ -219,10 +217,9 @@ impl Core {
     #[cold]
     fn empty_slots(&mut self) {
         self.engine.slots_losses = self.mmu.losses;
-        let empty = Slot::empty(self.engine.sink.as_ptr() as u64);
         for (n, word) in self.engine.slots_used.iter_mut().enumerate() {
             while *word != 0 {
-                self.engine.slots[n * 64 + word.trailing_zeros() as usize] = empty;
+                self.engine.slots[n * 64 + word.trailing_zeros() as usize] = Slot::EMPTY;
                 *word &= *word - 1;
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::map::CODE;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use trimotor_bus::cpu_bus::NoSuchMsr;
 use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
@@ -14,13 +15,13 @@ pub const PORT_DMA: u8 = 0x63;
 pub const PORT_NMI: u8 = 0x64;
 
 /// An access, with the number of instructions retired before it in the run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Noted {
     pub retired: u64,
     pub what: Access,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Access {
     PortRead(u16, usize),
     PortWrite(u16, usize, u32),
@@ -35,10 +36,20 @@ pub enum Access {
     Random,
 }
 
+/// How many accesses are kept as they were: a repeated string instruction may do billions.
+const NOTES: usize = 1 << 16;
+/// How many interrupts may wait.
+const VECTORS: usize = 256;
+/// The golden ratio's bits, which spread a number's over all of 64.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
 pub struct Board {
     pub memory: Arc<GuestMemory>,
     pub signals: Arc<VcpuSignals>,
+    /// The first [`NOTES`] of them.
     pub noted: Vec<Noted>,
+    /// How many there were, and a sum over those that `noted` has no room for.
+    pub accesses: (u64, u64),
     /// Vectors of interrupts that wait.
     pub vectors: VecDeque<u8>,
     /// Whether a port write ended the run.
@@ -51,10 +62,11 @@ pub struct Board {
 impl Board {
     pub fn new(memory: Arc<GuestMemory>, signals: Arc<VcpuSignals>) -> Board {
         let (noted, vectors) = (Vec::new(), VecDeque::new());
-        Board { memory, signals, noted, vectors, kicked: false, earlier: 0, retired: 0 }
+        Board { memory, signals, noted, accesses: (0, 0), vectors, kicked: false, earlier: 0, retired: 0 }
     }
     pub fn reset(&mut self) {
         self.noted.clear();
+        self.accesses = (0, 0);
         self.vectors.clear();
         self.signals.lower(u32::MAX);
         self.kicked = false;
@@ -62,13 +74,24 @@ impl Board {
     }
     /// An interrupt waits.
     pub fn interrupt(&mut self, vector: u8) {
-        self.vectors.push_back(vector);
+        if self.vectors.len() < VECTORS {
+            self.vectors.push_back(vector);
+        }
         self.signals.set_intr(true);
     }
     fn note(&mut self, what: Access) -> u64 {
-        self.noted.push(Noted { retired: self.retired, what });
+        let noted = Noted { retired: self.retired, what };
+        let (count, sum) = &mut self.accesses;
+        *count += 1;
+        if self.noted.len() < NOTES {
+            self.noted.push(noted);
+        } else {
+            let mut hasher = DefaultHasher::new();
+            noted.hash(&mut hasher);
+            *sum = sum.rotate_left(1) ^ hasher.finish();
+        }
         // An answer that depends on all that went before.
-        (self.noted.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.retired << 7
+        count.wrapping_mul(SPREAD) ^ self.retired << 7
     }
     fn effect(&mut self, port: u8, value: u32) {
         match port {
@@ -135,7 +158,7 @@ impl CpuBus for Board {
         if index & 1 == 0 { Ok(()) } else { Err(NoSuchMsr) }
     }
     fn task_priority(&mut self) -> u8 {
-        (self.noted.len() & 15) as u8
+        (self.accesses.0 & 15) as u8
     }
     fn set_task_priority(&mut self, priority: u8) {
         self.note(Access::Priority(priority));

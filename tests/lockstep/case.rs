@@ -10,6 +10,7 @@ use crate::world::{Paging, World};
 use iced_x86::InstructionInfoFactory;
 use trimotor_bus::{PhysAddr, VcpuSignals};
 use trimotor_cpu::ArchState;
+use trimotor_cpu_interp::handover::Slot;
 
 /// Instructions that most cases run at most, and long ones.
 const MOST: u64 = 300;
@@ -125,6 +126,8 @@ fn registers(r: &mut Random, world: &World, s: &mut ArchState) {
         s.gpr[n] = match n {
             5 if !flat => r.below(map::PAGE),
             6 | 7 if world.bits == 16 && r.percent(40) => r.below(100),
+            // What the translator's empty slots take for theirs.
+            _ if world.bits == 64 && r.percent(2) => Slot::NOWHERE + r.below(map::PAGE + 100) - 50,
             _ => world.data + at,
         };
     }

@@ -69,7 +69,10 @@ impl Pair {
             self.runs += 1;
             let after = [0, 1].map(|n: usize| self.sides[n].vcpu.state());
             let [a, b] = &self.sides;
-            let same = exits[0] == exits[1] && after[0] == after[1] && a.board.noted == b.board.noted;
+            let same = exits[0] == exits[1]
+                && after[0] == after[1]
+                && a.board.noted == b.board.noted
+                && a.board.accesses == b.board.accesses;
             if !same || closely && !differing_pages(a, b, all).is_empty() {
                 return Some(self.found(number, before, after, exits));
             }

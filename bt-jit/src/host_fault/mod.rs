@@ -2,7 +2,8 @@
 //!
 //! Translated code checks whatever the guest may do wrong before it does it, so that a signal there is
 //! a bug of the translator, or the host took memory away (a memory file that was made shorter). It ends the
-//! program with a report of where the guest was. Faults elsewhere go to whoever handled them before; where a
+//! program with a report of where the guest was. The one exception, accesses by empty slots, goes on
+//! ([`empty_slot`]). Faults elsewhere go to whoever handled them before; where a
 //! vCPU runs on the thread, a line says which.
 //!
 //! RSP is no stack in translated code, so that the handler needs one of its own
@@ -11,16 +12,18 @@
 
 #![allow(unsafe_code, reason = "a signal handler and the context that it interrupted")]
 
+mod empty_slot;
 mod report;
 mod text;
 
 use crate::cache::TranslatedCode;
+use crate::layout::T1;
 use report::Interrupted;
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use trimotor_cpu_interp::core::Core;
 
 /// The signals and what they are called.
@@ -59,23 +62,39 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// The host refuses a handler.
 pub fn install(reporting: Reporting) -> io::Result<()> {
-    if REPORTING.set(reporting).is_err() {
+    let _ = REPORTING.set(reporting);
+    SIGNALS.iter().zip(&BEFORE).try_for_each(|((signal, _), before)| install_handler(*signal, before))
+}
+
+/// Has accesses by empty slots go on, in all threads of the process, for good.
+///
+/// # Errors
+/// The host refuses a handler.
+pub(crate) fn handle_empty_slots() -> io::Result<()> {
+    let [(segmentation, _), ..] = SIGNALS;
+    let [before, ..] = &BEFORE;
+    install_handler(segmentation, before)
+}
+
+/// Makes [`handle`] a signal's handler, once.
+fn install_handler(signal: i32, before: &OnceLock<libc::sigaction>) -> io::Result<()> {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = INSTALLING.lock();
+    if before.get().is_some() {
         return Ok(());
     }
-    for ((signal, _), before) in SIGNALS.iter().zip(&BEFORE) {
-        // SAFETY: an action of zeros is a valid value; the calls read and write the actions they are given.
-        unsafe {
-            let mut old: libc::sigaction = std::mem::zeroed();
-            if libc::sigaction(*signal, ptr::null(), &mut old) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let _ = before.set(old);
-            let mut new: libc::sigaction = std::mem::zeroed();
-            new.sa_sigaction = handle as *const () as usize;
-            new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            if libc::sigaction(*signal, &new, ptr::null_mut()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
+    // SAFETY: an action of zeros is a valid value; the calls read and write the actions they are given.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(signal, ptr::null(), &mut old) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let _ = before.set(old);
+        let mut new: libc::sigaction = std::mem::zeroed();
+        new.sa_sigaction = handle as *const () as usize;
+        new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        if libc::sigaction(signal, &new, ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
         }
     }
     Ok(())
@@ -102,15 +121,13 @@ pub struct Watch {
 impl Watch {
     /// A vCPU runs translated code of `code` from now on. Both must live as long as the watch.
     pub fn new(core: *const Core, code: *const TranslatedCode) -> Watch {
-        if REPORTING.get().is_some() {
-            STACK.with(|stack| {
-                stack.get_or_init(|| {
-                    HandlerStack::new()
-                        .inspect_err(|error| log::warn!("no stack to report host faults on: {error}"))
-                        .ok()
-                });
+        STACK.with(|stack| {
+            stack.get_or_init(|| {
+                HandlerStack::new()
+                    .inspect_err(|error| log::warn!("no stack to handle host faults on: {error}"))
+                    .ok()
             });
-        }
+        });
         Watch { before: WATCHED.replace(Watched { core, code }) }
     }
 }
@@ -164,7 +181,6 @@ impl Drop for HandlerStack {
 
 /// The handler. Its frame is small: on threads without vCPUs the stack for signals may be, too.
 extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let Some(reporting) = REPORTING.get() else { return };
     let watched = WATCHED.get();
     // SAFETY: the kernel passes both, of these types; what is watched lives while it is.
     unsafe {
@@ -177,22 +193,41 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
                 core: &*watched.core,
                 code: &*watched.code,
             };
-            if REPORTED.load(Ordering::Relaxed) {
-                write(b"trimotor: a fault in the report itself\n");
-                libc::_exit(reporting.exit_code);
+            if signal == libc::SIGSEGV
+                && let Some(way) = empty_slot::slow_way(&interrupted)
+            {
+                let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+                registers[libc::REG_RIP as usize] = way.pc as i64;
+                registers[report::IN_CONTEXT[T1 as usize] as usize] = way.linear as i64;
+                return;
             }
-            if interrupted.is_in_translated_code() {
-                REPORTED.store(true, Ordering::Relaxed);
-                unblock();
-                (reporting.prepare)();
-                interrupted.report(reporting.advice, write);
-                libc::_exit(reporting.exit_code);
+            if let Some(reporting) = REPORTING.get() {
+                report(&interrupted, reporting);
             }
-            (reporting.prepare)();
-            interrupted.report_own_code(write);
         }
         pass_on(signal, info, context);
     }
+}
+
+/// Reports a fault that nobody expected, and ends the program if it is in translated code.
+fn report(interrupted: &Interrupted<'_>, reporting: &Reporting) {
+    let end = || {
+        // SAFETY: the call ends the process.
+        unsafe { libc::_exit(reporting.exit_code) }
+    };
+    if REPORTED.load(Ordering::Relaxed) {
+        write(b"trimotor: a fault in the report itself\n");
+        end();
+    }
+    if interrupted.is_in_translated_code() {
+        REPORTED.store(true, Ordering::Relaxed);
+        unblock();
+        (reporting.prepare)();
+        interrupted.report(reporting.advice, write);
+        end();
+    }
+    (reporting.prepare)();
+    interrupted.report_own_code(write);
 }
 
 /// Lets faults of the report itself come to the handler too.

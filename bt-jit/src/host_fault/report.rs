@@ -19,7 +19,7 @@ const NAMES: [&str; 16] = [
 ];
 
 /// Where the context has the host's registers, by their numbers.
-const IN_CONTEXT: [i32; 16] = [
+pub(super) const IN_CONTEXT: [i32; 16] = [
     libc::REG_RAX,
     libc::REG_RCX,
     libc::REG_RDX,
@@ -52,7 +52,7 @@ impl Interrupted<'_> {
     fn host(&self, index: i32) -> u64 {
         self.context.uc_mcontext.gregs[index as usize] as u64
     }
-    fn pc(&self) -> u64 {
+    pub fn pc(&self) -> u64 {
         self.host(libc::REG_RIP)
     }
     pub fn is_in_translated_code(&self) -> bool {
