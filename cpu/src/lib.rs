@@ -20,6 +20,7 @@ pub mod msr;
 pub mod registers;
 pub mod segment;
 pub mod simd;
+pub mod softfloat;
 pub mod state;
 pub mod x87;
 

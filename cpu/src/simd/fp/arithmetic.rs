@@ -1,11 +1,11 @@
 //! Arithmetic: ADD to RSQRT, horizontal sums, dot products, rounding to integral values.
 
-use std::arch::asm;
-
+use super::lanes::{alternating, each, horizontal, map, rounded};
 use super::{
-    Binary, BinaryImm, Operation, Results, Step, Unary, Xmm, and, binary, doubles, singles, unary,
-    with_immediate,
+    Binary, BinaryImm, Environment, Operation, Results, Step, Unary, Xmm, and, binary, doubles,
+    host_or_portable, singles, soft, unary,
 };
+use crate::softfloat::{DOUBLE, SINGLE};
 use Operation::{Add, AddSubtract, Divide, Multiply, Subtract};
 
 const EXACT: Results = Results::NeverTiny;
@@ -30,84 +30,105 @@ const fn sd(operation: Operation) -> Results {
 }
 
 binary! {
-    AddPs "addps" ps(Add);
-    AddPd "addpd" pd(Add);
-    AddSs "addss" ss(Add);
-    AddSd "addsd" sd(Add);
-    SubPs "subps" ps(Subtract);
-    SubPd "subpd" pd(Subtract);
-    SubSs "subss" ss(Subtract);
-    SubSd "subsd" sd(Subtract);
-    MulPs "mulps" ps(Multiply);
-    MulPd "mulpd" pd(Multiply);
-    MulSs "mulss" ss(Multiply);
-    MulSd "mulsd" sd(Multiply);
-    DivPs "divps" ps(Divide);
-    DivPd "divpd" pd(Divide);
-    DivSs "divss" ss(Divide);
-    DivSd "divsd" sd(Divide);
-    MinPs "minps" EXACT;
-    MinPd "minpd" EXACT;
-    MinSs "minss" EXACT;
-    MinSd "minsd" EXACT;
-    MaxPs "maxps" EXACT;
-    MaxPd "maxpd" EXACT;
-    MaxSs "maxss" EXACT;
-    MaxSd "maxsd" EXACT;
-    SqrtSs "sqrtss" EXACT;
-    SqrtSd "sqrtsd" EXACT;
-    RcpSs "rcpss" EXACT;
-    RsqrtSs "rsqrtss" EXACT;
-    HaddPs "haddps" ps(HADD);
-    HaddPd "haddpd" pd(HADD);
-    HsubPs "hsubps" ps(HSUB);
-    HsubPd "hsubpd" pd(HSUB);
-    AddsubPs "addsubps" ps(AddSubtract);
-    AddsubPd "addsubpd" pd(AddSubtract);
+    AddPs "addps" ps(Add) => each(SINGLE, 4, soft::add);
+    AddPd "addpd" pd(Add) => each(DOUBLE, 2, soft::add);
+    AddSs "addss" ss(Add) => each(SINGLE, 1, soft::add);
+    AddSd "addsd" sd(Add) => each(DOUBLE, 1, soft::add);
+    SubPs "subps" ps(Subtract) => each(SINGLE, 4, soft::subtract);
+    SubPd "subpd" pd(Subtract) => each(DOUBLE, 2, soft::subtract);
+    SubSs "subss" ss(Subtract) => each(SINGLE, 1, soft::subtract);
+    SubSd "subsd" sd(Subtract) => each(DOUBLE, 1, soft::subtract);
+    MulPs "mulps" ps(Multiply) => each(SINGLE, 4, soft::multiply);
+    MulPd "mulpd" pd(Multiply) => each(DOUBLE, 2, soft::multiply);
+    MulSs "mulss" ss(Multiply) => each(SINGLE, 1, soft::multiply);
+    MulSd "mulsd" sd(Multiply) => each(DOUBLE, 1, soft::multiply);
+    DivPs "divps" ps(Divide) => each(SINGLE, 4, soft::divide);
+    DivPd "divpd" pd(Divide) => each(DOUBLE, 2, soft::divide);
+    DivSs "divss" ss(Divide) => each(SINGLE, 1, soft::divide);
+    DivSd "divsd" sd(Divide) => each(DOUBLE, 1, soft::divide);
+    MinPs "minps" EXACT => each(SINGLE, 4, soft::minimum);
+    MinPd "minpd" EXACT => each(DOUBLE, 2, soft::minimum);
+    MinSs "minss" EXACT => each(SINGLE, 1, soft::minimum);
+    MinSd "minsd" EXACT => each(DOUBLE, 1, soft::minimum);
+    MaxPs "maxps" EXACT => each(SINGLE, 4, soft::maximum);
+    MaxPd "maxpd" EXACT => each(DOUBLE, 2, soft::maximum);
+    MaxSs "maxss" EXACT => each(SINGLE, 1, soft::maximum);
+    MaxSd "maxsd" EXACT => each(DOUBLE, 1, soft::maximum);
+    SqrtSs "sqrtss" EXACT => each(SINGLE, 1, soft::square_root);
+    SqrtSd "sqrtsd" EXACT => each(DOUBLE, 1, soft::square_root);
+    RcpSs "rcpss" EXACT => each(SINGLE, 1, soft::reciprocal);
+    RsqrtSs "rsqrtss" EXACT => each(SINGLE, 1, soft::reciprocal_root);
+    HaddPs "haddps" ps(HADD) => horizontal(SINGLE, soft::add);
+    HaddPd "haddpd" pd(HADD) => horizontal(DOUBLE, soft::add);
+    HsubPs "hsubps" ps(HSUB) => horizontal(SINGLE, soft::subtract);
+    HsubPd "hsubpd" pd(HSUB) => horizontal(DOUBLE, soft::subtract);
+    AddsubPs "addsubps" ps(AddSubtract) => alternating(SINGLE);
+    AddsubPd "addsubpd" pd(AddSubtract) => alternating(DOUBLE);
 }
 
 unary! {
-    SqrtPs "sqrtps" EXACT;
-    SqrtPd "sqrtpd" EXACT;
-    RcpPs "rcpps" EXACT;
-    RsqrtPs "rsqrtps" EXACT;
+    SqrtPs "sqrtps" EXACT => map(SINGLE, soft::square_root);
+    SqrtPd "sqrtpd" EXACT => map(DOUBLE, soft::square_root);
+    RcpPs "rcpps" EXACT => map(SINGLE, soft::reciprocal);
+    RsqrtPs "rsqrtps" EXACT => map(SINGLE, soft::reciprocal_root);
 }
 
 /// Types that implement [`BinaryImm`] by a ROUND instruction, whose immediate's low four bits count.
 macro_rules! round {
-    ($($name:ident $mnemonic:literal;)*) => {$(
-        #[doc = concat!("`", $mnemonic, "`. The packed forms do not look at the first operand.")]
-        pub struct $name;
-        impl BinaryImm for $name {
-            const RESULTS: Results = EXACT;
-            #[inline(always)]
-            fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+    ($($name:ident $mnemonic:literal $format:ident $count:literal;)*) => {
+        $(
+            #[doc = concat!("`", $mnemonic, "`. The packed forms do not look at the first operand.")]
+            pub struct $name;
+            impl $name {
+                #[cfg(all(target_arch = "x86_64", any(test, not(feature = "portable"))))]
                 #[inline(always)]
-                fn round<const IMM: u8>(first: Xmm, second: Xmm) -> Xmm {
-                    let result;
-                    // SAFETY: touches its operand registers and the flags of MXCSR only.
-                    unsafe {
-                        asm!(
-                            concat!($mnemonic, " {first}, {second}, {imm}"),
-                            first = inlateout(xmm_reg) first => result,
-                            second = in(xmm_reg) second,
-                            imm = const IMM,
-                            options(nomem, nostack, preserves_flags)
-                        )
-                    };
-                    result
+                fn host(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+                    #[inline(always)]
+                    fn round<const IMM: u8>(first: Xmm, second: Xmm) -> Xmm {
+                        let result;
+                        // SAFETY: touches its operand registers and the flags of MXCSR only.
+                        unsafe {
+                            std::arch::asm!(
+                                concat!($mnemonic, " {first}, {second}, {imm}"),
+                                first = inlateout(xmm_reg) first => result,
+                                second = in(xmm_reg) second,
+                                imm = const IMM,
+                                options(nomem, nostack, preserves_flags)
+                            )
+                        };
+                        result
+                    }
+                    super::with_immediate!(
+                        imm & 15,
+                        [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15],
+                        round(first, second)
+                    )
                 }
-                with_immediate!(imm & 15, [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15], round(first, second))
+                #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+                fn portable(environment: &mut Environment, first: Xmm, second: Xmm, imm: u8) -> Xmm {
+                    rounded(environment, $format, $count, first, second, imm)
+                }
             }
-        }
-    )*};
+            impl BinaryImm for $name {
+                const RESULTS: Results = EXACT;
+                #[inline(always)]
+                fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+                    host_or_portable!(first, second, imm)
+                }
+            }
+        )*
+        /// Each ROUND, by the host and portable.
+        #[cfg(all(test, target_arch = "x86_64"))]
+        pub(super) const ROUND: &[super::against_host::ImmediateCase] =
+            &[$((stringify!($name), $name::host, $name::portable),)*];
+    };
 }
 
 round! {
-    RoundPs "roundps";
-    RoundPd "roundpd";
-    RoundSs "roundss";
-    RoundSd "roundsd";
+    RoundPs "roundps" SINGLE 4;
+    RoundPd "roundpd" DOUBLE 2;
+    RoundSs "roundss" SINGLE 1;
+    RoundSd "roundsd" DOUBLE 1;
 }
 
 /// Types that implement [`BinaryImm`] by a dot product. The immediate's high half selects
@@ -116,31 +137,50 @@ round! {
 /// An element that is not selected counts as +0 and raises nothing: so do two zeros
 /// multiplied, and the instruction can be one with a fixed immediate.
 macro_rules! dot_product {
-    ($($name:ident $mnemonic:literal $all:literal $mask:ident $steps:expr, $results:expr;)*) => {$(
-        #[doc = concat!("`", $mnemonic, "`.")]
-        pub struct $name;
-        impl BinaryImm for $name {
-            const RESULTS: Results = $results;
-            const STEPS: &'static [Step] = $steps;
-            #[inline(always)]
-            fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm {
-                let selected = $mask(imm >> 4);
-                let first = and(first, selected);
-                let second = and(second, selected);
-                let result;
-                // SAFETY: touches its operand registers and the flags of MXCSR only.
-                unsafe {
-                    asm!(
-                        concat!($mnemonic, " {first}, {second}, ", $all),
-                        first = inlateout(xmm_reg) first => result,
-                        second = in(xmm_reg) second,
-                        options(nomem, nostack, preserves_flags)
-                    )
-                };
-                and(result, $mask(imm))
+    ($($name:ident $mnemonic:literal $all:literal $mask:ident $steps:expr, $results:expr => $portable:ident;)*) => {
+        $(
+            #[doc = concat!("`", $mnemonic, "`.")]
+            pub struct $name;
+            impl $name {
+                #[cfg(all(target_arch = "x86_64", any(test, not(feature = "portable"))))]
+                #[inline(always)]
+                fn host(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+                    let selected = $mask(imm >> 4);
+                    let first = and(first, selected);
+                    let second = and(second, selected);
+                    let result;
+                    // SAFETY: touches its operand registers and the flags of MXCSR only.
+                    unsafe {
+                        std::arch::asm!(
+                            concat!($mnemonic, " {first}, {second}, ", $all),
+                            first = inlateout(xmm_reg) first => result,
+                            second = in(xmm_reg) second,
+                            options(nomem, nostack, preserves_flags)
+                        )
+                    };
+                    and(result, $mask(imm))
+                }
+                #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+                fn portable(environment: &mut Environment, first: Xmm, second: Xmm, imm: u8) -> Xmm {
+                    let selected = $mask(imm >> 4);
+                    let sum = $portable(environment, and(first, selected), and(second, selected));
+                    and(sum, $mask(imm))
+                }
             }
-        }
-    )*};
+            impl BinaryImm for $name {
+                const RESULTS: Results = $results;
+                const STEPS: &'static [Step] = $steps;
+                #[inline(always)]
+                fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm {
+                    host_or_portable!(first, second, imm)
+                }
+            }
+        )*
+        /// Each dot product, by the host and portable.
+        #[cfg(all(test, target_arch = "x86_64"))]
+        pub(super) const DOT: &[super::against_host::ImmediateCase] =
+            &[$((stringify!($name), $name::host, $name::portable),)*];
+    };
 }
 
 dot_product! {
@@ -148,11 +188,26 @@ dot_product! {
         Step::of::<MulPs>(selected_singles),
         Step::of::<HaddPs>(products_of_singles),
         Step::of::<HaddPs>(sums_of_pairs),
-    ], ps(Operation::Other);
+    ], ps(Operation::Other) => dot_singles;
     DotPd "dppd" "51" mask_of_doubles &[
         Step::of::<MulPd>(selected_doubles),
         Step::of::<HaddPd>(products_of_doubles),
-    ], pd(Operation::Other);
+    ], pd(Operation::Other) => dot_doubles;
+}
+
+/// The sum of all products, in all elements.
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+fn dot_singles(environment: &mut Environment, first: Xmm, second: Xmm) -> Xmm {
+    let products = MulPs::portable(environment, first, second);
+    let pairs = HaddPs::portable(environment, products, products);
+    HaddPs::portable(environment, pairs, pairs)
+}
+
+/// The sum of both products, in both elements.
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+fn dot_doubles(environment: &mut Environment, first: Xmm, second: Xmm) -> Xmm {
+    let products = MulPd::portable(environment, first, second);
+    HaddPd::portable(environment, products, products)
 }
 
 fn selected_singles(first: Xmm, second: Xmm, imm: u8) -> [Xmm; 2] {

@@ -2,11 +2,10 @@
 //!
 //! The digits name the operands that are multiplied and added: 132 is first * third +
 //! second. All three orders are here, since among several NaNs the order decides.
-//! The host must have FMA: [`super::host_offers_fma`].
+//! An x86-64 host must have FMA: [`super::host_offers_fma`].
 
-use std::arch::asm;
-
-use super::{Operation, Results, Ternary, Xmm};
+use super::{Environment, Operation, Results, Ternary, Xmm, host_or_portable, lanes};
+use crate::softfloat::{DOUBLE, SINGLE};
 
 /// Multiplies first by third and adds second, or as the digits say.
 const ORDER_132: [u8; 3] = [1, 3, 2];
@@ -35,31 +34,58 @@ const fn msubadd(order: [u8; 3]) -> Operation {
     fused(order, false, [false, true])
 }
 
-/// Types that implement [`Ternary`] by the instruction of the given mnemonic.
+/// The portable multiply-add whose results and operation are these.
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+fn compute(environment: &mut Environment, results: Results, operands: [Xmm; 3]) -> Xmm {
+    match results {
+        Results::F32(count, operation) => lanes::fused(environment, SINGLE, count, operation, operands),
+        Results::F64(count, operation) => lanes::fused(environment, DOUBLE, count, operation, operands),
+        Results::NeverTiny | Results::F16(..) => unreachable!("no multiply-add has such results"),
+    }
+}
+
+/// Types that implement [`Ternary`] by the instruction of the given mnemonic, or as the results say.
 macro_rules! fused {
-    ($($name:ident $mnemonic:literal $results:expr;)*) => {$(
-        #[doc = concat!("`", $mnemonic, "`.")]
-        pub struct $name;
-        impl Ternary for $name {
-            const RESULTS: Results = $results;
-            #[inline(always)]
-            fn apply(first: Xmm, second: Xmm, third: Xmm) -> Xmm {
-                let result;
-                // SAFETY: touches its operand registers and the flags of MXCSR only. Only a
-                // guest that was offered FMA gets here, and `host_offers_fma` was asked then.
-                unsafe {
-                    asm!(
-                        concat!($mnemonic, " {first}, {second}, {third}"),
-                        first = inlateout(xmm_reg) first => result,
-                        second = in(xmm_reg) second,
-                        third = in(xmm_reg) third,
-                        options(nomem, nostack, preserves_flags)
-                    )
-                };
-                result
+    ($($name:ident $mnemonic:literal $results:expr;)*) => {
+        $(
+            #[doc = concat!("`", $mnemonic, "`.")]
+            pub struct $name;
+            impl $name {
+                #[cfg(all(target_arch = "x86_64", any(test, not(feature = "portable"))))]
+                #[inline(always)]
+                fn host(first: Xmm, second: Xmm, third: Xmm) -> Xmm {
+                    let result;
+                    // SAFETY: touches its operand registers and the flags of MXCSR only. Only a
+                    // guest that was offered FMA gets here, and `host_offers_fma` was asked then.
+                    unsafe {
+                        std::arch::asm!(
+                            concat!($mnemonic, " {first}, {second}, {third}"),
+                            first = inlateout(xmm_reg) first => result,
+                            second = in(xmm_reg) second,
+                            third = in(xmm_reg) third,
+                            options(nomem, nostack, preserves_flags)
+                        )
+                    };
+                    result
+                }
+                #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+                fn portable(environment: &mut Environment, first: Xmm, second: Xmm, third: Xmm) -> Xmm {
+                    compute(environment, $results, [first, second, third])
+                }
             }
-        }
-    )*};
+            impl Ternary for $name {
+                const RESULTS: Results = $results;
+                #[inline(always)]
+                fn apply(first: Xmm, second: Xmm, third: Xmm) -> Xmm {
+                    host_or_portable!(first, second, third)
+                }
+            }
+        )*
+        /// Each multiply-add, by the host and portable.
+        #[cfg(all(test, target_arch = "x86_64"))]
+        pub(super) const TERNARY: &[super::against_host::TernaryCase] =
+            &[$((stringify!($name), $name::host, $name::portable),)*];
+    };
 }
 
 fused! {

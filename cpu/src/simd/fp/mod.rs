@@ -1,4 +1,5 @@
-//! Floating-point SSE, AVX, FMA and F16C operations, by the host's own instructions.
+//! Floating-point SSE, AVX, FMA and F16C operations: by the host's own instructions, or in
+//! integers where it has none of them.
 //!
 //! An x86-64 host has the very unit that the guest expects: rounding, FTZ and DAZ come
 //! from MXCSR, exception flags gather in it, and which NaN wins out of two is hard-wired.
@@ -13,43 +14,77 @@
 //!
 //! An operation is a type without values that implements one of the traits here, so that
 //! one generic function serves all operations of a shape, each compiled to its own code.
-//! The host must offer SSE4.2. FMA and F16C cannot be had from older instructions (and
+//! An x86-64 host must offer SSE4.2. FMA and F16C cannot be had from older instructions (and
 //! exact rounding by software is slow): a CPU model offers them to the guest only where
 //! [`host_offers_fma`] and [`host_offers_f16c`] say so.
+//!
+//! Each operation has a portable definition beside the instruction, computed with
+//! [`softfloat`](crate::softfloat) under an [`Environment`]: other hosts have only that (and with the
+//! feature `portable` an x86-64 host takes it too), and the tests hold it against the instruction, results
+//! and flags bit for bit. Only the approximations RCP and RSQRT, which differ between
+//! processors, are its own, within the error that the manual allows. What stands for MXCSR on such a host is in
+//! [`environment`].
 //!
 //! Source: SDM Vol. 1, "Programming with Intel SSE"; Vol. 2, the instructions by name.
 #![allow(unsafe_code, reason = "host instructions in inline assembly")]
 
+#[cfg(all(test, target_arch = "x86_64"))]
+mod against_host;
 mod arithmetic;
 mod compare;
 mod convert;
+pub mod environment;
 mod fma;
 mod half;
+mod host;
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+mod lanes;
 mod precision;
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+mod soft;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, target_arch = "x86_64", not(feature = "portable")))]
+mod two_ways;
 
 pub use arithmetic::*;
 pub use compare::*;
 pub use convert::*;
+pub use environment::{Environment, load_mxcsr, read_mxcsr};
 pub use fma::*;
 pub use half::*;
 pub use precision::is_inexact;
 
-use std::arch::x86_64::{__m128i, _mm_and_si128};
+#[cfg(all(target_arch = "x86_64", any(test, not(feature = "portable"))))]
+use host::with_immediate;
+use host::{binary, host_or_portable, unary};
+
 use std::mem::transmute;
 
 /// The contents of a 128-bit vector register, whatever its elements are.
-pub type Xmm = __m128i;
+#[cfg(target_arch = "x86_64")]
+pub type Xmm = std::arch::x86_64::__m128i;
 
-/// Whether the host can execute FMA3 instructions.
+/// The contents of a 128-bit vector register, whatever its elements are.
+#[cfg(not(target_arch = "x86_64"))]
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Xmm(u128);
+
+/// Whether FMA3 operations are there: on an x86-64 host, if it can execute them.
 pub fn host_offers_fma() -> bool {
-    is_x86_feature_detected!("fma")
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+    return is_x86_feature_detected!("fma");
+    #[cfg(not(all(target_arch = "x86_64", not(feature = "portable"))))]
+    true
 }
 
-/// Whether the host can execute F16C instructions.
+/// Whether F16C operations are there: on an x86-64 host, if it can execute them.
 pub fn host_offers_f16c() -> bool {
-    is_x86_feature_detected!("f16c")
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+    return is_x86_feature_detected!("f16c");
+    #[cfg(not(all(target_arch = "x86_64", not(feature = "portable"))))]
+    true
 }
 
 /// What stands in the low bits of a vector: an element, two, or all of it.
@@ -125,8 +160,13 @@ pub fn to_doubles(xmm: Xmm) -> [u64; 2] {
 /// The bits that two vectors have in common.
 #[inline(always)]
 fn and(a: Xmm, b: Xmm) -> Xmm {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE2 is part of x86-64.
-    unsafe { _mm_and_si128(a, b) }
+    unsafe {
+        std::arch::x86_64::_mm_and_si128(a, b)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Xmm(a.0 & b.0)
 }
 
 /// Where the results of an operation that can underflow stand in the vector it returns.
@@ -209,7 +249,7 @@ impl Results {
 pub trait Unary {
     /// Where results that can underflow stand.
     const RESULTS: Results;
-    /// Executes it under the host's current MXCSR.
+    /// Executes it under the current MXCSR.
     fn apply(source: Xmm) -> Xmm;
 }
 
@@ -217,7 +257,7 @@ pub trait Unary {
 pub trait Binary {
     /// Where results that can underflow stand.
     const RESULTS: Results;
-    /// Executes it under the host's current MXCSR.
+    /// Executes it under the current MXCSR.
     fn apply(first: Xmm, second: Xmm) -> Xmm;
 }
 
@@ -245,7 +285,7 @@ pub trait BinaryImm {
     /// The steps in which the operation raises exceptions, each with the exceptions of its own
     /// (each yields elements of its own). Empty: all at once.
     const STEPS: &'static [Step] = &[];
-    /// Executes it under the host's current MXCSR.
+    /// Executes it under the current MXCSR.
     fn apply(first: Xmm, second: Xmm, imm: u8) -> Xmm;
 }
 
@@ -253,7 +293,7 @@ pub trait BinaryImm {
 pub trait Ternary {
     /// Where results that can underflow stand.
     const RESULTS: Results;
-    /// Executes it under the host's current MXCSR.
+    /// Executes it under the current MXCSR.
     fn apply(first: Xmm, second: Xmm, third: Xmm) -> Xmm;
 }
 
@@ -261,7 +301,7 @@ pub trait Ternary {
 pub trait FromInteger {
     /// `u32` or `u64`, the bits of a signed integer.
     type Integer: Copy;
-    /// Executes it under the host's current MXCSR; the other elements are `first`'s.
+    /// Executes it under the current MXCSR; the other elements are `first`'s.
     fn apply(first: Xmm, integer: Self::Integer) -> Xmm;
 }
 
@@ -269,69 +309,6 @@ pub trait FromInteger {
 pub trait ToInteger {
     /// `u32` or `u64`, the bits of a signed integer.
     type Integer: Copy;
-    /// Executes it under the host's current MXCSR.
+    /// Executes it under the current MXCSR.
     fn apply(source: Xmm) -> Self::Integer;
 }
-
-/// Types that implement [`Unary`] by the instruction of the given mnemonic.
-macro_rules! unary {
-    ($($name:ident $mnemonic:literal $results:expr;)*) => {$(
-        #[doc = concat!("`", $mnemonic, "`.")]
-        pub struct $name;
-        impl Unary for $name {
-            const RESULTS: Results = $results;
-            #[inline(always)]
-            fn apply(source: Xmm) -> Xmm {
-                let result;
-                // SAFETY: touches its operand registers and the flags of MXCSR only.
-                unsafe {
-                    asm!(
-                        concat!($mnemonic, " {result}, {source}"),
-                        result = lateout(xmm_reg) result,
-                        source = in(xmm_reg) source,
-                        options(nomem, nostack, preserves_flags)
-                    )
-                };
-                result
-            }
-        }
-    )*};
-}
-
-/// Types that implement [`Binary`] by the (two-operand) instruction of the given mnemonic.
-macro_rules! binary {
-    ($($name:ident $mnemonic:literal $results:expr;)*) => {$(
-        #[doc = concat!("`", $mnemonic, "`.")]
-        pub struct $name;
-        impl Binary for $name {
-            const RESULTS: Results = $results;
-            #[inline(always)]
-            fn apply(first: Xmm, second: Xmm) -> Xmm {
-                let result;
-                // SAFETY: touches its operand registers and the flags of MXCSR only.
-                unsafe {
-                    asm!(
-                        concat!($mnemonic, " {first}, {second}"),
-                        first = inlateout(xmm_reg) first => result,
-                        second = in(xmm_reg) second,
-                        options(nomem, nostack, preserves_flags)
-                    )
-                };
-                result
-            }
-        }
-    )*};
-}
-
-/// Calls a function that has the immediate as its first const argument, for an immediate
-/// known at run time only.
-macro_rules! with_immediate {
-    ($imm:expr, [$($value:literal)*], $function:ident $arguments:tt) => {
-        match $imm {
-            $($value => $function::<$value> $arguments,)*
-            _ => unreachable!("the immediate is masked to the values listed"),
-        }
-    };
-}
-
-pub(crate) use {binary, unary, with_immediate};

@@ -15,6 +15,8 @@ mod v128;
 
 pub use aes::*;
 pub use arithmetic::*;
+#[cfg(test)]
+pub(crate) use host::Vectors;
 pub use logic::*;
 pub use sha::*;
 pub use shuffle::*;
