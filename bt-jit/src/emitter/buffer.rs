@@ -31,15 +31,21 @@ impl Buffer {
     /// Appends the low `count` bytes of `word`, up to 8.
     #[inline]
     pub(super) fn put(&mut self, word: u64, count: usize) {
-        if self.len + SLACK > self.bytes.len() {
-            self.grow(SLACK);
-        }
-        self.bytes[self.len..self.len + 8].copy_from_slice(&word.to_le_bytes());
+        self.room()[..8].copy_from_slice(&word.to_le_bytes());
         self.len += count;
     }
-    /// Room for 16 bytes behind the end; [`took`](Self::took) says how many of them count.
+    /// Appends the low `count` bytes of `word`, up to 7, and the low `more` bytes of `next`, up to 4.
     #[inline]
-    pub(super) fn room(&mut self) -> &mut [u8; SLACK] {
+    pub(super) fn put_two(&mut self, word: u64, count: usize, next: u32, more: usize) {
+        let room = self.room();
+        room[..8].copy_from_slice(&word.to_le_bytes());
+        let at = count & 7;
+        room[at..at + 4].copy_from_slice(&next.to_le_bytes());
+        self.len += at + more;
+    }
+    /// Room for 16 bytes behind the end.
+    #[inline]
+    fn room(&mut self) -> &mut [u8; SLACK] {
         if self.len + SLACK > self.bytes.len() {
             self.grow(SLACK);
         }
@@ -48,12 +54,6 @@ impl Buffer {
             None => unreachable!("the buffer has grown"),
         }
     }
-    /// Appends so many bytes of what is in the room.
-    #[inline]
-    pub(super) fn took(&mut self, count: usize) {
-        debug_assert!(count <= SLACK);
-        self.len += count;
-    }
     /// Appends a byte.
     #[inline]
     pub(super) fn push(&mut self, byte: u8) {
@@ -61,8 +61,16 @@ impl Buffer {
     }
     /// Appends bytes.
     #[inline]
-    pub(super) fn extend(&mut self, more: impl AsRef<[u8]>) {
-        let more = more.as_ref();
+    pub(super) fn extend<const N: usize>(&mut self, more: [u8; N]) {
+        if N <= SLACK {
+            self.room()[..N].copy_from_slice(&more);
+            self.len += N;
+        } else {
+            self.append(&more);
+        }
+    }
+    /// Appends any number of bytes.
+    pub(super) fn append(&mut self, more: &[u8]) {
         if self.len + more.len() > self.bytes.len() {
             self.grow(more.len());
         }
@@ -93,7 +101,11 @@ mod tests {
             assert_eq!(b.bytes()[n * 6..][..6], [n as u8, (n >> 8) as u8, 0x55, 1, 2, 3]);
         }
         b.clear();
-        b.extend(&[7; 5000][..]);
+        b.put_two(0x03_0201, 3, 0x0605_0408, 1);
+        b.put(9, 1);
+        assert_eq!(b.bytes(), [1, 2, 3, 8, 9]);
+        b.clear();
+        b.append(&[7; 5000]);
         assert_eq!(b.bytes(), [7; 5000]);
     }
 }
