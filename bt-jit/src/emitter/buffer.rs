@@ -1,16 +1,32 @@
 //! Where code is collected: bytes that are written a word at a time, whatever of it counts.
+//!
+//! There is room for so many bytes and no more, so that nothing has to grow: what does not fit is lost, and noticed at
+//! the end.
 
 /// Room behind the end that is always there.
 const SLACK: usize = 16;
+/// The most bytes: more than the longest block has.
+pub(super) const MOST_BYTES: usize = 64 << 10;
+const ROOM: usize = MOST_BYTES + SLACK;
 
 /// Bytes, the first `len` of which count.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Box<[u8; ROOM]>,
     len: usize,
 }
 
+impl Default for Buffer {
+    fn default() -> Self {
+        Buffer { bytes: Box::new([0; ROOM]), len: 0 }
+    }
+}
+
 impl Buffer {
+    /// Whether nothing was lost.
+    pub(super) fn is_whole(&self) -> bool {
+        self.len <= MOST_BYTES
+    }
     /// How many bytes count.
     #[inline]
     pub(super) fn len(&self) -> usize {
@@ -22,11 +38,11 @@ impl Buffer {
     }
     /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..self.len.min(MOST_BYTES)]
     }
     /// The bytes, to be overwritten.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
+        &mut self.bytes[..self.len.min(MOST_BYTES)]
     }
     /// Appends the low `count` bytes of `word`, up to 8.
     #[inline]
@@ -46,12 +62,9 @@ impl Buffer {
     /// Room for 16 bytes behind the end.
     #[inline]
     fn room(&mut self) -> &mut [u8; SLACK] {
-        if self.len + SLACK > self.bytes.len() {
-            self.grow(SLACK);
-        }
-        match self.bytes[self.len..].first_chunk_mut() {
+        match self.bytes[self.len.min(MOST_BYTES)..].first_chunk_mut() {
             Some(room) => room,
-            None => unreachable!("the buffer has grown"),
+            None => unreachable!("there is slack"),
         }
     }
     /// Appends a byte.
@@ -62,25 +75,16 @@ impl Buffer {
     /// Appends bytes.
     #[inline]
     pub(super) fn extend<const N: usize>(&mut self, more: [u8; N]) {
-        if N <= SLACK {
-            self.room()[..N].copy_from_slice(&more);
-            self.len += N;
-        } else {
-            self.append(&more);
-        }
+        const { assert!(N <= SLACK) };
+        self.room()[..N].copy_from_slice(&more);
+        self.len += N;
     }
     /// Appends any number of bytes.
     pub(super) fn append(&mut self, more: &[u8]) {
-        if self.len + more.len() > self.bytes.len() {
-            self.grow(more.len());
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + more.len()) {
+            room.copy_from_slice(more);
         }
-        self.bytes[self.len..self.len + more.len()].copy_from_slice(more);
         self.len += more.len();
-    }
-    #[cold]
-    fn grow(&mut self, by: usize) {
-        let size = (self.bytes.len() * 2).max(self.len + by).max(4096);
-        self.bytes.resize(size, 0);
     }
 }
 
@@ -107,5 +111,21 @@ mod tests {
         b.clear();
         b.append(&[7; 5000]);
         assert_eq!(b.bytes(), [7; 5000]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_noticed() {
+        let mut b = Buffer::default();
+        b.append(&[1; MOST_BYTES - 1]);
+        b.push(2);
+        assert!(b.is_whole());
+        assert_eq!(b.bytes()[MOST_BYTES - 2..], [1, 2]);
+        b.put(3, 8);
+        b.put_two(3, 1, 4, 1);
+        b.append(&[5; 3]);
+        assert!(!b.is_whole());
+        assert_eq!(b.bytes()[MOST_BYTES - 2..], [1, 2]);
+        b.clear();
+        assert!(b.is_whole());
     }
 }

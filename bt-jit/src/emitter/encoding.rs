@@ -47,10 +47,12 @@ impl Reg {
         Reg::R15,
     ];
     /// The three bits that ModRM, SIB or the opcode hold.
+    #[inline(always)]
     const fn low(self) -> u8 {
         self as u8 & 7
     }
     /// The bit that REX holds.
+    #[inline(always)]
     const fn high(self) -> u8 {
         self as u8 >> 3
     }
@@ -84,20 +86,12 @@ pub enum Scale {
     Eight = 3,
 }
 
-/// A memory operand: base + index × scale + displacement, put together as ModRM (without its reg field), SIB and
-/// displacement.
+/// A memory operand: base + index × scale + displacement, put together.
+///
+/// From bit 0 on ModRM (without its reg field) and SIB, the number of bytes that these take (from bit 16 on) and that
+/// the displacement takes (from 20 on), REX.X and REX.B (from 24 on); the displacement is in the upper half.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mem {
-    /// ModRM, and above it SIB if there is one.
-    modrm_sib: u16,
-    /// Bytes of these.
-    count: u8,
-    /// REX.X and REX.B.
-    rex: u8,
-    displacement: i32,
-    /// Bytes of it that are emitted.
-    displacement_bytes: u8,
-}
+pub struct Mem(u64);
 
 /// In ModRM's rm: a SIB byte follows. In SIB's index: there is none. RSP's number, both.
 const SIB: u8 = 4;
@@ -111,9 +105,8 @@ impl Mem {
         if base.low() == SIB {
             Self::with_sib(SIB << 3, 0, base, displacement)
         } else {
-            let (mode, displacement_bytes) = Self::mode(base, displacement);
-            let modrm_sib = (mode << 6 | base.low()) as u16;
-            Self { modrm_sib, count: 1, rex: base.high(), displacement, displacement_bytes }
+            let (mode, bytes) = Self::mode(base, displacement);
+            Self::new((mode << 6 | base.low()) as u16, 1, base.high(), displacement, bytes)
         }
     }
     /// `[base + index × scale + displacement]`
@@ -133,16 +126,19 @@ impl Mem {
         let sib = index.map_or(SIB << 3, |(index, scale)| (scale as u8) << 6 | index.low() << 3);
         let modrm_sib = SIB as u16 | ((sib | NEEDS_DISPLACEMENT) as u16) << 8;
         let rex = index.map_or(0, |(index, _)| index.high()) << 1;
-        Self { modrm_sib, count: 2, rex, displacement, displacement_bytes: 4 }
+        Self::new(modrm_sib, 2, rex, displacement, 4)
     }
     const fn with_sib(sib: u8, index_high: u8, base: Reg, displacement: i32) -> Self {
-        let (mode, displacement_bytes) = Self::mode(base, displacement);
+        let (mode, bytes) = Self::mode(base, displacement);
         let modrm_sib = (mode << 6 | SIB) as u16 | ((sib | base.low()) as u16) << 8;
-        let rex = index_high << 1 | base.high();
-        Self { modrm_sib, count: 2, rex, displacement, displacement_bytes }
+        Self::new(modrm_sib, 2, index_high << 1 | base.high(), displacement, bytes)
+    }
+    const fn new(modrm_sib: u16, count: u64, rex: u8, displacement: i32, displacement_bytes: u64) -> Self {
+        let rest = count << 16 | displacement_bytes << 20 | (rex as u64) << 24;
+        Self(modrm_sib as u64 | rest | (displacement as u32 as u64) << 32)
     }
     /// ModRM's mod field for a displacement, and the bytes that it has.
-    const fn mode(base: Reg, displacement: i32) -> (u8, u8) {
+    const fn mode(base: Reg, displacement: i32) -> (u8, u64) {
         if displacement == 0 && base.low() != NEEDS_DISPLACEMENT {
             (0, 0)
         } else if displacement == displacement as i8 as i32 {
@@ -260,11 +256,12 @@ impl Emitter {
         self.code.put(word | (modrm as u64) << bits, bits as usize / 8 + 1);
     }
     fn with_memory_operand(&mut self, opcode: Opcode, field: u8, memory: Mem, needs_rex: bool) {
-        let (mut word, bits) = opcode.start(field >> 3 << 2 | memory.rex, needs_rex);
+        let Mem(memory) = memory;
+        let (word, bits) = opcode.start(field >> 3 << 2 | (memory >> 24) as u8, needs_rex);
         // Seven bytes at most.
-        word |= ((memory.modrm_sib | ((field & 7) << 3) as u16) as u64) << bits;
-        let at = bits as usize / 8 + memory.count as usize;
-        self.code.put_two(word, at, memory.displacement as u32, memory.displacement_bytes as usize);
+        let word = word | (memory & 0xFFFF | (field as u64 & 7) << 3) << bits;
+        let at = bits as usize / 8 + (memory >> 16 & 15) as usize;
+        self.code.put_two(word, at, (memory >> 32) as u32, (memory >> 20 & 15) as usize);
     }
 
     /// An instruction that holds a register in its opcode.

@@ -75,8 +75,8 @@ pub enum EmitterError {
         /// Where its displacement stands, in bytes from the start.
         at: usize,
     },
-    /// The code is longer than a displacement reaches.
-    #[error("the code is longer than 2 GiB")]
+    /// The code is longer than any block.
+    #[error("the code is longer than {} KiB", buffer::MOST_BYTES >> 10)]
     TooLong,
 }
 
@@ -136,7 +136,7 @@ impl Emitter {
     /// # Errors
     /// See [`EmitterError`].
     pub fn finish(&mut self) -> Result<&[u8], EmitterError> {
-        if i32::try_from(self.code.len()).is_err() {
+        if !self.code.is_whole() {
             return Err(EmitterError::TooLong);
         }
         for (at, label) in self.open.drain(..) {
@@ -144,7 +144,6 @@ impl Emitter {
             if target == NOT_BOUND {
                 return Err(EmitterError::Unbound { at });
             }
-            // Both are below 2 GiB, so that the difference is exact.
             let displacement = target as i32 - (at as i32 + 4);
             self.code.bytes_mut()[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
         }
