@@ -50,6 +50,7 @@ fn translate_all(tools: &mut Tools, thunks: &Thunks, model: &CpuModel, text: &[u
             black_box(tools.emitter.finish().unwrap());
             instructions += t.instructions as u64;
             at = t.ranges[0].end;
+            tools.recycle(t);
         }
     }
     instructions

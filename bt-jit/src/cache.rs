@@ -84,6 +84,8 @@ pub struct TranslatedCode {
     /// Where each thunk starts, in the order of their places.
     shared: Vec<(CodeOffset, &'static str)>,
     tools: Tools,
+    /// Room for the page that is translated from.
+    guest_bytes: Vec<u8>,
     map: HashMap<(usize, u32), u32, BuildHasherDefault<AddressHasher>>,
     regions: Vec<Region>,
     /// The region that is being filled; the one after it is the oldest.
@@ -128,6 +130,7 @@ impl TranslatedCode {
             memory,
             thunks,
             tools: Tools::new(),
+            guest_bytes: Vec::new(),
             map: HashMap::default(),
             regions,
             current: 0,
@@ -265,8 +268,16 @@ impl TranslatedCode {
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
+        let mut bytes = std::mem::take(&mut self.guest_bytes);
+        let found = self.read_and_translate(core, key, &mut bytes);
+        self.guest_bytes = bytes;
+        found
+    }
+    /// Translates the block with this key; `bytes` is room for a page and an instruction.
+    fn read_and_translate(&mut self, core: &mut Core, key: (usize, u32), bytes: &mut Vec<u8>) -> Option<u32> {
+        let host = key.0;
         core.watch_code(host);
-        let mut bytes = [0u8; PAGE + MAX_LENGTH];
+        bytes.resize(PAGE + MAX_LENGTH, 0);
         copy_code(host & !(PAGE - 1), &mut bytes[..PAGE]);
         if let Some(id) = self.translate(core, key, &bytes[..PAGE], None) {
             return Some(id);
@@ -280,7 +291,7 @@ impl TranslatedCode {
         let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
         core.watch_code(second);
         copy_code(second, &mut bytes[PAGE..]);
-        self.translate(core, key, &bytes, Some(second))
+        self.translate(core, key, bytes, Some(second))
     }
 
     /// Translates the block at the key's host address from `bytes`, those of its page; `second` is where those lie
@@ -306,12 +317,13 @@ impl TranslatedCode {
                 }
             }
         };
-        let (ranges, page) = (made.ranges.clone(), key.0 & !(PAGE - 1));
-        let id = self.enlist(core, key, entry, made, second);
-        let changed = ranges.iter().any(|range| {
+        let page = key.0 & !(PAGE - 1);
+        let id = self.enlist(core, key, entry, &made, second);
+        let changed = made.ranges.iter().any(|range| {
             core.code_changed(page + range.start, &bytes[range.start..range.end.min(PAGE)])
                 || second.is_some_and(|second| core.code_changed(second, &bytes[PAGE..range.end]))
         });
+        self.tools.recycle(made);
         if changed {
             self.kill(&[id]);
             return self.find(core, key.0, key.1 & (PLAIN | X87_HANDED_OVER));
@@ -362,7 +374,7 @@ impl TranslatedCode {
         core: &mut Core,
         key: (usize, u32),
         entry: CodeOffset,
-        made: Translation,
+        made: &Translation,
         second: Option<usize>,
     ) -> u32 {
         let host_bytes = (self.memory.next() - entry.0 as usize) as u64;

@@ -246,6 +246,16 @@ impl CodeMemory {
         unsafe { std::slice::from_raw_parts(self.writable.start.as_ptr().add(start), bytes).to_vec() }
     }
 
+    /// The same for a few bytes, without allocating.
+    ///
+    /// # Panics
+    /// As [`read`](Self::read).
+    pub fn read_array<const N: usize>(&self, at: CodeOffset) -> [u8; N] {
+        let start = self.inside(at, N);
+        // SAFETY: as in `read`; bytes may lie anywhere.
+        unsafe { self.writable.start.as_ptr().add(start).cast::<[u8; N]>().read() }
+    }
+
     /// Where code at `at` runs. Valid as long as this memory lives and is not reused there.
     ///
     /// # Panics

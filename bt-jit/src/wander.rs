@@ -62,8 +62,7 @@ impl Wanderers {
     pub fn placed(&mut self, memory: &CodeMemory, entry: CodeOffset, sites: &[SlotSite]) {
         for site in sites {
             let (check, by_table) = (CodeOffset(entry.0 + site.check), CodeOffset(entry.0 + site.by_table));
-            let mut bytes = [0; JUMP_BYTES];
-            bytes.copy_from_slice(&memory.read(check, JUMP_BYTES));
+            let bytes = memory.read_array(check);
             self.users[site.slot as usize].push(Placed { check, by_table, bytes });
         }
     }

@@ -59,7 +59,8 @@ pub unsafe fn header(first: *const Op) -> *mut BlockHeader {
 pub struct AddressHasher(u64);
 impl Hasher for AddressHasher {
     fn finish(&self) -> u64 {
-        self.0
+        // Of a page's address the low bits are zero, and those of the product with them; maps look at these first.
+        self.0.rotate_left(26)
     }
     fn write(&mut self, bytes: &[u8]) {
         for &b in bytes {

@@ -1,16 +1,32 @@
 //! Where code is collected: bytes that are written a word at a time, whatever of it counts.
+//!
+//! There is room for so many bytes and no more, so that nothing has to grow: what does not fit is lost, and noticed at
+//! the end.
 
 /// Room behind the end that is always there.
 const SLACK: usize = 16;
+/// The most bytes: more than the longest block has.
+pub(super) const MOST_BYTES: usize = 64 << 10;
+const ROOM: usize = MOST_BYTES + SLACK;
 
 /// Bytes, the first `len` of which count.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Box<[u8; ROOM]>,
     len: usize,
 }
 
+impl Default for Buffer {
+    fn default() -> Self {
+        Buffer { bytes: Box::new([0; ROOM]), len: 0 }
+    }
+}
+
 impl Buffer {
+    /// Whether nothing was lost.
+    pub(super) fn is_whole(&self) -> bool {
+        self.len <= MOST_BYTES
+    }
     /// How many bytes count.
     #[inline]
     pub(super) fn len(&self) -> usize {
@@ -22,37 +38,34 @@ impl Buffer {
     }
     /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..self.len.min(MOST_BYTES)]
     }
     /// The bytes, to be overwritten.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
+        &mut self.bytes[..self.len.min(MOST_BYTES)]
     }
     /// Appends the low `count` bytes of `word`, up to 8.
     #[inline]
     pub(super) fn put(&mut self, word: u64, count: usize) {
-        if self.len + SLACK > self.bytes.len() {
-            self.grow(SLACK);
-        }
-        self.bytes[self.len..self.len + 8].copy_from_slice(&word.to_le_bytes());
+        self.room()[..8].copy_from_slice(&word.to_le_bytes());
         self.len += count;
     }
-    /// Room for 16 bytes behind the end; [`took`](Self::took) says how many of them count.
+    /// Appends the low `count` bytes of `word`, up to 7, and the low `more` bytes of `next`, up to 4.
     #[inline]
-    pub(super) fn room(&mut self) -> &mut [u8; SLACK] {
-        if self.len + SLACK > self.bytes.len() {
-            self.grow(SLACK);
-        }
-        match self.bytes[self.len..].first_chunk_mut() {
+    pub(super) fn put_two(&mut self, word: u64, count: usize, next: u32, more: usize) {
+        let room = self.room();
+        room[..8].copy_from_slice(&word.to_le_bytes());
+        let at = count & 7;
+        room[at..at + 4].copy_from_slice(&next.to_le_bytes());
+        self.len += at + more;
+    }
+    /// Room for 16 bytes behind the end.
+    #[inline]
+    fn room(&mut self) -> &mut [u8; SLACK] {
+        match self.bytes[self.len.min(MOST_BYTES)..].first_chunk_mut() {
             Some(room) => room,
-            None => unreachable!("the buffer has grown"),
+            None => unreachable!("there is slack"),
         }
-    }
-    /// Appends so many bytes of what is in the room.
-    #[inline]
-    pub(super) fn took(&mut self, count: usize) {
-        debug_assert!(count <= SLACK);
-        self.len += count;
     }
     /// Appends a byte.
     #[inline]
@@ -61,18 +74,17 @@ impl Buffer {
     }
     /// Appends bytes.
     #[inline]
-    pub(super) fn extend(&mut self, more: impl AsRef<[u8]>) {
-        let more = more.as_ref();
-        if self.len + more.len() > self.bytes.len() {
-            self.grow(more.len());
-        }
-        self.bytes[self.len..self.len + more.len()].copy_from_slice(more);
-        self.len += more.len();
+    pub(super) fn extend<const N: usize>(&mut self, more: [u8; N]) {
+        const { assert!(N <= SLACK) };
+        self.room()[..N].copy_from_slice(&more);
+        self.len += N;
     }
-    #[cold]
-    fn grow(&mut self, by: usize) {
-        let size = (self.bytes.len() * 2).max(self.len + by).max(4096);
-        self.bytes.resize(size, 0);
+    /// Appends any number of bytes.
+    pub(super) fn append(&mut self, more: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + more.len()) {
+            room.copy_from_slice(more);
+        }
+        self.len += more.len();
     }
 }
 
@@ -93,7 +105,27 @@ mod tests {
             assert_eq!(b.bytes()[n * 6..][..6], [n as u8, (n >> 8) as u8, 0x55, 1, 2, 3]);
         }
         b.clear();
-        b.extend(&[7; 5000][..]);
+        b.put_two(0x03_0201, 3, 0x0605_0408, 1);
+        b.put(9, 1);
+        assert_eq!(b.bytes(), [1, 2, 3, 8, 9]);
+        b.clear();
+        b.append(&[7; 5000]);
         assert_eq!(b.bytes(), [7; 5000]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_noticed() {
+        let mut b = Buffer::default();
+        b.append(&[1; MOST_BYTES - 1]);
+        b.push(2);
+        assert!(b.is_whole());
+        assert_eq!(b.bytes()[MOST_BYTES - 2..], [1, 2]);
+        b.put(3, 8);
+        b.put_two(3, 1, 4, 1);
+        b.append(&[5; 3]);
+        assert!(!b.is_whole());
+        assert_eq!(b.bytes()[MOST_BYTES - 2..], [1, 2]);
+        b.clear();
+        assert!(b.is_whole());
     }
 }

@@ -47,11 +47,13 @@ impl Reg {
         Reg::R15,
     ];
     /// The three bits that ModRM, SIB or the opcode hold.
-    fn low(self) -> u8 {
+    #[inline(always)]
+    const fn low(self) -> u8 {
         self as u8 & 7
     }
     /// The bit that REX holds.
-    fn high(self) -> u8 {
+    #[inline(always)]
+    const fn high(self) -> u8 {
         self as u8 >> 3
     }
     /// Whether its low byte (SPL, BPL, SIL, DIL) has a name only where there is a REX.
@@ -84,18 +86,28 @@ pub enum Scale {
     Eight = 3,
 }
 
-/// A memory operand: base + index × scale + displacement.
+/// A memory operand: base + index × scale + displacement, put together.
+///
+/// From bit 0 on ModRM (without its reg field) and SIB, the number of bytes that these take (from bit 16 on) and that
+/// the displacement takes (from 20 on), REX.X and REX.B (from 24 on); the displacement is in the upper half.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mem {
-    base: Option<Reg>,
-    index: Option<(Reg, Scale)>,
-    displacement: i32,
-}
+pub struct Mem(u64);
+
+/// In ModRM's rm: a SIB byte follows. In SIB's index: there is none. RSP's number, both.
+const SIB: u8 = 4;
+/// RBP's number, which without displacement means something else.
+const NEEDS_DISPLACEMENT: u8 = 5;
 
 impl Mem {
     /// `[base + displacement]`
-    pub fn base(base: Reg, displacement: i32) -> Self {
-        Self { base: Some(base), index: None, displacement }
+    #[inline]
+    pub const fn base(base: Reg, displacement: i32) -> Self {
+        if base.low() == SIB {
+            Self::with_sib(SIB << 3, 0, base, displacement)
+        } else {
+            let (mode, bytes) = Self::mode(base, displacement);
+            Self::new((mode << 6 | base.low()) as u16, 1, base.high(), displacement, bytes)
+        }
     }
     /// `[base + index × scale + displacement]`
     ///
@@ -103,7 +115,7 @@ impl Mem {
     /// The index is RSP, which cannot be one: a bug of the caller.
     pub fn indexed(base: Reg, index: Reg, scale: Scale, displacement: i32) -> Self {
         assert!(index != Reg::Rsp, "RSP cannot be an index");
-        Self { base: Some(base), index: Some((index, scale)), displacement }
+        Self::with_sib((scale as u8) << 6 | index.low() << 3, index.high(), base, displacement)
     }
     /// `[index × scale + displacement]`, or the displacement alone, whose sign is extended.
     ///
@@ -111,7 +123,29 @@ impl Mem {
     /// The index is RSP, which cannot be one: a bug of the caller.
     pub fn without_base(index: Option<(Reg, Scale)>, displacement: i32) -> Self {
         assert!(index.is_none_or(|(index, _)| index != Reg::Rsp), "RSP cannot be an index");
-        Self { base: None, index, displacement }
+        let sib = index.map_or(SIB << 3, |(index, scale)| (scale as u8) << 6 | index.low() << 3);
+        let modrm_sib = SIB as u16 | ((sib | NEEDS_DISPLACEMENT) as u16) << 8;
+        let rex = index.map_or(0, |(index, _)| index.high()) << 1;
+        Self::new(modrm_sib, 2, rex, displacement, 4)
+    }
+    const fn with_sib(sib: u8, index_high: u8, base: Reg, displacement: i32) -> Self {
+        let (mode, bytes) = Self::mode(base, displacement);
+        let modrm_sib = (mode << 6 | SIB) as u16 | ((sib | base.low()) as u16) << 8;
+        Self::new(modrm_sib, 2, index_high << 1 | base.high(), displacement, bytes)
+    }
+    const fn new(modrm_sib: u16, count: u64, rex: u8, displacement: i32, displacement_bytes: u64) -> Self {
+        let rest = count << 16 | displacement_bytes << 20 | (rex as u64) << 24;
+        Self(modrm_sib as u64 | rest | (displacement as u32 as u64) << 32)
+    }
+    /// ModRM's mod field for a displacement, and the bytes that it has.
+    const fn mode(base: Reg, displacement: i32) -> (u8, u64) {
+        if displacement == 0 && base.low() != NEEDS_DISPLACEMENT {
+            (0, 0)
+        } else if displacement == displacement as i8 as i32 {
+            (1, 1)
+        } else {
+            (2, 4)
+        }
     }
 }
 
@@ -148,110 +182,50 @@ pub struct Opcode {
     pub prefix: u8,
     /// REX.W.
     pub wide: bool,
-    /// 0Fh, and what follows it (38h, 3Ah) before the opcode: so many bytes, the first one lowest.
-    pub escape: u16,
-    /// The last byte.
-    pub byte: u8,
+    /// The opcode, and before it 0Fh and what follows that (38h, 3Ah): the first byte lowest.
+    pub bytes: u32,
+    /// How many bytes that are.
+    pub count: u8,
 }
 
 impl Opcode {
+    #[inline(always)]
     fn new(width: Width, opcode: &[u8]) -> Opcode {
-        let (escape, byte) = match *opcode {
-            [byte] => (0, byte),
-            [escape, byte] => (escape as u16, byte),
+        let (bytes, count) = match *opcode {
+            [byte] => (byte as u32, 1),
+            [escape, byte] => (escape as u32 | (byte as u32) << 8, 2),
             _ => unreachable!("an opcode of one or two bytes"),
         };
         let prefix = if width == Width::Word { 0x66 } else { 0 };
-        Opcode { prefix, wide: width == Width::Qword, escape, byte }
+        Opcode { prefix, wide: width == Width::Qword, bytes, count }
+    }
+    /// Prefix, REX and opcode as one word, and its bits. `rex`: what REX holds of registers; `needed`: it is emitted
+    /// whatever it holds.
+    #[inline(always)]
+    fn start(self, rex: u8, needed: bool) -> (u64, u32) {
+        const REX: u8 = 0x40;
+        let mut bits = if self.prefix == 0 { 0 } else { 8 };
+        let mut word = self.prefix as u64;
+        let rex = REX | u8::from(self.wide) << 3 | rex;
+        if rex != REX || needed {
+            word |= (rex as u64) << bits;
+            bits += 8;
+        }
+        word |= (self.bytes as u64) << bits;
+        (word, bits + 8 * self.count as u32)
     }
 }
-
-/// Bytes of an instruction, in the room of a buffer.
-struct Bytes<'a> {
-    room: &'a mut [u8; 16],
-    count: usize,
-}
-
-impl Bytes<'_> {
-    #[inline(always)]
-    fn add(&mut self, byte: u8) {
-        // An instruction has 15 bytes at most.
-        self.room[self.count & 15] = byte;
-        self.count += 1;
-    }
-    /// Prefix, REX and the bytes before the last one of the opcode.
-    #[inline(always)]
-    fn start(&mut self, opcode: Opcode, rex: u8, needs_rex: bool) {
-        if opcode.prefix != 0 {
-            self.add(opcode.prefix);
-        }
-        let rex = REX | u8::from(opcode.wide) << 3 | rex;
-        if rex != REX || needs_rex {
-            self.add(rex);
-        }
-        if opcode.escape != 0 {
-            self.add(opcode.escape as u8);
-            if opcode.escape > 0xFF {
-                self.add((opcode.escape >> 8) as u8);
-            }
-        }
-    }
-    #[inline(always)]
-    fn displacement(&mut self, value: i32) {
-        for byte in value.to_le_bytes() {
-            self.add(byte);
-        }
-    }
-    /// ModRM, SIB and displacement of a memory operand.
-    #[inline(always)]
-    fn memory(&mut self, field: u8, Mem { base, index, displacement }: Mem) {
-        /// In ModRM's rm: a SIB byte follows. In SIB's index: there is none. RSP's number, both.
-        const SIB: u8 = 4;
-        /// RBP's number, which without displacement means something else.
-        const NEEDS_DISPLACEMENT: u8 = 5;
-        let Some(base) = base else {
-            let index = index.map_or(SIB << 3, |(index, scale)| (scale as u8) << 6 | index.low() << 3);
-            self.add(field | SIB);
-            self.add(index | NEEDS_DISPLACEMENT);
-            return self.displacement(displacement);
-        };
-        let mode = match i8::try_from(displacement) {
-            Ok(0) if base.low() != NEEDS_DISPLACEMENT => 0,
-            Ok(_) => 1,
-            Err(_) => 2,
-        };
-        let modrm = mode << 6 | field;
-        match index {
-            Some((index, scale)) => {
-                self.add(modrm | SIB);
-                self.add((scale as u8) << 6 | index.low() << 3 | base.low());
-            }
-            None if base.low() == SIB => {
-                self.add(modrm | SIB);
-                self.add(SIB << 3 | base.low());
-            }
-            None => self.add(modrm | base.low()),
-        }
-        match mode {
-            0 => {}
-            1 => self.add(displacement as u8),
-            _ => self.displacement(displacement),
-        }
-    }
-}
-
-const REX: u8 = 0x40;
 
 impl Emitter {
     /// An instruction whose opcode for bytes is `opcode`, and for all other widths the next one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn general(&mut self, width: Width, opcode: u8, field: RegField, rm: Operand) {
         let opcode = opcode | u8::from(width != Width::Byte);
         self.form(width, &[opcode], field, rm);
     }
 
     /// An instruction with a ModRM byte.
-    #[inline]
+    #[inline(always)]
     pub(super) fn form(&mut self, width: Width, opcode: &[u8], field: RegField, rm: Operand) {
         let byte = width == Width::Byte;
         let needs_rex = match (field, rm) {
@@ -269,23 +243,25 @@ impl Emitter {
 
     /// An instruction with a ModRM byte: `field` is the number of a register or a part of the opcode. Where a
     /// low byte is meant that has a name only where there is a REX, `needs_rex` is true.
+    #[inline(always)]
     pub fn with_modrm(&mut self, opcode: Opcode, field: u8, rm: Operand, needs_rex: bool) {
-        let mut bytes = Bytes { room: self.code.room(), count: 0 };
-        let (x, b) = match rm {
-            Operand::Register(register) => (0, register.high()),
-            Operand::Memory(Mem { base, index, .. }) => {
-                (index.map_or(0, |(index, _)| index.high()), base.map_or(0, Reg::high))
-            }
-        };
-        bytes.start(opcode, field >> 3 << 2 | x << 1 | b, needs_rex);
-        bytes.add(opcode.byte);
-        let field = (field & 7) << 3;
         match rm {
-            Operand::Register(register) => bytes.add(0xC0 | field | register.low()),
-            Operand::Memory(memory) => bytes.memory(field, memory),
+            Operand::Register(register) => self.with_register_operand(opcode, field, register, needs_rex),
+            Operand::Memory(memory) => self.with_memory_operand(opcode, field, memory, needs_rex),
         }
-        let count = bytes.count;
-        self.code.took(count);
+    }
+    fn with_register_operand(&mut self, opcode: Opcode, field: u8, register: Reg, needs_rex: bool) {
+        let (word, bits) = opcode.start(field >> 3 << 2 | register.high(), needs_rex);
+        let modrm = 0xC0 | (field & 7) << 3 | register.low();
+        self.code.put(word | (modrm as u64) << bits, bits as usize / 8 + 1);
+    }
+    fn with_memory_operand(&mut self, opcode: Opcode, field: u8, memory: Mem, needs_rex: bool) {
+        let Mem(memory) = memory;
+        let (word, bits) = opcode.start(field >> 3 << 2 | (memory >> 24) as u8, needs_rex);
+        // Seven bytes at most.
+        let word = word | (memory & 0xFFFF | (field as u64 & 7) << 3) << bits;
+        let at = bits as usize / 8 + (memory >> 16 & 15) as usize;
+        self.code.put_two(word, at, (memory >> 32) as u32, (memory >> 20 & 15) as usize);
     }
 
     /// An instruction that holds a register in its opcode.
@@ -295,10 +271,7 @@ impl Emitter {
     }
     /// The same with an opcode of any length.
     pub fn with_register(&mut self, opcode: Opcode, register: Reg, needs_rex: bool) {
-        let mut bytes = Bytes { room: self.code.room(), count: 0 };
-        bytes.start(opcode, register.high(), needs_rex);
-        bytes.add(opcode.byte | register.low());
-        let count = bytes.count;
-        self.code.took(count);
+        let (word, bits) = opcode.start(register.high(), needs_rex);
+        self.code.put(word | (register.low() as u64) << (bits - 8), bits as usize / 8);
     }
 }

@@ -75,19 +75,22 @@ pub enum EmitterError {
         /// Where its displacement stands, in bytes from the start.
         at: usize,
     },
-    /// The code is longer than a displacement reaches.
-    #[error("the code is longer than 2 GiB")]
+    /// The code is longer than any block.
+    #[error("the code is longer than {} KiB", buffer::MOST_BYTES >> 10)]
     TooLong,
 }
+
+/// In the place of a label's offset: it is not bound yet.
+const NOT_BOUND: u32 = u32::MAX;
 
 /// Emits host code into a buffer of its own.
 #[derive(Default, Debug)]
 pub struct Emitter {
     code: Buffer,
     /// Where each label is bound, in bytes from the start.
-    labels: Vec<Option<usize>>,
+    labels: Vec<u32>,
     /// 32-bit displacements whose labels were not bound when they were emitted.
-    open: Vec<(usize, Label)>,
+    open: Vec<(u32, Label)>,
     /// Where in code memory the code will be placed, for jumps out of it.
     base: u32,
 }
@@ -114,8 +117,9 @@ impl Emitter {
     }
 
     /// A new label, not bound yet.
+    #[inline]
     pub fn label(&mut self) -> Label {
-        self.labels.push(None);
+        self.labels.push(NOT_BOUND);
         Label(self.labels.len() as u32 - 1)
     }
     /// Binds a label to the next instruction.
@@ -124,20 +128,22 @@ impl Emitter {
     /// It is bound already: a bug of the caller.
     pub fn bind(&mut self, label: Label) {
         let place = &mut self.labels[label.0 as usize];
-        assert!(place.is_none(), "{label:?} is bound twice");
-        *place = Some(self.code.len());
+        assert!(*place == NOT_BOUND, "{label:?} is bound twice");
+        *place = self.code.len() as u32;
     }
     /// Directs all jumps and gives the code.
     ///
     /// # Errors
     /// See [`EmitterError`].
     pub fn finish(&mut self) -> Result<&[u8], EmitterError> {
-        if i32::try_from(self.code.len()).is_err() {
+        if !self.code.is_whole() {
             return Err(EmitterError::TooLong);
         }
         for (at, label) in self.open.drain(..) {
-            let target = self.labels[label.0 as usize].ok_or(EmitterError::Unbound { at })?;
-            // Both are below 2 GiB, so that the difference is exact.
+            let (target, at) = (self.labels[label.0 as usize], at as usize);
+            if target == NOT_BOUND {
+                return Err(EmitterError::Unbound { at });
+            }
             let displacement = target as i32 - (at as i32 + 4);
             self.code.bytes_mut()[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
         }
@@ -152,10 +158,10 @@ impl Emitter {
     pub fn mov_ri(&mut self, to: Reg, value: u64) {
         if let Ok(value) = u32::try_from(value) {
             self.plus_register(Width::Dword, &[0xB8], to);
-            self.code.extend(value.to_le_bytes());
+            self.code.put(value as u64, 4);
         } else if let Ok(value) = i32::try_from(value as i64) {
             self.general(Width::Qword, 0xC6, RegField::Digit(0), to.into());
-            self.code.extend(value.to_le_bytes());
+            self.code.put(value as u32 as u64, 4);
         } else {
             self.plus_register(Width::Qword, &[0xB8], to);
             self.code.extend(value.to_le_bytes());
@@ -273,15 +279,15 @@ impl Emitter {
     /// Jcc to a label: short where it is bound and near.
     pub fn jcc(&mut self, condition: Condition, to: Label) {
         let condition = condition as u8;
-        self.jump(Some(0x70 | condition), &[0x0F, 0x80 | condition], to);
+        self.jump(Some(0x70 | condition), 0x0F | (0x80 | condition as u16) << 8, 2, to);
     }
     /// JMP to a label: short where it is bound and near.
     pub fn jmp(&mut self, to: Label) {
-        self.jump(Some(0xEB), &[0xE9], to);
+        self.jump(Some(0xEB), 0xE9, 1, to);
     }
     /// CALL of a label.
     pub fn call(&mut self, to: Label) {
-        self.jump(None, &[0xE8], to);
+        self.jump(None, 0xE8, 1, to);
     }
     /// JMP to the address in a register.
     pub fn jmp_r(&mut self, to: Reg) {
@@ -318,17 +324,17 @@ impl Emitter {
     }
     /// One NOP of `bytes` bytes, up to 7 (SDM Vol. 2, NOP, Recommended Multi-Byte Sequence of NOP Instruction).
     fn nop(&mut self, bytes: usize) {
-        const FORMS: [&[u8]; 8] = [
-            &[],
-            &[0x90],
-            &[0x66, 0x90],
-            &[0x0F, 0x1F, 0x00],
-            &[0x0F, 0x1F, 0x40, 0x00],
-            &[0x0F, 0x1F, 0x44, 0x00, 0x00],
-            &[0x66, 0x0F, 0x1F, 0x44, 0x00, 0x00],
-            &[0x0F, 0x1F, 0x80, 0x00, 0x00, 0x00, 0x00],
+        const FORMS: [u64; 8] = [
+            0,
+            0x90,
+            0x90_66,
+            0x00_1F_0F,
+            0x00_40_1F_0F,
+            0x00_00_44_1F_0F,
+            0x00_00_44_1F_0F_66,
+            0x00_00_00_00_80_1F_0F,
         ];
-        self.code.extend(FORMS[bytes]);
+        self.code.put(FORMS[bytes], bytes);
     }
     /// Pads to a multiple of `align` with INT3, where control never comes.
     pub fn align_unreached(&mut self, align: usize) {
@@ -342,22 +348,21 @@ impl Emitter {
     }
     /// JMP to placed code; [`set_base`](Self::set_base) must have been called.
     pub fn jmp_placed(&mut self, to: CodeOffset) {
-        self.code.push(0xE9);
-        self.displacement_to(to);
+        self.to_placed(0xE9, 1, to);
     }
     /// Jcc to placed code.
     pub fn jcc_placed(&mut self, condition: Condition, to: CodeOffset) {
-        self.code.extend([0x0F, 0x80 | condition as u8]);
-        self.displacement_to(to);
+        self.to_placed(0x0F | (0x80 | condition as u64) << 8, 2, to);
     }
     /// CALL of placed code.
     pub fn call_placed(&mut self, to: CodeOffset) {
-        self.code.push(0xE8);
-        self.displacement_to(to);
+        self.to_placed(0xE8, 1, to);
     }
-    fn displacement_to(&mut self, to: CodeOffset) {
-        let end = self.base.wrapping_add(self.code.len() as u32 + 4);
-        self.code.extend(to.0.wrapping_sub(end).to_le_bytes());
+    /// A jump or call, by its opcode of `count` bytes.
+    fn to_placed(&mut self, opcode: u64, count: usize, to: CodeOffset) {
+        let end = self.base.wrapping_add((self.code.len() + count) as u32 + 4);
+        let displacement = to.0.wrapping_sub(end);
+        self.code.put(opcode | (displacement as u64) << (8 * count), count + 4);
     }
     /// JMP to the address in memory.
     pub fn jmp_m(&mut self, from: Mem) {
@@ -365,11 +370,11 @@ impl Emitter {
     }
     /// Bytes of an instruction encoded elsewhere.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.code.extend(bytes);
+        self.code.append(bytes);
     }
     /// A 32-bit word of data, from a multiple of 4 on. Returns where, in bytes from the start.
     pub fn data(&mut self, bytes: &[u8]) -> usize {
-        self.code.extend(bytes);
+        self.code.append(bytes);
         self.code.len() - bytes.len()
     }
     /// MOV register, 64-bit immediate, which is zero and stands at a multiple of 8: a key to be written
@@ -386,8 +391,8 @@ impl Emitter {
     /// It is not bound: a bug of the caller.
     pub fn bound(&self, label: Label) -> usize {
         let place = self.labels[label.0 as usize];
-        assert!(place.is_some(), "{label:?} is not bound");
-        place.unwrap_or_default()
+        assert!(place != NOT_BOUND, "{label:?} is not bound");
+        place as usize
     }
     /// Overwrites bytes that were emitted.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) {
@@ -488,18 +493,22 @@ impl Emitter {
     }
 
     /// A jump by its short opcode where there is one and the label is bound in reach, else by its
-    /// near opcode.
-    fn jump(&mut self, short: Option<u8>, near: &[u8], to: Label) {
-        if let (Some(opcode), Some(target)) = (short, self.labels[to.0 as usize]) {
+    /// near opcode, which has `count` bytes.
+    fn jump(&mut self, short: Option<u8>, near: u16, count: usize, to: Label) {
+        let target = self.labels[to.0 as usize];
+        if target != NOT_BOUND
+            && let Some(opcode) = short
+        {
             // The label is bound, hence behind or here; the instruction has two bytes.
-            let back = self.code.len() + 2 - target;
+            let back = self.code.len() + 2 - target as usize;
             if back <= 128 {
                 self.code.extend([opcode, (back as u8).wrapping_neg()]);
                 return;
             }
         }
-        self.code.extend(near);
-        self.open.push((self.code.len(), to));
-        self.code.extend([0; 4]);
+        let place = self.code.len() + count;
+        // Four bytes of zeros follow.
+        self.code.put(near as u64, count + 4);
+        self.open.push((place as u32, to));
     }
 }

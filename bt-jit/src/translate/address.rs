@@ -24,9 +24,20 @@ pub(super) enum Access {
 }
 
 /// The number of a general register, of any size.
+#[inline]
 pub(super) fn gpr_number(r: Register) -> u8 {
-    r.full_register().number() as u8
+    let wide = (r as u32).wrapping_sub(Register::AX as u32);
+    if wide < 3 * 16 {
+        return wide as u8 & 15;
+    }
+    match (r as u32).wrapping_sub(Register::AL as u32) {
+        low @ 0..4 => low as u8,
+        // AH and its kin, then SPL and all that follow.
+        other @ 4..20 => other as u8 - 4,
+        _ => r.full_register().number() as u8,
+    }
 }
+
 
 fn scale_of(i: &Instruction) -> Scale {
     match i.memory_index_scale() {
@@ -291,7 +302,7 @@ impl Translator<'_> {
         let load_flags = matches!(self.flags, Flags::Host | Flags::Product);
         // What the interpreter did may have changed what the kept addresses of groups rest on.
         // What it keeps for the recipe of its flags is not there behind the slow way.
-        let keeps = self.plan.flags[self.number].recipe.is_some_and(|r| r.keeps != Keeps::Nothing);
+        let keeps = self.plan.recipe(self.number).is_some_and(|r| r.keeps != Keeps::Nothing);
         let way = if self.plan.live_across(self.number) || keeps {
             After::Plain { next: self.offset + self.len as u16, refund: self.left }
         } else {

@@ -53,10 +53,13 @@ impl Translator<'_> {
         self.out.cold = self.e.offset();
         self.free.forget_all();
         self.cold_of.resize(self.cold.len(), NO_INSTRUCTION);
-        for (n, cold) in std::mem::take(&mut self.cold).into_iter().enumerate() {
+        let mut pieces = std::mem::take(&mut self.cold);
+        for (n, cold) in pieces.drain(..).enumerate() {
             self.out.cold_positions.push((self.cold_of[n], self.e.offset() as u32));
             self.emit_one(cold);
         }
+        debug_assert!(self.cold.is_empty(), "cold code has none of its own");
+        self.cold = pieces;
         self.out.cold_positions.push((NO_INSTRUCTION, self.e.offset() as u32));
         self.out.dead = self.e.offset();
         self.e.mov_ri(T0, self.source.offset as u64);

@@ -36,11 +36,11 @@ fn shapes() -> &'static [Option<Shape>] {
 
 impl Shape {
     fn of(form: &OpCodeInfo) -> Option<Shape> {
-        let table = match form.table() {
-            OpCodeTableKind::Normal => 0,
-            OpCodeTableKind::T0F => 0x0F,
-            OpCodeTableKind::T0F38 => 0x380F,
-            OpCodeTableKind::T0F3A => 0x3A0F,
+        let escape = match form.table() {
+            OpCodeTableKind::Normal => &[][..],
+            OpCodeTableKind::T0F => &[0x0F],
+            OpCodeTableKind::T0F38 => &[0x0F, 0x38],
+            OpCodeTableKind::T0F3A => &[0x0F, 0x3A],
             _ => return None,
         };
         let wanted = form.encoding() == EncodingKind::Legacy
@@ -66,12 +66,11 @@ impl Shape {
             return None;
         }
         let wide = form.operand_size() == 64 && !form.default_op_size64();
-        let opcode = Opcode {
-            prefix: size | mandatory,
-            wide,
-            escape: table,
-            byte: u8::try_from(form.op_code()).ok()?,
-        };
+        let mut bytes = [0; 4];
+        bytes[..escape.len()].copy_from_slice(escape);
+        bytes[escape.len()] = u8::try_from(form.op_code()).ok()?;
+        let count = escape.len() as u8 + 1;
+        let opcode = Opcode { prefix: size | mandatory, wide, bytes: u32::from_le_bytes(bytes), count };
         let digit = u8::try_from(form.group_index()).unwrap_or(NONE);
         let none = Shape { opcode, digit, reg: NONE, rm: NONE, plus: NONE, imm: NONE, imm_bytes: 0 };
         let shape = (0..form.op_count()).try_fold(none, |shape, n| shape.with(n as u8, form.op_kind(n)))?;

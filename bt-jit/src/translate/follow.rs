@@ -14,25 +14,23 @@ use trimotor_cpu_interp::lower::Lowering;
 /// Blocks that have more instructions follow no more jumps: what is long gains little.
 const LONG: usize = 40;
 
-/// The offsets behind calls that were followed.
-type Returns = Vec<i32>;
-
 impl Tools {
-    /// Decodes the block's instructions and says how each is translated.
-    pub(super) fn decode(&mut self, source: &Source<'_>) -> Vec<Kind> {
+    /// Decodes the block's instructions and says how each is translated. There are none where not even the first one
+    /// lies within the page.
+    pub(super) fn decode(&mut self, source: &Source<'_>) {
+        self.instructions.clear();
+        self.kinds.clear();
+        self.returns.clear();
         let bits = if source.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 };
         let lowering =
             Lowering { mode: source.mode, model: source.model, rip: 0, page_offset: 0, atomic: true };
         let options = lowering.decoder_options();
         let mut decoder = Decoder::with_ip(bits, source.bytes, 0, options);
         if !go_to(&mut decoder, source.offset as i32) {
-            return Vec::new();
+            return;
         }
-        self.instructions.clear();
-        let mut kinds = Vec::with_capacity(16);
-        let mut returns = Returns::new();
         let mut i = Instruction::default();
-        while kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
+        while self.kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
             decoder.decode_out(&mut i);
             let short = i.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes;
             if short && source.second_page.is_none() {
@@ -46,7 +44,7 @@ impl Tools {
                 kind = Kind::HandOver;
             }
             self.instructions.push(i);
-            kinds.push(kind);
+            self.kinds.push(kind);
             // A jump back is most likely taken: it is cheapest at the end.
             let back = kind == Kind::Jcc && i.near_branch_target() <= i.ip();
             if back || source.second_page.is_some() {
@@ -54,30 +52,29 @@ impl Tools {
             }
             let ends = kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc;
             if ends {
-                if !self.follow(&mut decoder, &i, kind, &mut returns) {
+                if !self.follow(&mut decoder, &i, kind) {
                     break;
                 }
                 if kind == Kind::Jmp {
-                    kinds.pop();
-                    kinds.push(Kind::Nothing);
+                    self.kinds.pop();
+                    self.kinds.push(Kind::Nothing);
                 }
             }
         }
         if let (
             Some(kind),
             Some(Code::Jmp_rel8_64 | Code::Jmp_rel32_64 | Code::Jmp_rel8_32 | Code::Jmp_rel32_32),
-        ) = (kinds.last_mut(), self.instructions.last().map(Instruction::code))
+        ) = (self.kinds.last_mut(), self.instructions.last().map(Instruction::code))
         {
             *kind = Kind::Jmp; // nothing was decoded where it leads
         }
-        kinds
     }
 
     /// Follows `i`, the last instruction so far, where it leads to code of the page that the block does not have.
-    fn follow(&self, decoder: &mut Decoder<'_>, i: &Instruction, kind: Kind, returns: &mut Returns) -> bool {
+    fn follow(&mut self, decoder: &mut Decoder<'_>, i: &Instruction, kind: Kind) -> bool {
         let target = match kind {
             Kind::Jmp | Kind::Call => target_of(i),
-            Kind::Ret => returns.pop(),
+            Kind::Ret => self.returns.pop(),
             _ => None,
         };
         let known = |target: i32| self.instructions.iter().any(|i| i.ip() == target as u64);
@@ -85,7 +82,7 @@ impl Tools {
             return false;
         };
         if kind == Kind::Call {
-            returns.push(i.next_ip() as i32);
+            self.returns.push(i.next_ip() as i32);
         }
         go_to(decoder, target)
     }

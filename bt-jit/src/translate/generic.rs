@@ -36,7 +36,7 @@ impl Translator<'_> {
         let mut g = *i;
         g.set_code(plain_code(i.code()));
         let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
-        let keeps = self.plan.flags[self.number].recipe.map_or(Keeps::Nothing, |recipe| recipe.keeps);
+        let keeps = self.plan.recipe(self.number).map_or(Keeps::Nothing, |recipe| recipe.keeps);
         let mut pending = None;
         if let Some(u) = memory {
             let access = if u.written { Access::Write } else { Access::Read };
@@ -48,7 +48,7 @@ impl Translator<'_> {
                 self.keep_memory(&mut g, u.operand, operand.displacement);
             }
         }
-        let (read, written) = flag_use(i);
+        let (read, written) = self.plan.flags[self.number].uses;
         let partial = written != 0 && written != ARITHMETIC;
         if self.flags == Flags::Memory && needs_carry_only(read, written) {
             self.load_carry();

@@ -143,13 +143,16 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// One without anything yet, and with room for what most blocks of so many instructions have.
-    fn with_room(instructions: usize) -> Translation {
-        Translation {
-            sites: Vec::with_capacity(instructions),
-            positions: Vec::with_capacity(instructions),
-            ..Translation::default()
-        }
+    /// Empties it and keeps its buffers.
+    fn clear(&mut self) {
+        let Translation { ranges, sites, links, slot_sites, positions, cold_positions, .. } = self;
+        ranges.clear();
+        sites.clear();
+        links.clear();
+        slot_sites.clear();
+        positions.clear();
+        cold_positions.clear();
+        (self.instructions, self.cold, self.dead, self.slots) = (0, 0, 0, 0);
     }
 }
 
@@ -161,6 +164,21 @@ pub struct Tools {
     info: InstructionInfoFactory,
     features: HostFeatures,
     instructions: Vec<Instruction>,
+    kinds: Vec<Kind>,
+    /// Offsets behind calls that were followed.
+    returns: Vec<i32>,
+    scratch: Scratch,
+}
+
+/// Buffers of the translation of a block, which the next one uses again.
+#[derive(Default)]
+struct Scratch {
+    plan: Plan,
+    cold: Vec<Cold>,
+    cold_of: Vec<u8>,
+    open_links: Vec<OpenLink>,
+    open_slots: Vec<(u32, usize, Label)>,
+    out: Translation,
 }
 
 impl Default for Tools {
@@ -182,7 +200,14 @@ impl Tools {
             info: InstructionInfoFactory::new(),
             features,
             instructions: Vec::new(),
+            kinds: Vec::new(),
+            returns: Vec::new(),
+            scratch: Scratch::default(),
         }
+    }
+    /// Takes back what a translation gave, for its buffers.
+    pub fn recycle(&mut self, made: Translation) {
+        self.scratch.out = made;
     }
 }
 
@@ -218,6 +243,7 @@ pub struct Source<'a> {
 pub(crate) struct Translator<'a> {
     e: &'a mut Emitter,
     encoder: &'a mut Encoder,
+    instructions: &'a [Instruction],
     plan: Plan,
     source: &'a Source<'a>,
     thunks: &'a Thunks,
@@ -266,19 +292,22 @@ impl Tools {
         source: &Source<'_>,
         thunks: &Thunks,
     ) -> Result<Option<Translation>, EmitterError> {
-        let kinds = self.decode(source);
-        if kinds.is_empty() {
+        self.decode(source);
+        if self.kinds.is_empty() {
             return Ok(None);
         }
         let wide = source.mode & mode::CODE_SIZE == mode::CODE64;
-        let Tools { emitter, encoder, info, instructions, .. } = self;
-        let plan = Plan::make(instructions, &kinds, info, source.mode, wide, !source.plain);
+        let Tools { emitter, encoder, info, instructions, kinds, scratch, .. } = self;
+        let mut used = std::mem::take(scratch);
+        used.plan.make(instructions, kinds, info, source.mode, wide, !source.plain);
         emitter.clear();
         emitter.set_base(source.base);
+        used.out.clear();
         let mut t = Translator {
             e: emitter,
             encoder,
-            plan,
+            instructions,
+            plan: used.plan,
             source,
             thunks,
             wide,
@@ -288,11 +317,11 @@ impl Tools {
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
             x87_last: None,
-            cold: Vec::with_capacity(2 * kinds.len()),
-            cold_of: Vec::with_capacity(2 * kinds.len()),
-            open_links: Vec::with_capacity(4),
-            open_slots: Vec::new(),
-            out: Translation::with_room(kinds.len()),
+            cold: used.cold,
+            cold_of: used.cold_of,
+            open_links: used.open_links,
+            open_slots: used.open_slots,
+            out: used.out,
             number: 0,
             established: 0,
             free: Free::default(),
@@ -303,18 +332,30 @@ impl Tools {
             left: 0,
             goes_on: false,
         };
-        t.block(instructions, &kinds);
-        let mut out = t.out;
-        out.links.reserve_exact(t.open_links.len());
-        let (links, slots) = (t.open_links, t.open_slots);
-        out.slot_sites.extend(slots.into_iter().map(|(slot, check, by_table)| SlotSite {
+        t.block(instructions, kinds);
+        t.settle_links();
+        let Translator { plan, mut cold, mut cold_of, mut open_links, mut open_slots, out, .. } = t;
+        cold.clear();
+        cold_of.clear();
+        open_links.clear();
+        open_slots.clear();
+        *scratch = Scratch { plan, cold, cold_of, open_links, open_slots, out: Translation::default() };
+        Ok(Some(out))
+    }
+}
+
+impl Translator<'_> {
+    /// Links and slots as they are known now that all labels are bound.
+    fn settle_links(&mut self) {
+        let Translator { e, out, open_links, open_slots, .. } = self;
+        out.slot_sites.extend(open_slots.iter().map(|&(slot, check, by_table)| SlotSite {
             slot,
             check: check as u32,
-            by_table: self.emitter.bound(by_table) as u32,
+            by_table: e.bound(by_table) as u32,
         }));
-        let code_start = source.base.0;
-        for link in links {
-            let stub = self.emitter.bound(link.stub);
+        let code_start = self.source.base.0;
+        for link in open_links.iter() {
+            let stub = e.bound(link.stub);
             out.links.push(Link {
                 site: CodeOffset(code_start + link.site as u32),
                 stub: CodeOffset(code_start + stub as u32),
@@ -323,13 +364,10 @@ impl Tools {
                 plain: link.plain,
             });
             let displacement = stub as i32 - (link.site as i32 + 4);
-            self.emitter.patch(link.site, &displacement.to_le_bytes());
+            e.patch(link.site, &displacement.to_le_bytes());
         }
-        Ok(Some(out))
     }
-}
 
-impl Translator<'_> {
     /// The whole block: entry, instructions, the way on, and the cold code.
     fn block(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
         let count = kinds.len();

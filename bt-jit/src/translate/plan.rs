@@ -109,8 +109,41 @@ pub(super) struct Step {
     pub stack: Option<Member>,
     /// General registers that its operands name, a bit each.
     pub registers: u16,
+    /// Those that it writes as operands.
+    pub written: u16,
+    /// Which operand is in memory.
+    pub memory: Option<u8>,
     /// It works with what free registers hold.
     pub keeps_held: bool,
+}
+
+impl Step {
+    /// What the operands of `i` tell.
+    fn of(i: &Instruction, kind: Kind, info: &mut InstructionInfoFactory) -> Step {
+        let accesses = Accesses::of(i, info);
+        let (mut registers, mut written, mut memory) = (0, 0, None);
+        for n in 0..i.op_count() {
+            match i.op_kind(n) {
+                OpKind::Register if i.op_register(n).is_gpr() => {
+                    let bit = 1 << gpr_number(i.op_register(n));
+                    registers |= bit;
+                    if accesses.operand(n).1 {
+                        written |= bit;
+                    }
+                }
+                OpKind::Memory => {
+                    memory = memory.or(Some(n as u8));
+                    for r in [i.memory_base(), i.memory_index()] {
+                        if r.is_gpr() {
+                            registers |= 1 << gpr_number(r);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Step { accesses, operand: None, stack: None, registers, written, memory, keeps_held: keeps_held(kind) }
+    }
 }
 
 /// The plan of a block.
@@ -122,6 +155,9 @@ pub(super) struct Plan {
     /// The block is a loop: the instruction whose flags are there where it begins anew, and their recipe.
     pub looped: Option<(usize, Recipe)>,
     pub groups: Vec<Group>,
+    /// Where groups are found.
+    candidates: Vec<Candidate>,
+    members: Vec<CandidateMember>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,17 +178,31 @@ struct Candidate {
     last: usize,
     /// How many accesses it has.
     members: usize,
-    /// Offsets and sizes of accesses that must be aligned.
-    aligned: Vec<(i64, i64)>,
+    /// The group that it has become.
+    group: Option<u8>,
+    /// Offset and size of the access whose alignment is strictest.
+    aligned: Option<(i64, i64)>,
+    /// Not all accesses that must be aligned can be so at once.
+    torn: bool,
 }
 
 impl Candidate {
+    /// An access of `size` bytes at `at`, that must be aligned. Sizes are powers of two, so that who agrees with the
+    /// strictest one agrees with all.
+    fn align(&mut self, (at, size): (i64, i64)) {
+        let Some((before, strictest)) = self.aligned else {
+            self.aligned = Some((at, size));
+            return;
+        };
+        self.torn |= (at - before) % size.min(strictest) != 0;
+        if size > strictest {
+            self.aligned = Some((at, size));
+        }
+    }
     /// See [`Group::align`]; `None` where there is no such number.
     fn common_alignment(&self) -> Option<(u32, i32)> {
-        let (strictest, size) = self.aligned.iter().copied().max_by_key(|&(_, size)| size)?;
-        let offset = (strictest - self.low) % size;
-        let follows = |&(at, size): &(i64, i64)| (at - self.low - offset) % size == 0;
-        self.aligned.iter().all(follows).then_some((size as u32, offset as i32))
+        let (at, size) = self.aligned.filter(|_| !self.torn)?;
+        Some((size as u32, ((at - self.low) % size) as i32))
     }
 }
 
@@ -172,11 +222,11 @@ struct Value {
 }
 
 /// Follows registers and collects accesses.
-struct Tracker {
+struct Tracker<'a> {
     values: [Value; 16],
     next_root: u32,
-    candidates: Vec<Candidate>,
-    members: Vec<CandidateMember>,
+    candidates: &'a mut Vec<Candidate>,
+    members: &'a mut Vec<CandidateMember>,
     mode: u32,
     wide: bool,
 }
@@ -192,49 +242,57 @@ struct CandidateMember {
 }
 
 impl Plan {
-    /// The plan for a block; without groups where `grouped` is false.
+    /// Makes the plan for a block; without groups where `grouped` is false.
     pub(super) fn make(
+        &mut self,
         instructions: &[Instruction],
         kinds: &[Kind],
         info: &mut InstructionInfoFactory,
         mode: u32,
         wide: bool,
         grouped: bool,
-    ) -> Plan {
-        let mut plan = Plan::default();
-        let values = std::array::from_fn(|n| Value { root: n as u32, delta: 0 });
-        let (candidates, members) = (Vec::with_capacity(8), Vec::with_capacity(instructions.len()));
-        let mut tracker = Tracker { values, next_root: 16, candidates, members, mode, wide };
-        plan.steps.reserve(instructions.len());
-        for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
-            let accesses = Accesses::of(i, info);
-            if grouped {
-                tracker.note_accesses(n, i, *kind, &accesses);
-                tracker.follow(i, *kind, &accesses);
+    ) {
+        let Plan { steps, groups, candidates, members, .. } = self;
+        steps.clear();
+        groups.clear();
+        candidates.clear();
+        members.clear();
+        steps.extend(instructions.iter().zip(kinds).map(|(i, &kind)| Step::of(i, kind, info)));
+        if grouped {
+            let values = std::array::from_fn(|n| Value { root: n as u32, delta: 0 });
+            let mut tracker = Tracker { values, next_root: 16, candidates, members, mode, wide };
+            for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
+                tracker.note_accesses(n, i, *kind, &steps[n]);
+                tracker.follow(i, *kind, &steps[n]);
             }
-            let (registers, keeps_held) = (named_registers(i), keeps_held(*kind));
-            plan.steps.push(Step { accesses, operand: None, stack: None, registers, keeps_held });
+            self.choose_groups();
         }
-        for (n, c) in tracker.candidates.iter().enumerate().filter(|(_, c)| c.members > 1).take(MAX_GROUPS) {
-            let group = plan.groups.len() as u8;
+        self.plan_flags(instructions, kinds);
+        self.looped = None;
+        if grouped {
+            self.find_loop(instructions, kinds);
+        }
+    }
+    /// Candidates with several accesses become groups.
+    fn choose_groups(&mut self) {
+        let Plan { steps, groups, candidates, members, .. } = self;
+        for c in candidates.iter_mut().filter(|c| c.members > 1).take(MAX_GROUPS) {
+            c.group = Some(groups.len() as u8);
             let bytes = (c.high - c.low) as u32;
             let align = c.common_alignment();
-            plan.groups.push(Group { bytes, write: c.write, align, first: c.first, last: c.last });
-            for m in tracker.members.iter().filter(|m| m.candidate == n) {
-                let member = Some(Member { group, offset: (m.offset - c.low) as i32 });
-                let step = &mut plan.steps[m.instruction];
-                if m.stack {
-                    step.stack = member;
-                } else {
-                    step.operand = member;
-                }
+            groups.push(Group { bytes, write: c.write, align, first: c.first, last: c.last });
+        }
+        for m in members {
+            let c = &candidates[m.candidate];
+            let Some(group) = c.group else { continue };
+            let member = Some(Member { group, offset: (m.offset - c.low) as i32 });
+            let step = &mut steps[m.instruction];
+            if m.stack {
+                step.stack = member;
+            } else {
+                step.operand = member;
             }
         }
-        plan.plan_flags(instructions, kinds);
-        if grouped {
-            plan.find_loop(instructions, kinds);
-        }
-        plan
     }
 
     /// Whether a group has its address kept before instruction `n` is over and is used after it.
@@ -243,33 +301,25 @@ impl Plan {
     }
 }
 
-/// The general registers that the operands of `i` name, a bit each.
-fn named_registers(i: &Instruction) -> u16 {
-    let operands = (0..i.op_count()).filter(|&n| i.op_kind(n) == OpKind::Register).map(|n| i.op_register(n));
-    let named = operands.chain([i.memory_base(), i.memory_index()]).filter(|r| r.is_gpr());
-    named.fold(0, |mask, r| mask | 1 << gpr_number(r))
-}
-
-impl Tracker {
+impl Tracker<'_> {
     fn stack_bytes(&self) -> i64 {
         if self.wide { 8 } else { 4 }
     }
 
     /// The accesses of instruction `n`, before its effects.
-    fn note_accesses(&mut self, n: usize, i: &Instruction, kind: Kind, accesses: &Accesses) {
+    fn note_accesses(&mut self, n: usize, i: &Instruction, kind: Kind, step: &Step) {
         if kind.parts_groups() {
             self.candidates.iter_mut().for_each(|c| c.open = false);
             return;
         }
-        let memory = (0..i.op_count()).find(|&o| i.op_kind(o) == OpKind::Memory);
-        if let Some(operand) = memory
+        if let Some(operand) = step.memory
             && !matches!(
                 kind,
                 Kind::Lea | Kind::Nothing | Kind::BitString | Kind::CallIndirect | Kind::JmpIndirect
             )
             && let Some((key, offset)) = self.address(i)
         {
-            let written = accesses.operand(operand).1 || kind == Kind::CompareExchange;
+            let written = step.accesses.operand(operand as u32).1 || kind == Kind::CompareExchange;
             let aligned = must_be_aligned(i);
             let bytes = i.memory_size().size().max(1) as i64;
             self.add(n, false, key, Place { offset, bytes, write: written, aligned });
@@ -297,14 +347,27 @@ impl Tracker {
                 (c.low, c.high, c.write, c.last) = (low, high, c.write | write, n);
                 c.members += 1;
                 self.members.push(member(k));
-                c.aligned.extend(aligned);
+                if let Some(aligned) = aligned {
+                    c.align(aligned);
+                }
                 return;
             }
         }
         self.members.push(member(self.candidates.len()));
         let (low, high, open, first, last) = (offset, end, true, n, n);
-        let aligned = aligned.into_iter().collect();
-        self.candidates.push(Candidate { key, low, high, write, open, first, last, members: 1, aligned });
+        self.candidates.push(Candidate {
+            key,
+            low,
+            high,
+            write,
+            open,
+            first,
+            last,
+            members: 1,
+            group: None,
+            aligned,
+            torn: false,
+        });
     }
 
     /// Root and constant of the memory operand, where its address is one that groups are made of.
@@ -351,7 +414,7 @@ impl Tracker {
     }
 
     /// The effects of an instruction on registers.
-    fn follow(&mut self, i: &Instruction, kind: Kind, accesses: &Accesses) {
+    fn follow(&mut self, i: &Instruction, kind: Kind, step: &Step) {
         const RSP: u8 = 4;
         let bytes = self.stack_bytes();
         match kind {
@@ -374,10 +437,10 @@ impl Tracker {
             Kind::String | Kind::TimeStamp => [0, 1, 2, 6, 7].into_iter().for_each(|n| self.renew(n)),
             _ => {}
         }
-        for n in 0..i.op_count() {
-            if i.op_kind(n) == OpKind::Register && i.op_register(n).is_gpr() && accesses.operand(n).1 {
-                self.renew(gpr_number(i.op_register(n)));
-            }
+        let mut written = step.written;
+        while written != 0 {
+            self.renew(written.trailing_zeros() as u8);
+            written &= written - 1;
         }
     }
 

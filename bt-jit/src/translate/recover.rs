@@ -10,7 +10,7 @@ use super::address::gpr_number;
 use super::classify::{Kind, must_be_aligned};
 use super::generic::flag_use;
 use super::operands::{is_high_byte, sized, width_of};
-use super::plan::Plan;
+use super::plan::{Plan, Step};
 use super::{ARITHMETIC, Flags, Translator};
 use crate::emitter::{AluOp, Mem, Reg, Width};
 use crate::layout::{FLAGS_OPERAND, HOST, T0, T2, gpr, state};
@@ -43,8 +43,8 @@ enum How {
     /// The register has the difference.
     DifferenceOfKept(u8),
     /// The instruction again, with what was kept in the place of its first register (and of others that are
-    /// the same).
-    Again(Instruction),
+    /// the same): its number within the block.
+    Again { number: u8, product: bool },
 }
 
 /// What an instruction must keep for its recipe.
@@ -70,13 +70,13 @@ pub(super) struct Recipe {
 impl Recipe {
     /// The flags are those of a multiplication: [`Flags::Product`].
     fn is_product(&self) -> bool {
-        matches!(self.how, How::Again(i) if i.mnemonic() == Mnemonic::Imul)
+        matches!(self.how, How::Again { product: true, .. })
     }
-    /// The recipe for `i`, an instruction that sets all flags and reads none, if there is one.
-    fn of(i: &Instruction) -> Option<Recipe> {
+    /// The recipe for `i`, the block's instruction `number`, which sets all flags and reads none, if there is one.
+    fn of(i: &Instruction, number: usize, step: &Step) -> Option<Recipe> {
         use Mnemonic as M;
         let operand = |n: u32| source(i, n);
-        let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
+        let memory = step.memory.is_some();
         let bytes = match i.op0_kind() {
             OpKind::Register if i.op0_register().is_gpr() => i.op0_register().size(),
             OpKind::Memory => i.memory_size().size(),
@@ -90,6 +90,7 @@ impl Recipe {
             Source::Register(n) => Some(n),
             _ => None,
         };
+        let again = How::Again { number: number as u8, product: i.mnemonic() == M::Imul };
         let (how, keeps) = match i.mnemonic() {
             M::Cmp => (How::Compare(operand(0)?, operand(1)?), Keeps::of_memory(memory)),
             M::Test => (How::Test(operand(0)?, operand(1)?), Keeps::of_memory(memory)),
@@ -98,7 +99,7 @@ impl Recipe {
                 let result = Source::Register(first()?);
                 (How::Test(result, result), Keeps::Nothing)
             }
-            M::Add if same => (How::Again(*i), Keeps::Register),
+            M::Add if same => (again, Keeps::Register),
             M::Add if memory => (How::SumOfKept(first()?), Keeps::Register),
             M::Sub if memory => (How::DifferenceOfKept(first()?), Keeps::Register),
             M::Add => (How::Sum(first()?, operand(1)?), Keeps::Nothing),
@@ -108,21 +109,21 @@ impl Recipe {
                 if i.op_count() > 1 {
                     operand(1)?;
                 }
-                (How::Again(*i), Keeps::Register)
+                (again, Keeps::Register)
             }
             _ => return None,
         };
         let recipe = Recipe { how, width: width_of(bytes), keeps, needs: 0 };
-        Some(Recipe { needs: recipe.needed(), ..recipe })
+        Some(Recipe { needs: recipe.needed(i), ..recipe })
     }
-    fn needed(&self) -> u16 {
+    fn needed(&self, i: &Instruction) -> u16 {
         let bit = |s: Source| if let Source::Register(n) = s { 1 << n } else { 0 };
         match self.how {
             How::Compare(a, b) | How::Test(a, b) => bit(a) | bit(b),
             How::Zero => 0,
             How::Sum(a, b) | How::Difference(a, b) => 1 << a | bit(b),
             How::SumOfKept(a) | How::DifferenceOfKept(a) => 1 << a,
-            How::Again(i) => {
+            How::Again { .. } => {
                 let others = (1..i.op_count()).filter(|&n| i.op_kind(n) == OpKind::Register);
                 let others = others.map(|n| gpr_number(i.op_register(n)));
                 others.filter(|&n| n != gpr_number(i.op0_register())).fold(0, |mask, n| mask | 1 << n)
@@ -180,24 +181,26 @@ pub(super) struct FlagStep {
     checks: bool,
     /// General registers that it writes, a bit each.
     writes: u16,
+    /// Arithmetic flags that it reads (or may keep), and that it writes, of kinds for which that is asked.
+    pub uses: (u32, u32),
     /// How to have its flags again; only where that will be wanted.
-    pub recipe: Option<Recipe>,
+    recipe: Option<Recipe>,
 }
 
-/// `goes_on`: it is not the last of its block.
-fn event(i: &Instruction, kind: Kind, goes_on: bool) -> Event {
+/// `goes_on`: it is not the last of its block; `uses`: as in [`FlagStep`].
+fn event(kind: Kind, goes_on: bool, uses: (u32, u32)) -> Event {
     match kind {
         Kind::Call if goes_on => Event::Nothing,
         Kind::Nothing | Kind::Lea | Kind::Extend | Kind::Push | Kind::Pop | Kind::Leave => Event::Nothing,
         Kind::Multiply => Event::Overwrite,
         Kind::Jcc => Event::Read,
-        Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange => match flag_use(i) {
+        Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange => match uses {
             (0, 0) => Event::Nothing,
             (0, ARITHMETIC) => Event::Overwrite,
             (_, 0) => Event::Read,
             _ => Event::Change,
         },
-        Kind::X87 if flag_use(i) == (0, 0) => Event::Nothing,
+        Kind::X87 if uses == (0, 0) => Event::Nothing,
         _ => Event::End,
     }
 }
@@ -205,26 +208,39 @@ fn event(i: &Instruction, kind: Kind, goes_on: bool) -> Event {
 impl Plan {
     /// Finds out what each instruction means for flags, and where recipes will be wanted.
     pub(super) fn plan_flags(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
-        self.flags = instructions
-            .iter()
-            .zip(kinds)
-            .enumerate()
-            .map(|(n, (i, &kind))| FlagStep {
-                event: event(i, kind, n + 1 < kinds.len()),
+        self.flags.clear();
+        for (n, (i, &kind)) in instructions.iter().zip(kinds).enumerate() {
+            let asked = matches!(kind, Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::X87);
+            let uses = if asked { flag_use(i) } else { (0, 0) };
+            let step = FlagStep {
+                event: event(kind, n + 1 < kinds.len(), uses),
                 checks: self.checks(n, i, kind),
-                writes: self.written(n, i, kind),
+                writes: self.written(n, kind),
+                uses,
                 recipe: None,
-            })
-            .collect();
-        for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
-            if matches!(kind, Kind::Generic { .. }) && self.flags[n].event == Event::Overwrite {
-                let recipe = Recipe::of(i);
-                let first = (n + 1..self.flags.len())
-                    .find(|&m| self.flags[m].checks || self.flags[m].event == Event::Overwrite);
-                let wanted = |r: &Recipe| first.is_some_and(|m| self.can_do_without(n, r, m));
-                self.flags[n].recipe = recipe.filter(wanted);
+            };
+            self.flags.push(step);
+        }
+        // The next instruction that makes a check or overwrites all flags: only a check can want a recipe.
+        let mut next: Option<usize> = None;
+        for n in (0..kinds.len()).rev() {
+            let FlagStep { event, checks, .. } = self.flags[n];
+            if let Some(m) = next
+                && event == Event::Overwrite
+                && matches!(kinds[n], Kind::Generic { .. })
+                && self.flags[m].checks
+            {
+                let recipe = Recipe::of(&instructions[n], n, &self.steps[n]);
+                self.flags[n].recipe = recipe.filter(|r| self.can_do_without(n, r, m));
+            }
+            if checks || event == Event::Overwrite {
+                next = Some(n);
             }
         }
+    }
+    /// How to have the flags of instruction `n` again, where that will be wanted.
+    pub(super) fn recipe(&self, n: usize) -> Option<&Recipe> {
+        self.flags[n].recipe.as_ref()
     }
     /// Whether the flags that instruction `from` has set may be lost at the check of instruction `at`: they
     /// will be used or overwritten next, and until then `recipe` can be followed.
@@ -258,7 +274,7 @@ impl Plan {
         let setter = (0..count).rev().find(|n| touches(n) && self.flags[*n].event != Event::Read);
         let Some(setter) = setter.filter(overwrites) else { return };
         let Some(next) = (0..count).find(touches).filter(overwrites) else { return };
-        let Some(recipe) = Recipe::of(&instructions[setter]) else { return };
+        let Some(recipe) = Recipe::of(&instructions[setter], setter, &self.steps[setter]) else { return };
         let last_check = (0..=next).rev().find(|&n| self.flags[n].checks).unwrap_or(0);
         let spoils = |n: usize| self.flags[n].writes & recipe.needs != 0;
         if matches!(kinds[setter], Kind::Generic { .. })
@@ -276,8 +292,7 @@ impl Plan {
     /// Whether instruction `n` makes a memory check.
     fn checks(&self, n: usize, i: &Instruction, kind: Kind) -> bool {
         let step = &self.steps[n];
-        let memory = (0..i.op_count()).any(|o| i.op_kind(o) == OpKind::Memory);
-        let operand = memory && !matches!(kind, Kind::Lea | Kind::Nothing);
+        let operand = step.memory.is_some() && !matches!(kind, Kind::Lea | Kind::Nothing);
         let stack = matches!(kind, Kind::Push | Kind::Pop | Kind::Leave | Kind::Call);
         let establishes = |group: u8| self.groups[group as usize].first == n;
         let aligned = |group: u8| must_be_aligned(i) && self.groups[group as usize].align.is_none();
@@ -285,20 +300,15 @@ impl Plan {
             || stack && step.stack.is_none_or(|m| establishes(m.group))
     }
     /// The general registers that instruction `n` writes, a bit each.
-    fn written(&self, n: usize, i: &Instruction, kind: Kind) -> u16 {
+    fn written(&self, n: usize, kind: Kind) -> u16 {
         const ACCUMULATORS: u16 = 1 | 1 << 2;
-        let accesses = self.steps[n].accesses;
-        let operands = (0..i.op_count())
-            .filter(|&o| i.op_kind(o) == OpKind::Register && i.op_register(o).is_gpr())
-            .filter(|&o| accesses.operand(o).1)
-            .fold(0, |mask, o| mask | 1 << gpr_number(i.op_register(o)));
         let implied = match kind {
             Kind::Push | Kind::Pop | Kind::Call => 1 << 4,
             Kind::Leave => 1 << 4 | 1 << 5,
             Kind::Extend | Kind::Multiply | Kind::CompareExchange | Kind::X87 => ACCUMULATORS,
             _ => 0,
         };
-        operands | implied
+        self.steps[n].written | implied
     }
 }
 
@@ -322,7 +332,7 @@ impl Translator<'_> {
     /// The instruction under translation has set the host's flags.
     pub(super) fn flags_are(&mut self, flags: Flags) {
         self.flags = flags;
-        self.recipe = self.plan.flags[self.number].recipe.map(|recipe| (self.number, recipe));
+        self.recipe = self.plan.recipe(self.number).map(|&recipe| (self.number, recipe));
     }
     /// The flags become the host's again, by their recipe. Destroys T0 and T2.
     pub(super) fn follow_own_recipe(&mut self) {
@@ -383,7 +393,7 @@ impl Translator<'_> {
                 self.operand_in(Source::Kept, T2);
                 self.e.alu_rr(AluOp::Sub, width, T2, T0);
             }
-            How::Again(i) => self.again(&i),
+            How::Again { number, .. } => self.again(number),
         }
     }
     fn undo_and_do(&mut self, undo: AluOp, again: AluOp, width: Width, a: u8, b: Source) {
@@ -396,8 +406,9 @@ impl Translator<'_> {
         self.e.alu_rr(undo, width, T0, b);
         self.e.alu_rr(again, width, T0, b);
     }
-    /// `i` again, with what it kept.
-    fn again(&mut self, i: &Instruction) {
+    /// Instruction `number` again, with what it kept.
+    fn again(&mut self, number: u8) {
+        let i = &self.instructions[number as usize];
         let mut g = *i;
         g.set_code(super::generic::plain_code(i.code()));
         let first = gpr_number(i.op0_register());
