@@ -5,6 +5,7 @@ use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::insight::{Insight, guest_block};
 use crate::positions::{self, Piece};
 use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
+use crate::start::LEAST_CODE_BYTES;
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_LENGTH, Source, Tools, Translation};
 use crate::wander::Wanderers;
@@ -17,10 +18,6 @@ use trimotor_cpu_interp::cache::AddressHasher;
 use trimotor_cpu_interp::core::Core;
 use trimotor_cpu_interp::op::Op;
 
-/// Code memory in bytes where nobody says otherwise. Pages cost nothing until they are used.
-pub const CODE_BYTES: usize = 64 << 20;
-/// The least code memory: four [`Region`]s of the least size.
-pub const LEAST_CODE_BYTES: usize = 256 << 10;
 /// Bytes of a page.
 const PAGE: usize = 4096;
 

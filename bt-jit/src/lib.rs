@@ -13,6 +13,7 @@
 //! - [`thunks`]: the way in and out, and calls from translated code into Rust.
 //! - [`x87`]: the x87 registers between the state and the host's.
 //! - [`vcpu`]: the engine and what translated code calls.
+//! - `start`: the engine as a whole, on any host.
 //! - [`code_memory`]: where host code lives: one memory object, mapped once to write and once to
 //!   execute.
 //! - [`emitter`]: writes the host instructions that a translator emits most, with labels.
@@ -32,6 +33,7 @@ pub mod jumps;
 pub mod layout;
 #[cfg(target_arch = "x86_64")]
 pub mod listing;
+#[cfg(target_arch = "x86_64")]
 mod native;
 #[cfg(target_arch = "x86_64")]
 pub mod positions;
@@ -45,12 +47,16 @@ pub mod thunks;
 pub mod translate;
 #[cfg(target_arch = "x86_64")]
 pub mod vcpu;
+#[cfg(target_arch = "x86_64")]
 mod wander;
 #[cfg(target_arch = "x86_64")]
 pub mod x87;
 
+mod start;
+
 pub use code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 pub use emitter::{Emitter, EmitterError, Label};
+pub use start::{CODE_BYTES, LEAST_CODE_BYTES, Options, Reporting, report_host_faults, start};
 #[cfg(target_arch = "x86_64")]
 pub use vcpu::Translator;
 

@@ -2,10 +2,11 @@
 
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
-use crate::cache::{CODE_BYTES, TranslatedCode, X87_HANDED_OVER};
+use crate::cache::{TranslatedCode, X87_HANDED_OVER};
 use crate::insight::Insight;
 use crate::jumps::JumpTables;
 use crate::native;
+use crate::start::CODE_BYTES;
 use crate::thunks::{Leave, Runtime, ThunkError, answer};
 use crate::x87;
 use std::sync::Arc;

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use trimotor_bt_jit::Translator;
-pub use trimotor_bt_jit::cache::{CODE_BYTES as CODE_CACHE, LEAST_CODE_BYTES as LEAST_CODE_CACHE};
-pub use trimotor_bt_jit::host_fault::Reporting as HostFaultReporting;
-use trimotor_bt_jit::insight::Insight;
+pub use trimotor_bt_jit::{
+    CODE_BYTES as CODE_CACHE, LEAST_CODE_BYTES as LEAST_CODE_CACHE, Reporting as HostFaultReporting,
+};
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
@@ -105,12 +104,12 @@ impl Engine {
         match self {
             Engine::Interp if options.check_tlb => Ok(Box::new(Interpreter::new().checking_tlb())),
             Engine::Interp => Ok(Box::new(Interpreter::new())),
-            Engine::Jit => {
-                let insight = Insight::new(options.code_observer, options.count_blocks);
-                let bytes = options.code_cache_bytes.unwrap_or(CODE_CACHE);
-                let translator = Translator::with(bytes, insight)?;
-                Ok(Box::new(if options.check_tlb { translator.checking_tlb() } else { translator }))
-            }
+            Engine::Jit => trimotor_bt_jit::start(trimotor_bt_jit::Options {
+                code_bytes: options.code_cache_bytes.unwrap_or(CODE_CACHE),
+                code_observer: options.code_observer,
+                count_blocks: options.count_blocks,
+                check_tlb: options.check_tlb,
+            }),
             Engine::Kvm if options.check_tlb => {
                 Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
                     .to_owned())
@@ -126,7 +125,7 @@ impl Engine {
 /// # Errors
 /// The host refuses a signal handler.
 pub fn report_host_faults(reporting: HostFaultReporting) -> std::io::Result<()> {
-    trimotor_bt_jit::host_fault::install(reporting)
+    trimotor_bt_jit::report_host_faults(reporting)
 }
 
 fn kvm_availability() -> Result<(), String> {

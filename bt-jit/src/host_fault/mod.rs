@@ -18,6 +18,7 @@ mod text;
 
 use crate::cache::TranslatedCode;
 use crate::layout::T1;
+pub use crate::start::Reporting;
 use report::Interrupted;
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -38,18 +39,6 @@ const SIGNALS: [(i32, &str); 4] = [
 const STACK_BYTES: usize = 64 << 10;
 /// The host's page size; one page below the stack stops what grows out of it.
 const PAGE: usize = 4096;
-
-/// What is done about such faults.
-#[derive(Clone, Copy)]
-pub struct Reporting {
-    /// The program's exit code.
-    pub exit_code: i32,
-    /// Called before the report is written, to make standard error readable. It runs in the signal handler
-    /// (signal-safety(7)).
-    pub prepare: fn(),
-    /// The report's last lines: what people can do.
-    pub advice: &'static str,
-}
 
 static REPORTING: OnceLock<Reporting> = OnceLock::new();
 static BEFORE: [OnceLock<libc::sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; SIGNALS.len()];

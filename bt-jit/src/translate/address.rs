@@ -38,7 +38,6 @@ pub(super) fn gpr_number(r: Register) -> u8 {
     }
 }
 
-
 fn scale_of(i: &Instruction) -> Scale {
     match i.memory_index_scale() {
         1 => Scale::One,

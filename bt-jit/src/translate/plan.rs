@@ -142,7 +142,15 @@ impl Step {
                 _ => {}
             }
         }
-        Step { accesses, operand: None, stack: None, registers, written, memory, keeps_held: keeps_held(kind) }
+        Step {
+            accesses,
+            operand: None,
+            stack: None,
+            registers,
+            written,
+            memory,
+            keeps_held: keeps_held(kind),
+        }
     }
 }
 

@@ -12,13 +12,13 @@
 //! `CpuState::mxcsr` is exact outside runs. Inside one its control bits are exact and its
 //! flags lag behind, until [`Core::sync_mxcsr`] merges them (STMXCSR, FXSAVE, XSAVE).
 //!
-//! With exceptions unmasked, see `fp_env_checked`. A host without MXCSR has no instructions
-//! here that would use it.
+//! With exceptions unmasked, see `fp_env_checked`. On a host without MXCSR the portable bodies round by, and
+//! gather flags in, a word of the thread that stands for it.
 //!
 //! Source: SDM Vol. 1, "MXCSR Control and Status Register".
-#![allow(unsafe_code, reason = "MXCSR is read and written through inline assembly")]
 
 use crate::core::Core;
+pub(super) use trimotor_cpu::simd::fp::{load_mxcsr as set_host_mxcsr, read_mxcsr as host_mxcsr};
 
 /// The sticky exception flags.
 pub(super) const FLAGS: u32 = 0x3F;
@@ -30,29 +30,6 @@ pub(super) const MASK_SHIFT: u32 = 7;
 pub const MXCSR_MASK: u32 = 0xFFFF;
 /// MXCSR as Rust and the host's C library expect it.
 const HOST_DEFAULT: u32 = 0x1F80;
-
-/// The host's MXCSR.
-#[inline(always)]
-pub(super) fn host_mxcsr() -> u32 {
-    let mut value = HOST_DEFAULT;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: STMXCSR writes four bytes to the place it is given.
-    unsafe {
-        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags))
-    };
-    value
-}
-
-/// Loads the host's MXCSR. Exceptions must be masked in `value`, and only MXCSR_MASK bits set.
-#[inline(always)]
-pub(super) fn set_host_mxcsr(value: u32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: LDMXCSR reads four bytes from the place it is given. All exceptions are
-    // masked, and `leave_guest_fp` restores what Rust expects before a run returns.
-    unsafe {
-        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags))
-    };
-}
 
 /// Puts the guest's floating-point environment in place, at the start of a run.
 #[inline]

@@ -10,14 +10,11 @@ mod control;
 mod control_paging;
 mod crypto;
 pub(crate) mod debug;
-#[cfg(target_arch = "x86_64")]
 mod f16c;
 mod far;
 mod far_stack;
-#[cfg(target_arch = "x86_64")]
 mod fma;
 pub mod fp_env;
-#[cfg(target_arch = "x86_64")]
 mod fp_env_checked;
 mod gates;
 pub mod integer;
@@ -37,20 +34,14 @@ mod segment;
 mod segment_descriptor;
 mod segment_load;
 pub(crate) mod smm;
-#[cfg(target_arch = "x86_64")]
 mod sse_fp;
-#[cfg(target_arch = "x86_64")]
 mod sse_fp_compare;
-#[cfg(target_arch = "x86_64")]
 mod sse_fp_convert;
-#[cfg(target_arch = "x86_64")]
 mod sse_fp_form;
-#[cfg(target_arch = "x86_64")]
 mod sse_fp_mmx;
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
 mod sse_fp_native;
-#[cfg(target_arch = "x86_64")]
 mod sse_fp_shape;
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
@@ -109,17 +100,11 @@ pub(crate) fn families() -> &'static [&'static [Row]] {
         sse_lanes::ROWS,
         sse_move::ROWS,
         sse_string::ROWS,
-        #[cfg(target_arch = "x86_64")]
         f16c::ROWS,
-        #[cfg(target_arch = "x86_64")]
         fma::ROWS,
-        #[cfg(target_arch = "x86_64")]
         sse_fp::ROWS,
-        #[cfg(target_arch = "x86_64")]
         sse_fp_compare::ROWS,
-        #[cfg(target_arch = "x86_64")]
         sse_fp_convert::ROWS,
-        #[cfg(target_arch = "x86_64")]
         sse_fp_mmx::ROWS,
         #[cfg(target_arch = "x86_64")]
         x87::ARITHMETIC,

@@ -142,6 +142,7 @@ macro_rules! detected {
 }
 
 /// Issues an instruction of two operands, or of three whose last is XMM0.
+#[cfg(target_arch = "x86_64")]
 macro_rules! issue {
     ($instruction:expr, $result:ident, $b:ident) => {
         core::arch::asm!(concat!($instruction, " {0}, {1}"), inout(xmm_reg) $result, in(xmm_reg) $b.0,
@@ -154,7 +155,9 @@ macro_rules! issue {
     };
 }
 
-pub(super) use {binary, detected, issue, unary};
+#[cfg(target_arch = "x86_64")]
+pub(super) use issue;
+pub(super) use {binary, detected, unary};
 
 use super::v128::{Lane, V128};
 
@@ -219,7 +222,7 @@ impl Vectors {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 pub(crate) fn compare_binary(name: &str, host: fn(V128, V128) -> V128, portable: fn(V128, V128) -> V128) {
     let mut vectors = Vectors::new();
     for _ in 0..4000 {
@@ -229,7 +232,7 @@ pub(crate) fn compare_binary(name: &str, host: fn(V128, V128) -> V128, portable:
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 pub(crate) fn compare_unary(name: &str, host: fn(V128) -> V128, portable: fn(V128) -> V128) {
     let mut vectors = Vectors::new();
     for _ in 0..4000 {
