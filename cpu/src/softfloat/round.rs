@@ -122,7 +122,7 @@ pub fn round(number: Number, limits: Limits) -> Rounded {
             let number = Number { exponent, ..result };
             return Rounded { number, flags: range | precision_flag(inexact), up, tiny };
         }
-        return beyond_wrapping(Number { exponent, ..result }, limits, range);
+        return beyond_wrapping(result, range);
     }
     if tiny { round_tiny(number, limits) } else { overflow(number, limits) }
 }
@@ -150,10 +150,9 @@ fn round_tiny(number: Number, limits: Limits) -> Rounded {
     Rounded { number, flags, up, tiny: true }
 }
 
-/// A magnitude that not even wrapping brings into range (FSCALE can make one): it is an infinity or zero.
-fn beyond_wrapping(number: Number, limits: Limits, range: u32) -> Rounded {
-    let mut rounded =
-        if range == flag::UNDERFLOW { round_tiny(number, limits) } else { overflow(number, limits) };
-    rounded.flags |= range;
-    rounded
+/// A magnitude that not even wrapping brings into range (FSCALE can make one): an infinity or zero.
+fn beyond_wrapping(number: Number, range: u32) -> Rounded {
+    let tiny = range == flag::UNDERFLOW;
+    let result = if tiny { Number::zero(number.negative) } else { Number::infinity(number.negative) };
+    Rounded { number: result, flags: range | flag::INEXACT, up: !tiny, tiny }
 }

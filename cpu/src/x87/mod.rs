@@ -15,23 +15,41 @@
 //! An unmasked exception leaves [`status::ES`] set; it is reported (#MF) by the next
 //! waiting x87 or MMX instruction, which [`X87State::pending`] tells.
 //!
+//! A host without such a unit does all of them the second way, in integers ([`soft`]); the tests hold
+//! that against the host's unit.
+//!
 //! The host's unit is left as the ABI has it (empty stack, control word 37Fh); its sticky
 //! flags are nobody's and may be stale, see [`operations`].
 //!
 //! Source: SDM Vol. 1, Programming with the x87 FPU.
 
-pub mod environment;
-#[cfg(target_arch = "x86_64")]
-pub mod host;
-#[cfg(not(target_arch = "x86_64"))]
-#[path = "host_absent.rs"]
-pub mod host;
-#[cfg(target_arch = "x86_64")]
-pub mod kernels;
-#[cfg(target_arch = "x86_64")]
-pub mod operations;
 #[cfg(all(test, target_arch = "x86_64"))]
+mod against_host;
+pub mod environment;
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+pub mod kernels;
+#[cfg(not(all(target_arch = "x86_64", not(feature = "portable"))))]
+#[path = "kernels_portable.rs"]
+pub mod kernels;
+#[cfg(all(target_arch = "x86_64", any(test, not(feature = "portable"))))]
+mod native;
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+pub mod operations;
+#[cfg(not(all(target_arch = "x86_64", not(feature = "portable"))))]
+#[path = "operations_portable.rs"]
+pub mod operations;
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+mod soft;
+#[cfg(test)]
 mod tests;
+
+/// Whole instructions: on the host's unit, or in integers where it has none.
+pub mod host {
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+    pub use super::native::execute;
+    #[cfg(not(all(target_arch = "x86_64", not(feature = "portable"))))]
+    pub use super::soft::execute;
+}
 
 use crate::state::{Fpr, X87State};
 
