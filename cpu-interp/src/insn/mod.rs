@@ -60,11 +60,8 @@ mod tests;
 #[cfg(test)]
 mod vector_coverage;
 mod vector_forms;
-#[cfg(target_arch = "x86_64")]
 mod x87;
-#[cfg(target_arch = "x86_64")]
 mod x87_control;
-#[cfg(target_arch = "x86_64")]
 mod x87_move;
 pub(crate) mod xsave;
 
@@ -106,13 +103,9 @@ pub(crate) fn families() -> &'static [&'static [Row]] {
         sse_fp_compare::ROWS,
         sse_fp_convert::ROWS,
         sse_fp_mmx::ROWS,
-        #[cfg(target_arch = "x86_64")]
         x87::ARITHMETIC,
-        #[cfg(target_arch = "x86_64")]
         x87::ROWS,
-        #[cfg(target_arch = "x86_64")]
         x87_control::ROWS,
-        #[cfg(target_arch = "x86_64")]
         x87_move::ROWS,
         xsave::ROWS,
     ]
