@@ -2,6 +2,7 @@
 //! memory operand becomes the checked host address.
 
 use super::address::{Access, gpr_number};
+use super::forms::form;
 use super::operands::{is_high_byte, sized, width_of};
 use super::recover::Keeps;
 use super::{ARITHMETIC, Flags, Translator};
@@ -34,7 +35,7 @@ impl Translator<'_> {
             return self.hand_over(i);
         }
         let mut g = *i;
-        g.set_code(plain_code(i.code()));
+        g.set_code(form(i.code()).plain);
         let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
         let keeps = self.plan.recipe(self.number).map_or(Keeps::Nothing, |recipe| recipe.keeps);
         let mut pending = None;
@@ -282,12 +283,16 @@ fn stays_in_memory(i: &Instruction, u: Use) -> bool {
     {
         return false;
     }
-    let place = plain_code(i.code()).op_code().op_kind(u.operand);
+    let place = form(i.code()).plain.op_code().op_kind(u.operand);
     matches!(place, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem)
 }
 
 /// Arithmetic flags that `i` reads (or may keep), and that it writes.
 pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
+    form(i.code()).flag_use(i)
+}
+/// The same, found out.
+pub(super) fn flag_use_of(i: &Instruction) -> (u32, u32) {
     let read = i.rflags_read() & ARITHMETIC;
     let written = i.rflags_modified() & ARITHMETIC;
     use Mnemonic as M;
