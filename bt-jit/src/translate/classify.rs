@@ -158,8 +158,10 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     {
         return kind;
     }
-    if form.near
-        && let Some(kind) = near_transfer(i, lowering.mode, wide)
+    if let Some(kind) = form.near
+        && wide
+        && lowering.mode & mode::ALIGN == 0
+        && (!has_memory(i) || memory_is_plain(i, lowering.mode, wide))
     {
         return kind;
     }
@@ -218,9 +220,10 @@ pub(super) fn kind_of_form(code: Code) -> Option<Kind> {
     });
     (generic && plain && !special).then_some(Kind::Generic { vector: false })
 }
-/// Whether it is a near transfer of control that each processor has.
-pub(super) fn is_always_near(code: Code) -> bool {
-    trimotor_cpu_interp::lower::is_near_transfer(code) && always_there(code)
+/// The kind of near transfers of a form, in 64-bit mode.
+pub(super) fn near_kind_of_form(code: Code) -> Option<Kind> {
+    let near = trimotor_cpu_interp::lower::is_near_transfer(code) && always_there(code);
+    near.then(|| near_kind(code, true))
 }
 fn always_there(code: Code) -> bool {
     use CpuidFeature as F;
@@ -282,7 +285,11 @@ fn near_transfer(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
     if !natural || m & mode::ALIGN != 0 || !memory {
         return Some(Kind::Step);
     }
-    Some(if code.is_jcc_short_or_near() {
+    Some(near_kind(code, stack))
+}
+/// The kind of near transfers; `stack`: the stack is one that translated code can use.
+fn near_kind(code: Code, stack: bool) -> Kind {
+    if code.is_jcc_short_or_near() {
         Kind::Jcc
     } else if code.is_jmp_short_or_near() {
         Kind::Jmp
@@ -296,7 +303,7 @@ fn near_transfer(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
         Kind::CallIndirect
     } else {
         Kind::Ret
-    })
+    }
 }
 
 fn loads_segment(i: &Instruction) -> bool {

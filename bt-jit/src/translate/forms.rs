@@ -3,7 +3,7 @@
 
 use super::classify::{self, Kind};
 use super::encode::Shape;
-use super::generic::{flag_use_of, plain_code};
+use super::generic::{flag_use_of, may_swap_high_byte, plain_code};
 use super::plan::Accesses;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, OpCodeOperandKind as K, OpKind, Register};
 use std::sync::OnceLock;
@@ -14,8 +14,12 @@ pub(super) struct Form {
     /// How it is translated where its memory operand, if it has one, is plain, and no alignment is checked. Only
     /// of forms that each processor has.
     pub kind: Option<Kind>,
-    /// It is a near jump, call or return.
-    pub near: bool,
+    /// How a near jump, call or return is translated in 64-bit mode, where its memory operand is plain and no
+    /// alignment is checked.
+    pub near: Option<Kind>,
+    /// Some instructions of the form are handed over for the registers that they name: see
+    /// [`swaps_high_byte`](super::generic::swaps_high_byte).
+    pub may_swap: bool,
     /// Its form with operands that are free to choose: see [`plain_code`].
     pub plain: Code,
     /// How that is encoded.
@@ -44,7 +48,8 @@ impl Form {
         let plain = plain_code(code);
         let mut form = Form {
             kind: classify::kind_of_form(code),
-            near: classify::is_always_near(code),
+            near: classify::near_kind_of_form(code),
+            may_swap: may_swap_high_byte(code),
             plain,
             shape: Shape::of(plain.op_code()),
             accesses: None,
@@ -95,7 +100,7 @@ fn has_immediate_count(code: Code) -> bool {
 /// operand it has one. `None`: it has other operands.
 fn sample(code: Code, memory: bool, same: bool) -> Option<Instruction> {
     let form = code.op_code();
-    if !(1..=3).contains(&form.op_count()) {
+    if form.op_count() > 3 {
         return None;
     }
     let mut i = Instruction::default();
@@ -133,6 +138,9 @@ fn sample(code: Code, memory: bool, same: bool) -> Option<Instruction> {
                     i.set_op0_register(Register::DL);
                 }
             }
+            K::br16_1 | K::br16_2 => i.set_op_kind(n, OpKind::NearBranch16),
+            K::br32_1 | K::br32_4 => i.set_op_kind(n, OpKind::NearBranch32),
+            K::br64_1 | K::br64_4 => i.set_op_kind(n, OpKind::NearBranch64),
             K::imm8 | K::imm8_const_1 => immediate(&mut i, n, OpKind::Immediate8),
             K::imm16 => immediate(&mut i, n, OpKind::Immediate16),
             K::imm32 => immediate(&mut i, n, OpKind::Immediate32),
