@@ -1,7 +1,7 @@
 //! `--stats` and the console's `i`: what the engine counted, as a table for people.
 
 use std::fmt::Write;
-use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS};
+use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS, TRANSLATION_TIME};
 
 /// Counts of one vCPU.
 type Counts = [(String, u64)];
@@ -32,7 +32,7 @@ const OF_ALL: &[(&str, &[&str])] = &[
         &[
             "translated blocks alive",
             "translated blocks",
-            "translated instructions",
+            TRANSLATED,
             "host bytes",
             "code memory in use",
             "translated blocks killed by writes",
@@ -58,6 +58,7 @@ const OF_ALL: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+const TRANSLATED: &str = "translated instructions";
 /// What the interpreter ran for the translator.
 const HANDED_OVER: &str = "instructions handed over";
 const RUN_ALONE: &str = "instructions run alone";
@@ -80,7 +81,8 @@ pub fn text(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
     for (title, names) in OF_ALL {
         report.group(&mut out, title, &report.all, names, report.instructions());
     }
-    out + &report.interpreted()
+    out + &report.translation()
+        + &report.interpreted()
         + &report.forms(usize::MAX)
         + &report.hot_blocks(usize::MAX)
         + &report.others()
@@ -100,6 +102,7 @@ pub fn short(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> Vec<String> {
         &["faults delivered", "interrupts delivered"],
         instructions,
     );
+    out += &report.translation();
     out += &report.interpreted();
     out += &report.forms(SHORT_LIST);
     out += &report.hot_blocks(SHORT_LIST);
@@ -190,6 +193,16 @@ impl Report<'_> {
         }
     }
 
+    /// How long translation took, where that is known.
+    fn translation(&self) -> String {
+        let Some(ns) = find(&self.all, TRANSLATION_TIME) else { return String::new() };
+        let instructions = count(&self.all, TRANSLATED);
+        let seconds = format!("{:.3} s", ns as f64 / 1e9);
+        let each = format!("{:.0} ns each", ns as f64 / instructions.max(1) as f64);
+        let name = format!("translation of {} instructions", grouped(instructions));
+        format!("time\n  {name:<58}{seconds:>18}{each:>16}\n")
+    }
+
     /// What the interpreter ran for the translator, in per cent of all instructions.
     fn interpreted(&self) -> String {
         let counts = &self.all;
@@ -241,7 +254,7 @@ impl Report<'_> {
     fn others(&self) -> String {
         let counts = &self.all;
         let known = |name: &str| {
-            let single = ["instructions", HANDED_OVER, RUN_ALONE, NOT_TRANSLATED];
+            let single = ["instructions", TRANSLATION_TIME, HANDED_OVER, RUN_ALONE, NOT_TRANSLATED];
             name.starts_with(FORM)
                 || name.starts_with(HOT_BLOCK)
                 || single.contains(&name)
@@ -279,6 +292,8 @@ mod tests {
             ("instructions", 1_500_000),
             ("faults delivered", 3),
             ("single steps", 110),
+            ("translated instructions", 3000),
+            ("nanoseconds of translation", 1_000_000),
             ("instructions handed over", 900),
             ("instructions run alone", 100),
             ("instructions of code that is not translated", 1000),
@@ -286,12 +301,18 @@ mod tests {
             ("hot block: guest 0x100 (64-bit user), instructions 5", 100_000),
             ("something new", 7),
         ]);
-        let second = counts(&[("instructions", 500_000), ("single steps", 90)]);
+        let second = counts(&[
+            ("instructions", 500_000),
+            ("single steps", 90),
+            ("translated instructions", 2000),
+            ("nanoseconds of translation", 700_000),
+        ]);
         let report = text(Engine::Jit, &[first.clone(), second.clone()]);
         assert!(report.starts_with("engine jit, vCPUs 2: 2,000,000 instructions\n"), "{report}");
         assert_eq!(line(&report, "faults delivered"), ["3", "2.00"]);
         assert_eq!(line(&report, "handed over "), ["900", "0.0450", "%"]);
         assert_eq!(line(&report, "the rest of a budget, single steps"), ["100", "0.0050", "%"]);
+        assert_eq!(line(&report, "translation of 5,000 instructions"), ["0.002", "s", "340", "ns", "each"]);
         assert_eq!(line(&report, "together"), ["2,100", "0.1050", "%"]);
         assert_eq!(line(&report, "Cpuid"), ["400", "0.0200", "%"]);
         assert_eq!(line(&report, "guest 0x100 (64-bit user), instructions 5"), ["100,000", "25.0000", "%"]);

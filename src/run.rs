@@ -194,6 +194,7 @@ fn engine_options(args: &MachineArgs, engine: Engine) -> Result<EngineOptions, F
         code_observer,
         code_cache_bytes: args.code_cache.map(|size| size.0),
         count_blocks: args.profile,
+        translation_clock: Some(host_services::monotonic_ns),
         ..EngineOptions::default()
     })
 }

@@ -78,6 +78,12 @@ fn statistics_have_a_place_for_each_count() {
         assert_eq!(count(&ended.errors, "faults delivered"), 0);
         if engine == "jit" {
             assert!(count(&ended.errors, "handed over ") >= 1);
+            let translated = count(&ended.errors, "translated instructions");
+            assert!(
+                ended.errors.contains(&format!("translation of {translated} instructions")),
+                "{}",
+                ended.errors
+            );
             assert!(count(&ended.errors, "Cpuid") >= 1);
         }
     }

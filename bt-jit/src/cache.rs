@@ -32,6 +32,8 @@ pub const X87_HANDED_OVER: u32 = 1 << 23;
 pub struct Counts {
     pub blocks: u64,
     pub instructions: u64,
+    /// Nanoseconds that translation took, where it is timed: from a miss to the block's entry in the map.
+    pub translation_ns: u64,
     pub host_bytes: u64,
     pub killed: u64,
     pub evictions: u64,
@@ -265,12 +267,19 @@ impl TranslatedCode {
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
+        let began = self.insight.now_ns();
+        let made = self.make(core, key);
+        self.counts.translation_ns += self.insight.now_ns().saturating_sub(began);
+        made
+    }
+    /// Translates the block with this key.
+    fn make(&mut self, core: &mut Core, key: (usize, u32)) -> Option<u32> {
         let mut bytes = std::mem::take(&mut self.guest_bytes);
         let found = self.read_and_translate(core, key, &mut bytes);
         self.guest_bytes = bytes;
         found
     }
-    /// Translates the block with this key; `bytes` is room for a page and an instruction.
+    /// The same; `bytes` is room for a page and an instruction.
     fn read_and_translate(&mut self, core: &mut Core, key: (usize, u32), bytes: &mut Vec<u8>) -> Option<u32> {
         let host = key.0;
         core.watch_code(host);
@@ -323,7 +332,7 @@ impl TranslatedCode {
         self.tools.recycle(made);
         if changed {
             self.kill(&[id]);
-            return self.find(core, key.0, key.1 & (PLAIN | X87_HANDED_OVER));
+            return self.make(core, key);
         }
         Some(id)
     }

@@ -24,7 +24,8 @@
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{
-    MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap, munmap,
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, mremap,
+    munmap,
 };
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -36,6 +37,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub const MAX_BYTES: usize = 1 << 30;
 /// The host's page size; x86-64 has no smaller.
 const PAGE: usize = 4096;
+/// So much memory is asked for at once.
+const POPULATED_AT_ONCE: usize = 128 << 10;
 /// INT3, a one-byte breakpoint.
 const INT3: u8 = 0xCC;
 
@@ -139,6 +142,8 @@ pub struct CodeMemory {
     used: usize,
     /// Where code is placed next, and where the part ends that is being filled.
     open: Range<usize>,
+    /// The host was asked for memory up to here.
+    populated: usize,
 }
 
 // SAFETY: the views are plain shared memory, owned by this value; all writes need `&mut self`.
@@ -160,7 +165,7 @@ impl CodeMemory {
             .map_err(refused(bytes, "a writable view"))?;
         let executable = View::new(&memory, bytes, ProtFlags::READ | ProtFlags::EXEC)
             .map_err(refused(bytes, "an executable view"))?;
-        Ok(Self { writable, executable, bytes, used: 0, open: 0..bytes })
+        Ok(Self { writable, executable, bytes, used: 0, open: 0..bytes, populated: 0 })
     }
 
     /// The same without a name, as `perf` wants it. Hosts may refuse where they grant the other.
@@ -171,7 +176,7 @@ impl CodeMemory {
         let bytes = whole_pages(bytes)?;
         let writable = View::anonymous(bytes).map_err(refused(bytes, "a writable view"))?;
         let executable = writable.executable_copy().map_err(refused(bytes, "an executable view"))?;
-        Ok(Self { writable, executable, bytes, used: 0, open: 0..bytes })
+        Ok(Self { writable, executable, bytes, used: 0, open: 0..bytes, populated: 0 })
     }
 
     /// How much there is, in bytes.
@@ -200,9 +205,31 @@ impl CodeMemory {
         }
         self.open.start += asked;
         self.used = self.used.max(self.open.start);
+        if self.used > self.populated {
+            self.populate();
+        }
         let at = CodeOffset(start as u32);
         self.write(at, code);
         Ok(at)
+    }
+
+    /// Asks the host for the next pages of both views at once: two faults for each page would take as long as a third
+    /// of what is placed there takes to translate.
+    #[cold]
+    fn populate(&mut self) {
+        let start = self.populated;
+        self.populated = self.used.next_multiple_of(POPULATED_AT_ONCE).min(self.bytes);
+        let bytes = self.populated - start;
+        for (view, advice) in
+            [(&self.writable, Advice::LinuxPopulateWrite), (&self.executable, Advice::LinuxPopulateRead)]
+        {
+            // SAFETY: the bytes lie within the view, and keep what they hold.
+            let done = unsafe { madvise(view.start.as_ptr().add(start).cast(), bytes, advice) };
+            if let Err(error) = done {
+                // Kernels before 5.14 do not know it; pages come as they are touched then.
+                log::debug!("pages of code memory in advance: {error}");
+            }
+        }
     }
 
     /// Writes over code that has been placed.

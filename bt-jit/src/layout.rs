@@ -5,11 +5,11 @@
 //! stay in memory, and so three host registers are free for the translator. The guest's RAX is not in the
 //! host's, because LAHF and SETO AL work there.
 
-use crate::emitter::{Mem, Reg};
+use crate::emitter::{AluOp, Emitter, Mem, Reg, Width};
 use std::mem::offset_of;
 use trimotor_cpu::CpuState;
 use trimotor_cpu::Segment;
-use trimotor_cpu::mmu::TlbEntry;
+use trimotor_cpu::mmu::{TLB_ENTRIES, TlbEntry};
 use trimotor_cpu::state::{Msrs, slot};
 use trimotor_cpu_interp::core::Core;
 use trimotor_cpu_interp::handover::{EngineArea, Slot, X87Area};
@@ -155,6 +155,15 @@ pub const fn control_register(n: usize) -> i32 {
         _ => offset_of!(CpuState, cr4),
     }) as i32
 }
+/// Puts the address of the shadow page table's entry for the linear address in T1 into T0; `table` is where the table's
+/// address is. Destroys flags.
+pub fn table_entry(e: &mut Emitter, table: Mem) {
+    const ENTRY_SHIFT: u8 = 5;
+    e.rorx(Width::Dword, T0, T1, 12 - ENTRY_SHIFT);
+    e.alu_ri(AluOp::And, Width::Dword, T0, ((TLB_ENTRIES - 1) << ENTRY_SHIFT) as i32);
+    e.alu_rm(AluOp::Add, Width::Qword, T0, table);
+}
+
 /// Displacement of slot `n`'s tag.
 pub fn slot_tag(n: u32) -> i32 {
     ENGINE

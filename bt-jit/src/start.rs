@@ -18,6 +18,8 @@ pub struct Options {
     pub code_observer: Option<CodeObserver>,
     /// Whether executions of blocks are counted.
     pub count_blocks: bool,
+    /// A monotonic clock in nanoseconds by which translation is timed; `None`: it is not.
+    pub clock: Option<fn() -> u64>,
     /// Whether each hit of a shadow page table is held against a walk.
     pub check_tlb: bool,
 }
@@ -41,7 +43,8 @@ pub struct Reporting {
 #[cfg(target_arch = "x86_64")]
 pub fn start(options: Options) -> Result<Box<dyn CpuBackend>, String> {
     availability().map_err(|error| error.to_string())?;
-    let insight = crate::insight::Insight::new(options.code_observer, options.count_blocks);
+    let insight =
+        crate::insight::Insight::new(options.code_observer, options.count_blocks).timed_by(options.clock);
     let translator = crate::Translator::with(options.code_bytes, insight)?;
     Ok(Box::new(if options.check_tlb { translator.checking_tlb() } else { translator }))
 }

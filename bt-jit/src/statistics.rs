@@ -42,6 +42,9 @@ impl TranslatedCode {
         ];
         let mut lines: Vec<_> = counts.map(|(name, count)| (name.to_owned(), count)).into();
         lines.extend(EXITS.map(|(reason, name)| (name.to_owned(), c.exits[reason as usize])));
+        if self.insight.is_timed() {
+            lines.push(("nanoseconds of translation".to_owned(), c.translation_ns));
+        }
         let forms = self.most_handed_over(FORMS_SHOWN);
         lines.extend(forms.into_iter().map(|(form, n)| (format!("handed over: {form}"), n)));
         let blocks = self.insight.hottest(BLOCKS_SHOWN).into_iter();

@@ -1,14 +1,15 @@
 //! Code that is the same for all blocks: the way in and out, and calls from translated code into
 //! Rust.
 
+pub mod slots;
 mod strings;
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
 use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry, SECOND_PLACE};
 use crate::layout::{
-    EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, PROBES, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE,
-    X87_IMAGE, X87_LIVE, YMM, gpr, page_rip, state,
+    ARITH, EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, PROBES, READ_TAG, RIP, RSP, SPARE, T0, T1, T2,
+    VECTOR_LIVE, WRITE_TAG, X87_IMAGE, X87_LIVE, YMM, gpr, page_rip, state,
 };
 use std::mem::offset_of;
 pub use strings::StringMove;
@@ -52,7 +53,8 @@ pub struct Thunks {
     pub exit_step: CodeOffset,
     /// As above.
     pub exit_x87: CodeOffset,
-    /// Called: hands the instruction of site EAX over.
+    /// Called: hands the instruction of site EAX over. The guest's flags are in memory before it, and in the host's
+    /// too behind it.
     pub op: CodeOffset,
     /// The same from blocks that have vector registers in the host's.
     pub op_vector: CodeOffset,
@@ -60,6 +62,10 @@ pub struct Thunks {
     pub op_x87: CodeOffset,
     /// The same from blocks that have both.
     pub op_x87_vector: CodeOffset,
+    /// Called: finds the page of a read by the table, for a slot. See [`slots`].
+    pub fill_read: CodeOffset,
+    /// The same for a write.
+    pub fill_write: CodeOffset,
     /// Jumped to: follows link EAX.
     pub link: CodeOffset,
     /// Jumped to: follows link `SPARE`, whose key is T2, to RIP = T1 in another page, by the jump table if it is
@@ -190,7 +196,15 @@ fn probe_place(e: &mut Emitter, place: u32, miss: Label, pop: Option<(Width, i32
     e.jmp_m(Mem::base(T0, offset_of!(JumpEntry, code) as i32));
 }
 
-/// The thunk that hands an instruction over. Called, so RSP is 8 below the core.
+/// Puts the guest's arithmetic flags into the host's. Destroys T0.
+pub fn load_flags(e: &mut Emitter, pushed: i32) {
+    e.movzx_rm(Width::Word, T0, state(pushed + ARITH));
+    // OF as 0 or 1, plus 7Fh, overflows or does not.
+    e.alu_ri(AluOp::Add, Width::Byte, T0, 0x7F);
+    e.sahf();
+}
+
+/// The thunk that hands an instruction over, and then has the guest's flags in the host's. Called, so RSP is 8 below the core.
 fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool, x87: bool) {
     general_registers(e, 8, true);
     save_vector(e, 8);
@@ -211,6 +225,7 @@ fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool, x
         load_vector(e, 8);
     }
     general_registers(e, 8, false);
+    load_flags(e, 8);
     e.ret();
     e.bind(elsewhere);
     e.alu_ri(AluOp::Add, Width::Qword, Reg::Rsp, 8);
@@ -329,6 +344,8 @@ impl Thunks {
             ("op_vector", self.op_vector),
             ("op_x87", self.op_x87),
             ("op_x87_vector", self.op_x87_vector),
+            ("fill_read", self.fill_read),
+            ("fill_write", self.fill_write),
             ("link", self.link),
             ("probe", self.probe),
             ("lookup", self.lookup),
@@ -390,6 +407,8 @@ impl Thunks {
         let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true, false))?;
         let op_x87 = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, false, true))?;
         let op_x87_vector = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, true, true))?;
+        let fill_read = put(memory, &|e| slots::emit(e, READ_TAG))?;
+        let fill_write = put(memory, &|e| slots::emit(e, WRITE_TAG))?;
         let link = put(memory, &|e| call_and_go(e, runtime.link, leave))?;
         let probe = put(memory, &|e| {
             let link_it = e.label();
@@ -436,6 +455,8 @@ impl Thunks {
             op_vector,
             op_x87,
             op_x87_vector,
+            fill_read,
+            fill_write,
             link,
             probe,
             lookup,

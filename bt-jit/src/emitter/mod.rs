@@ -348,18 +348,18 @@ impl Emitter {
     }
     /// JMP to placed code; [`set_base`](Self::set_base) must have been called.
     pub fn jmp_placed(&mut self, to: CodeOffset) {
-        self.go_to_placed(0xE9, 1, to);
+        self.jump_placed(0xE9, 1, to);
     }
     /// Jcc to placed code.
     pub fn jcc_placed(&mut self, condition: Condition, to: CodeOffset) {
-        self.go_to_placed(0x0F | (0x80 | condition as u64) << 8, 2, to);
+        self.jump_placed(0x0F | (0x80 | condition as u64) << 8, 2, to);
     }
     /// CALL of placed code.
     pub fn call_placed(&mut self, to: CodeOffset) {
-        self.go_to_placed(0xE8, 1, to);
+        self.jump_placed(0xE8, 1, to);
     }
     /// A jump or call, by its opcode of `count` bytes.
-    fn go_to_placed(&mut self, opcode: u64, count: usize, to: CodeOffset) {
+    fn jump_placed(&mut self, opcode: u64, count: usize, to: CodeOffset) {
         let end = self.base.wrapping_add((self.code.len() + count) as u32 + 4);
         let displacement = to.0.wrapping_sub(end);
         self.code.put(opcode | (displacement as u64) << (8 * count), count + 4);

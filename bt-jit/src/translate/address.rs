@@ -7,11 +7,11 @@ use super::recover::{Keeps, Recipe};
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
 use crate::layout::{
-    GROUPS, HOST, HOST_PAGE, READ_TAG, SPARE, T0, T1, T2, TLB, WRITE_TAG, page_rip, segment_base,
-    slot_candidate, slot_delta, slot_misses, slot_tag, slot_used, state,
+    GROUPS, HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, page_rip, segment_base, slot_delta,
+    slot_tag, state, table_entry,
 };
+use crate::thunks::slots;
 use iced_x86::{Instruction, Register};
-use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu_interp::core::mode;
 use trimotor_cpu_interp::handover::SLOTS;
 use trimotor_cpu_interp::lower::iced_address_bits;
@@ -168,49 +168,15 @@ impl Translator<'_> {
     /// Cold: looks into the table, and takes the page into the slot if it was the last one asked for too.
     /// Keeps T2.
     pub(super) fn fill_slot(&mut self, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label) {
-        let tag = if write { WRITE_TAG } else { READ_TAG };
-        self.e.alu_mi(AluOp::Add, Width::Dword, state(slot_misses(slot)), 1);
-        self.table_entry();
-        self.e.mov_mr(Width::Qword, state(SPARE + 8), T2);
-        self.e.mov_rr(Width::Qword, T2, T1);
-        self.e.alu_rm(AluOp::Sub, Width::Qword, T2, Mem::base(T0, tag));
-        self.e.alu_ri(AluOp::Cmp, Width::Qword, T2, 4096 - bytes as i32);
-        let (found, give_up) = (self.e.label(), slow);
-        self.e.jcc(Condition::BelowOrEqual, found);
-        self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
-        self.e.jmp(give_up);
-        self.e.bind(found);
-        // Only a page that is asked for twice in a row is worth a slot: sites that wander stay here.
-        let use_once = self.e.label();
-        let candidate = state(slot_candidate(slot));
-        self.e.mov_rr(Width::Qword, T2, T1);
-        self.e.shift_ri(5, Width::Qword, T2, 12);
-        self.e.alu_mr(AluOp::Cmp, Width::Dword, candidate, T2);
-        self.e.mov_mr(Width::Dword, candidate, T2);
-        self.e.jcc(Condition::NotEqual, use_once);
-        self.e.mov_rm(Width::Qword, T2, Mem::base(T0, tag));
-        self.e.mov_mr(Width::Qword, state(slot_tag(slot)), T2);
-        self.e.mov_rm(Width::Qword, T0, Mem::base(T0, HOST_PAGE));
-        self.e.alu_rr(AluOp::Sub, Width::Qword, T0, T2);
-        self.e.mov_mr(Width::Qword, state(slot_delta(slot)), T0);
-        let (byte, mark) = slot_used(slot);
-        self.e.alu_mi(AluOp::Or, Width::Byte, state(byte), mark as i32);
-        self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
-        self.e.alu_rr(AluOp::Add, Width::Qword, T1, T0);
-        self.e.jmp(resume);
-        self.e.bind(use_once);
-        self.e.mov_rm(Width::Qword, T2, state(SPARE + 8));
-        self.e.alu_rm(AluOp::Sub, Width::Qword, T1, Mem::base(T0, tag));
-        self.e.alu_rm(AluOp::Add, Width::Qword, T1, Mem::base(T0, HOST_PAGE));
-        self.e.jmp(resume);
+        self.e.mov_ri(T0, slots::request(slot, bytes) as u64);
+        self.e.call_placed(if write { self.thunks.fill_write } else { self.thunks.fill_read });
+        self.e.jcc(Condition::BelowOrEqual, resume);
+        self.e.jmp(slow);
     }
 
     /// Puts the address of the table's entry for the linear address in T1 into T0. Destroys flags.
     pub(super) fn table_entry(&mut self) {
-        const ENTRY_SHIFT: u8 = 5;
-        self.e.rorx(Width::Dword, T0, T1, 12 - ENTRY_SHIFT);
-        self.e.alu_ri(AluOp::And, Width::Dword, T0, ((TLB_ENTRIES - 1) << ENTRY_SHIFT) as i32);
-        self.e.alu_rm(AluOp::Add, Width::Qword, T0, state(TLB));
+        table_entry(self.e, state(TLB));
     }
 
     /// Makes the memory operand reachable by T1: its host address is T1 plus the displacement that is
@@ -298,7 +264,6 @@ impl Translator<'_> {
     pub(super) fn resume(&mut self, pending: Pending) {
         let resume = self.e.label();
         self.e.bind(resume);
-        let load_flags = matches!(self.flags, Flags::Host | Flags::Product);
         // What the interpreter did may have changed what the kept addresses of groups rest on.
         // What it keeps for the recipe of its flags is not there behind the slow way.
         let keeps = self.plan.recipe(self.number).is_some_and(|r| r.keeps != Keeps::Nothing);
@@ -306,7 +271,7 @@ impl Translator<'_> {
             After::Plain { next: self.offset + self.len as u16, refund: self.left }
         } else {
             self.free.forget_groups();
-            After::Resume { at: resume, load_flags, reload: self.free.registers(false) }
+            After::Resume { at: resume, reload: self.free.registers(false) }
         };
         self.cold.push(Cold::Op { at: pending.slow, lost: pending.lost, site: pending.site, way });
     }

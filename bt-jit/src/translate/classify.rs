@@ -1,5 +1,6 @@
 //! How an instruction is translated.
 
+use super::forms::form;
 use super::{registers, strings, system};
 use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register,
@@ -149,10 +150,99 @@ impl HostFeatures {
 
 /// How `i` is translated in the mode of `lowering`.
 pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -> Kind {
+    let wide = lowering.mode & mode::CODE_SIZE == mode::CODE64;
+    let form = form(i.code());
+    if let Some(kind) = form.kind
+        && lowering.mode & mode::ALIGN == 0
+        && (!has_memory(i) || memory_is_plain(i, lowering.mode, wide))
+    {
+        return kind;
+    }
+    if let Some(kind) = form.near
+        && wide
+        && lowering.mode & mode::ALIGN == 0
+        && (!has_memory(i) || memory_is_plain(i, lowering.mode, wide))
+    {
+        return kind;
+    }
+    classify_rare(i, lowering, host, wide)
+}
+
+/// The kind of all instructions of a form that each processor has, where their memory operand is plain and no
+/// alignment is checked; `None`: it is looked at closer.
+pub(super) fn kind_of_form(code: Code) -> Option<Kind> {
+    use Code as C;
+    use Mnemonic as M;
+    use iced_x86::OpCodeOperandKind as K;
+    if !always_there(code) {
+        return None;
+    }
+    match code {
+        C::Lea_r32_m | C::Lea_r64_m => return Some(Kind::Lea),
+        C::Push_r64 | C::Push_rm64 | C::Pushq_imm8 | C::Pushq_imm32 => return Some(Kind::Push),
+        C::Pop_r64 => return Some(Kind::Pop),
+        C::Imul_rm8 | C::Imul_rm16 | C::Imul_rm32 | C::Imul_rm64 => return None,
+        _ => {}
+    }
+    let special = matches!(code.mnemonic(), M::Bt | M::Bts | M::Btr | M::Btc);
+    let generic = is_generic(code.mnemonic()) || code.mnemonic() == M::Imul;
+    let form = code.op_code();
+    let plain = (0..form.op_count()).all(|n| {
+        matches!(
+            form.op_kind(n),
+            K::r8_or_mem
+                | K::r16_or_mem
+                | K::r32_or_mem
+                | K::r64_or_mem
+                | K::r8_reg
+                | K::r16_reg
+                | K::r32_reg
+                | K::r64_reg
+                | K::r8_opcode
+                | K::r16_opcode
+                | K::r32_opcode
+                | K::r64_opcode
+                | K::al
+                | K::ax
+                | K::eax
+                | K::rax
+                | K::cl
+                | K::imm8
+                | K::imm8_const_1
+                | K::imm8sex16
+                | K::imm8sex32
+                | K::imm8sex64
+                | K::imm16
+                | K::imm32
+                | K::imm32sex64
+                | K::imm64
+        )
+    });
+    (generic && plain && !special).then_some(Kind::Generic { vector: false })
+}
+/// The kind of near transfers of a form, in 64-bit mode.
+pub(super) fn near_kind_of_form(code: Code) -> Option<Kind> {
+    let near = trimotor_cpu_interp::lower::is_near_transfer(code) && always_there(code);
+    near.then(|| near_kind(code, true))
+}
+fn always_there(code: Code) -> bool {
+    use CpuidFeature as F;
+    let base = |f: &CpuidFeature| {
+        matches!(f, F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::X64)
+    };
+    code.encoding() == EncodingKind::Legacy && code.cpuid_features().iter().all(base)
+}
+/// Whether one of the first operands, which those of ordinary forms are, is in memory.
+#[inline]
+fn has_memory(i: &Instruction) -> bool {
+    i.op0_kind() == OpKind::Memory || i.op1_kind() == OpKind::Memory || i.op2_kind() == OpKind::Memory
+}
+
+/// Instructions whose form does not tell enough.
+fn classify_rare(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures, wide: bool) -> Kind {
     if i.is_invalid() || lowering.refuses(i) {
         return Kind::HandOverLast;
     }
-    let wide = lowering.mode & mode::CODE_SIZE == mode::CODE64;
     if let Some(kind) = near_transfer(i, lowering.mode, wide) {
         return kind;
     }
@@ -177,7 +267,7 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     if let Some(kind) = special(i) {
         return kind;
     }
-    if is_generic(i) {
+    if is_generic(i.mnemonic()) {
         return Kind::Generic { vector: false };
     }
     super::x87::kind(i).unwrap_or_else(|| vector(i, lowering.mode))
@@ -195,7 +285,11 @@ fn near_transfer(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
     if !natural || m & mode::ALIGN != 0 || !memory {
         return Some(Kind::Step);
     }
-    Some(if code.is_jcc_short_or_near() {
+    Some(near_kind(code, stack))
+}
+/// The kind of near transfers; `stack`: the stack is one that translated code can use.
+fn near_kind(code: Code, stack: bool) -> Kind {
+    if code.is_jcc_short_or_near() {
         Kind::Jcc
     } else if code.is_jmp_short_or_near() {
         Kind::Jmp
@@ -209,7 +303,7 @@ fn near_transfer(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
         Kind::CallIndirect
     } else {
         Kind::Ret
-    })
+    }
 }
 
 fn loads_segment(i: &Instruction) -> bool {
@@ -223,6 +317,10 @@ fn loads_segment(i: &Instruction) -> bool {
 /// Whether a memory operand, if there is one, is reached by base, index and displacement alone, through an
 /// open segment.
 fn memory_is_plain(i: &Instruction, m: u32, wide: bool) -> bool {
+    let (base, index) = (i.memory_base(), i.memory_index());
+    if wide && base.is_gpr64() && (index == Register::None || index.is_gpr64()) {
+        return true; // its displacement has 32 bits
+    }
     for n in 0..i.op_count() {
         match i.op_kind(n) {
             OpKind::Memory => {}
@@ -345,10 +443,10 @@ fn moves_special_register(i: &Instruction) -> bool {
 }
 
 /// Integer instructions whose operands are all explicit, or CL.
-fn is_generic(i: &Instruction) -> bool {
+fn is_generic(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
-        i.mnemonic(),
+        mnemonic,
         M::Mov
             | M::Movzx
             | M::Movsx

@@ -12,8 +12,6 @@ pub(super) enum After {
     /// Back to the block.
     Resume {
         at: Label,
-        /// The guest's flags are in the host's from there on.
-        load_flags: bool,
         /// What free registers hold there: guest registers.
         reload: [Option<(Reg, u8)>; 3],
     },
@@ -53,13 +51,13 @@ impl Translator<'_> {
         self.out.cold = self.e.offset();
         self.free.forget_all();
         self.cold_of.resize(self.cold.len(), NO_INSTRUCTION);
-        let mut pieces = std::mem::take(&mut self.cold);
+        let mut pieces = std::mem::take(self.cold);
         for (n, cold) in pieces.drain(..).enumerate() {
             self.out.cold_positions.push((self.cold_of[n], self.e.offset() as u32));
             self.emit_one(cold);
         }
         debug_assert!(self.cold.is_empty(), "cold code has none of its own");
-        self.cold = pieces;
+        *self.cold = pieces;
         self.out.cold_positions.push((NO_INSTRUCTION, self.e.offset() as u32));
         self.out.dead = self.e.offset();
         self.e.mov_ri(T0, self.source.offset as u64);
@@ -94,10 +92,7 @@ impl Translator<'_> {
                 self.e.mov_ri(T0, site as u64);
                 self.e.call_placed(self.op_thunk());
                 match way {
-                    After::Resume { at, load_flags, reload } => {
-                        if load_flags {
-                            self.emit_load_flags();
-                        }
+                    After::Resume { at, reload } => {
                         for (host, guest) in reload.into_iter().flatten() {
                             self.e.mov_rm(Width::Qword, host, gpr(guest));
                         }

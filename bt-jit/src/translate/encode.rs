@@ -1,19 +1,20 @@
 //! Encoding of instructions whose operands are the host's, for the forms that make up nearly all code: a table has
 //! how each is put together. The others go to iced-x86, whose encoder takes several times as long.
 
+use super::address::gpr_number;
+use super::forms::form;
 use crate::emitter::{Emitter, Mem, Opcode, Operand, Reg};
 use iced_x86::{
-    Code, EncodingKind, Instruction, MandatoryPrefix, OpCodeInfo, OpCodeOperandKind as K, OpCodeTableKind,
-    OpKind, Register,
+    EncodingKind, Instruction, MandatoryPrefix, OpCodeInfo, OpCodeOperandKind as K, OpCodeTableKind, OpKind,
+    Register,
 };
-use std::sync::OnceLock;
 
 /// No such operand.
 const NONE: u8 = 0xFF;
 
 /// How the instructions of a form are put together.
 #[derive(Clone, Copy, Debug)]
-struct Shape {
+pub(super) struct Shape {
     opcode: Opcode,
     /// ModRM's reg field where it is a part of the opcode.
     digit: u8,
@@ -28,14 +29,9 @@ struct Shape {
     imm_bytes: u8,
 }
 
-/// The shapes by form; `None`: iced-x86 encodes it.
-fn shapes() -> &'static [Option<Shape>] {
-    static SHAPES: OnceLock<Vec<Option<Shape>>> = OnceLock::new();
-    SHAPES.get_or_init(|| Code::values().map(|code| Shape::of(code.op_code())).collect())
-}
-
 impl Shape {
-    fn of(form: &OpCodeInfo) -> Option<Shape> {
+    /// That of `form`; `None`: iced-x86 encodes it.
+    pub(super) fn of(form: &OpCodeInfo) -> Option<Shape> {
         let escape = match form.table() {
             OpCodeTableKind::Normal => &[][..],
             OpCodeTableKind::T0F => &[0x0F],
@@ -103,13 +99,19 @@ impl Shape {
 }
 
 /// The number of a register in encodings, and whether it is a low byte that needs a REX. `None` for AH and its kin.
+#[inline]
 fn number(r: Register) -> Option<(Reg, bool)> {
-    if matches!(r, Register::AH | Register::CH | Register::DH | Register::BH) {
-        return None;
+    if (r as u32).wrapping_sub(Register::AX as u32) < 3 * 16 {
+        return Some((Reg::ALL[gpr_number(r) as usize & 15], false));
     }
-    let full = if r.is_gpr() { r.full_register() } else { r };
-    let n = Reg::ALL[full.number() & 15];
-    Some((n, r.is_gpr8() && matches!(n, Reg::Rsp | Reg::Rbp | Reg::Rsi | Reg::Rdi)))
+    match (r as u32).wrapping_sub(Register::AL as u32) {
+        low @ 0..4 => Some((Reg::ALL[low as usize], false)),
+        4..8 => None,
+        // SPL, BPL, SIL and DIL.
+        new @ 8..12 => Some((Reg::ALL[new as usize - 4], true)),
+        new @ 12..20 => Some((Reg::ALL[new as usize - 4], false)),
+        _ => Some((Reg::ALL[r.number() & 15], false)),
+    }
 }
 
 fn memory(i: &Instruction) -> Option<Mem> {
@@ -121,7 +123,12 @@ fn memory(i: &Instruction) -> Option<Mem> {
 
 /// Encodes `i` where its form has a shape; false: nothing was emitted.
 pub(super) fn encode(e: &mut Emitter, i: &Instruction) -> bool {
-    let Some(shape) = &shapes()[i.code() as usize] else { return false };
+    // Host instructions are of plain forms.
+    let form = form(i.code());
+    if form.plain != i.code() {
+        return false;
+    }
+    let Some(shape) = &form.shape else { return false };
     encode_as(e, i, shape).is_some()
 }
 

@@ -2,12 +2,13 @@
 //! memory operand becomes the checked host address.
 
 use super::address::{Access, gpr_number};
-use super::operands::{is_high_byte, sized, width_of};
+use super::forms::form;
+use super::operands::{is_high_byte, renamed, sized, width_of};
 use super::recover::Keeps;
 use super::{ARITHMETIC, Flags, Translator};
 use crate::emitter::{Mem, Reg, Width};
 use crate::layout::{FLAGS_OPERAND, HOST, T0, T1, T2, state};
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Instruction, Mnemonic, OpCodeOperandKind, OpKind, Register};
 use trimotor_cpu_interp::lower::iced_address_bits;
 
 /// What an operand is used for.
@@ -29,12 +30,13 @@ impl Translator<'_> {
             *place = Use { operand: n as u32, read, written };
         }
         let uses = &uses[..count];
-        if swaps_high_byte(i) {
+        let form = form(i.code());
+        if form.may_swap && swaps_high_byte(i) {
             self.vacate_all();
             return self.hand_over(i);
         }
         let mut g = *i;
-        g.set_code(plain_code(i.code()));
+        g.set_code(form.plain);
         let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
         let keeps = self.plan.recipe(self.number).map_or(Keeps::Nothing, |recipe| recipe.keeps);
         let mut pending = None;
@@ -98,7 +100,13 @@ impl Translator<'_> {
                 }
                 continue;
             }
-            let in_memory = HOST[n as usize].is_none() && self.free.holder(n).is_none() && !self.used_soon(n);
+            if let Some(host) = HOST[n as usize & 15] {
+                if copied >> u.operand & 1 == 0 {
+                    g.set_op_register(u.operand, renamed(r, host));
+                }
+                continue;
+            }
+            let in_memory = self.free.holder(n).is_none() && !self.used_soon(n);
             if in_memory && !memory && keeps == Keeps::Nothing && stays_in_memory(i, *u) {
                 g.set_op_kind(u.operand, OpKind::Memory);
                 point_at(g, Register::RSP, n as i32 * 8);
@@ -111,7 +119,7 @@ impl Translator<'_> {
             let load = uses.iter().any(|v| same(v) && (v.read || i.op_register(v.operand).size() < 4));
             let host = self.guest_register(n, load, u.written);
             if copied >> u.operand & 1 == 0 {
-                g.set_op_register(u.operand, sized(host, r.size()));
+                g.set_op_register(u.operand, renamed(r, host));
             }
         }
         if let Some(host) = rotated {
@@ -242,7 +250,7 @@ impl Translator<'_> {
 }
 
 /// XCHG and XADD of a high byte and another register; a shift of CH by CL.
-fn swaps_high_byte(i: &Instruction) -> bool {
+pub(super) fn swaps_high_byte(i: &Instruction) -> bool {
     let shifts_ch = i.op_count() == 2
         && i.op0_kind() == OpKind::Register
         && i.op0_register() == Register::CH
@@ -252,6 +260,12 @@ fn swaps_high_byte(i: &Instruction) -> bool {
     shifts_ch
         || matches!(i.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
             && (0..2).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n)))
+}
+/// Whether that may be so of an instruction of this form.
+pub(super) fn may_swap_high_byte(code: Code) -> bool {
+    let form = code.op_code();
+    let shift = form.op_count() == 2 && form.op_kind(1) == OpCodeOperandKind::cl;
+    shift || matches!(code.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd)
 }
 
 /// The memory operand becomes `[base + displacement]`.
@@ -282,12 +296,16 @@ fn stays_in_memory(i: &Instruction, u: Use) -> bool {
     {
         return false;
     }
-    let place = plain_code(i.code()).op_code().op_kind(u.operand);
+    let place = form(i.code()).plain.op_code().op_kind(u.operand);
     matches!(place, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem)
 }
 
 /// Arithmetic flags that `i` reads (or may keep), and that it writes.
 pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
+    form(i.code()).flag_use(i)
+}
+/// The same, found out.
+pub(super) fn flag_use_of(i: &Instruction) -> (u32, u32) {
     let read = i.rflags_read() & ARITHMETIC;
     let written = i.rflags_modified() & ARITHMETIC;
     use Mnemonic as M;

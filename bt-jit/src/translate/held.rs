@@ -25,8 +25,13 @@ pub(super) enum Held {
 /// The free registers. T2 survives memory checks, so it is taken first.
 const FREE: [Reg; 3] = [T2, T1, T0];
 
+#[inline(always)]
 fn index_of(register: Reg) -> usize {
-    FREE.iter().position(|&free| free == register).unwrap_or(0)
+    match register {
+        T1 => 1,
+        T0 => 2,
+        _ => 0,
+    }
 }
 
 /// The free registers and what they hold.
@@ -34,7 +39,7 @@ fn index_of(register: Reg) -> usize {
 pub(super) struct Free {
     held: [Held; 3],
     /// The instruction that used it last.
-    used: [usize; 3],
+    used: [u8; 3],
     /// Taken by the instruction under translation.
     pinned: [bool; 3],
 }
@@ -119,9 +124,12 @@ impl Translator<'_> {
     }
     /// Writes what is newer than memory; it stays held. Keeps flags.
     pub(super) fn write_back(&mut self) {
-        for (host, guest) in self.free.registers(true).into_iter().flatten() {
-            self.e.mov_mr(Width::Qword, gpr(guest), host);
-            self.free.held[index_of(host)] = Held::Register { guest, newer: false };
+        for (host, held) in FREE.into_iter().zip(&mut self.free.held) {
+            if let Held::Register { guest, newer } = held
+                && std::mem::take(newer)
+            {
+                self.e.mov_mr(Width::Qword, gpr(*guest), host);
+            }
         }
     }
     /// Frees `register`. Keeps flags.
@@ -153,7 +161,7 @@ impl Translator<'_> {
         let Some(k) = best else { unreachable!("no instruction needs so many free registers") };
         self.vacate(FREE[k]);
         self.free.pinned[k] = true;
-        self.free.used[k] = self.number;
+        self.free.used[k] = self.number as u8;
         FREE[k]
     }
     /// The host register for guest register `n` during the instruction, its own or a free one; `load`: with its
@@ -175,7 +183,7 @@ impl Translator<'_> {
         };
         let k = index_of(host);
         self.free.pinned[k] = true;
-        self.free.used[k] = self.number;
+        self.free.used[k] = self.number as u8;
         if written {
             self.free.held[k] = Held::Register { guest: n, newer: true };
         }

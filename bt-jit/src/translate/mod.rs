@@ -16,6 +16,7 @@ mod cold;
 mod encode;
 mod flow;
 mod follow;
+mod forms;
 mod generic;
 mod held;
 mod loops;
@@ -33,7 +34,7 @@ use crate::code_memory::CodeOffset;
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
 use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE, page_rip, state};
 use crate::positions::NO_INSTRUCTION;
-use crate::thunks::Thunks;
+use crate::thunks::{Thunks, load_flags};
 use crate::wander::SlotSite;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
@@ -244,7 +245,7 @@ pub(crate) struct Translator<'a> {
     e: &'a mut Emitter,
     encoder: &'a mut Encoder,
     instructions: &'a [Instruction],
-    plan: Plan,
+    plan: &'a mut Plan,
     source: &'a Source<'a>,
     thunks: &'a Thunks,
     wide: bool,
@@ -258,13 +259,13 @@ pub(crate) struct Translator<'a> {
     x87_noted: bool,
     /// The last x87 instruction, while its offset has not been noted.
     x87_last: Option<u16>,
-    cold: Vec<Cold>,
+    cold: &'a mut Vec<Cold>,
     /// Numbers of the instructions that the cold code belongs to.
-    cold_of: Vec<u8>,
-    open_links: Vec<OpenLink>,
+    cold_of: &'a mut Vec<u8>,
+    open_links: &'a mut Vec<OpenLink>,
     /// Slots, where their checks begin, and the checks by the table.
-    open_slots: Vec<(u32, usize, Label)>,
-    out: Translation,
+    open_slots: &'a mut Vec<(u32, usize, Label)>,
+    out: &'a mut Translation,
     /// The instruction that is being translated: number, offset in its page, length, instructions after it.
     number: usize,
     /// Groups whose addresses are kept, a bit each.
@@ -298,16 +299,20 @@ impl Tools {
         }
         let wide = source.mode & mode::CODE_SIZE == mode::CODE64;
         let Tools { emitter, encoder, info, instructions, kinds, scratch, .. } = self;
-        let mut used = std::mem::take(scratch);
-        used.plan.make(instructions, kinds, info, source.mode, wide, !source.plain);
+        let Scratch { plan, cold, cold_of, open_links, open_slots, out } = scratch;
+        plan.make(instructions, kinds, info, source.mode, wide, !source.plain);
         emitter.clear();
         emitter.set_base(source.base);
-        used.out.clear();
+        cold.clear();
+        cold_of.clear();
+        open_links.clear();
+        open_slots.clear();
+        out.clear();
         let mut t = Translator {
             e: emitter,
             encoder,
             instructions,
-            plan: used.plan,
+            plan,
             source,
             thunks,
             wide,
@@ -317,11 +322,11 @@ impl Tools {
             x87: kinds.iter().any(|k| k.uses_x87()),
             x87_noted: false,
             x87_last: None,
-            cold: used.cold,
-            cold_of: used.cold_of,
-            open_links: used.open_links,
-            open_slots: used.open_slots,
-            out: used.out,
+            cold,
+            cold_of,
+            open_links,
+            open_slots,
+            out,
             number: 0,
             established: 0,
             free: Free::default(),
@@ -334,13 +339,7 @@ impl Tools {
         };
         t.block(instructions, kinds);
         t.settle_links();
-        let Translator { plan, mut cold, mut cold_of, mut open_links, mut open_slots, out, .. } = t;
-        cold.clear();
-        cold_of.clear();
-        open_links.clear();
-        open_slots.clear();
-        *scratch = Scratch { plan, cold, cold_of, open_links, open_slots, out: Translation::default() };
-        Ok(Some(out))
+        Ok(Some(std::mem::take(out)))
     }
 }
 
@@ -568,10 +567,7 @@ impl Translator<'_> {
     }
     fn emit_load_flags(&mut self) {
         self.vacate(T0);
-        self.e.movzx_rm(Width::Word, T0, state(ARITH));
-        // OF as 0 or 1, plus 7Fh, overflows or does not.
-        self.e.alu_ri(AluOp::Add, Width::Byte, T0, 0x7F);
-        self.e.sahf();
+        load_flags(self.e, 0);
     }
 
     // ---- what is handed over ----
@@ -594,5 +590,6 @@ impl Translator<'_> {
         let site = self.site();
         self.e.mov_ri(T0, site as u64);
         self.e.call_placed(self.op_thunk());
+        self.flags = Flags::Both;
     }
 }

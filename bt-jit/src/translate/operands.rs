@@ -16,6 +16,12 @@ pub(super) fn sized(register: Reg, bytes: usize) -> Register {
     first + register as u32
 }
 
+/// The host register with the size of `r`.
+#[inline]
+pub(super) fn renamed(r: Register, host: Reg) -> Register {
+    sized(host, if r < Register::AX { 1 } else { 2 << ((r as usize - Register::AX as usize) >> 4) })
+}
+
 const BYTES: [Register; 16] = [
     Register::AL,
     Register::CL,

@@ -12,6 +12,7 @@
 use super::address::gpr_number;
 use super::classify::{Kind, must_be_aligned};
 use super::flow::arguments;
+use super::forms::form;
 use super::held::keeps_held;
 use super::recover::{FlagStep, Recipe};
 use iced_x86::{
@@ -28,49 +29,36 @@ const RIP_ROOT: u32 = 1 << 30;
 const NO_ROOT: u32 = u32::MAX;
 
 /// What the operands of an instruction are used for.
-#[derive(Clone, Copy)]
-pub(super) struct Accesses([OpAccess; 5]);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Accesses {
+    /// Operands that are read, a bit each.
+    read: u8,
+    /// Operands that are written.
+    written: u8,
+}
 
 impl Accesses {
-    fn of(i: &Instruction, info: &mut InstructionInfoFactory) -> Accesses {
-        Accesses::known(i).unwrap_or_else(|| Accesses::asked(i, info))
-    }
-    /// Those of the most frequent instructions.
-    fn known(i: &Instruction) -> Option<Accesses> {
-        use Mnemonic as M;
-        const R: OpAccess = OpAccess::Read;
-        const W: OpAccess = OpAccess::Write;
-        const RW: OpAccess = OpAccess::ReadWrite;
-        const NO: OpAccess = OpAccess::None;
-        let (first, second) = match i.mnemonic() {
-            M::Mov | M::Movzx | M::Movsx | M::Movsxd => (W, R),
-            M::Lea => (W, NO),
-            M::Cmp | M::Test => (R, R),
-            // Of a register and itself they read nothing.
-            M::Xor | M::Sub | M::Sbb if i.op0_register() == i.op1_register() => return None,
-            M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor => (RW, R),
-            M::Inc | M::Dec | M::Neg | M::Not => (RW, NO),
-            M::Push => (R, NO),
-            M::Pop => (W, NO),
-            M::Call | M::Ret => (R, NO),
-            _ if i.code().is_jcc_short_or_near() || i.code().is_jmp_short_or_near() => (R, NO),
-            _ => return None,
-        };
-        Some(Accesses([first, second, NO, NO, NO]))
-    }
-    fn asked(i: &Instruction, info: &mut InstructionInfoFactory) -> Accesses {
+    /// As iced-x86 has them.
+    pub(super) fn asked(i: &Instruction, info: &mut InstructionInfoFactory) -> Accesses {
         let options = InstructionInfoOptions::NO_MEMORY_USAGE | InstructionInfoOptions::NO_REGISTER_USAGE;
         let info = info.info_options(i, options);
-        Accesses(std::array::from_fn(|n| info.op_access(n as u32)))
+        let mut accesses = Accesses { read: 0, written: 0 };
+        for n in 0..i.op_count() {
+            let (read, written) = match info.op_access(n) {
+                OpAccess::Read | OpAccess::CondRead => (1, 0),
+                OpAccess::Write => (0, 1),
+                OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (1, 1),
+                _ => (0, 0),
+            };
+            accesses.read |= read << n;
+            accesses.written |= written << n;
+        }
+        accesses
     }
     /// Whether operand `n` is read, and whether it is written.
+    #[inline]
     pub(super) fn operand(&self, n: u32) -> (bool, bool) {
-        match self.0[n as usize] {
-            OpAccess::Read | OpAccess::CondRead => (true, false),
-            OpAccess::Write => (false, true),
-            OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
-            _ => (false, false),
-        }
+        (self.read >> n & 1 != 0, self.written >> n & 1 != 0)
     }
 }
 
@@ -120,7 +108,7 @@ pub(super) struct Step {
 impl Step {
     /// What the operands of `i` tell.
     fn of(i: &Instruction, kind: Kind, info: &mut InstructionInfoFactory) -> Step {
-        let accesses = Accesses::of(i, info);
+        let accesses = form(i.code()).accesses(i, info);
         let (mut registers, mut written, mut memory) = (0, 0, None);
         for n in 0..i.op_count() {
             match i.op_kind(n) {
@@ -495,35 +483,5 @@ impl Tracker<'_> {
         let displacement = i.memory_displacement64();
         self.shift(to, if self.wide { displacement as i64 } else { displacement as i32 as i64 });
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use iced_x86::{Decoder, DecoderOptions};
-
-    #[test]
-    fn known_accesses_are_those_of_the_tables() {
-        let mut info = InstructionInfoFactory::new();
-        let mut compared = 0;
-        for bits in [32, 64] {
-            for prefix in [&[][..], &[0x66], &[0x48], &[0x0F], &[0x48, 0x0F]] {
-                for opcode in 0..=0xFFu8 {
-                    for modrm in [0xC0, 0xC8, 0xD1, 0xE6, 0x07, 0x0F, 0x37, 0xF8] {
-                        let mut bytes = [prefix, &[opcode, modrm]].concat();
-                        bytes.extend([0; 8]);
-                        let i = Decoder::new(bits, &bytes, DecoderOptions::NONE).decode();
-                        let Some(known) = Accesses::known(&i) else { continue };
-                        compared += 1;
-                        let asked = Accesses::asked(&i, &mut info);
-                        for n in 0..i.op_count() {
-                            assert_eq!(known.operand(n), asked.operand(n), "operand {n} of {i}");
-                        }
-                    }
-                }
-            }
-        }
-        assert!(compared > 2000, "{compared}");
     }
 }
