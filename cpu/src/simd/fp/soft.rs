@@ -225,9 +225,11 @@ pub(super) fn fused(
     let a = if signs.negative_product { a.negated() } else { a };
     let infinite = a.is_infinite() || b.is_infinite();
     let negative = a.negative != b.negative;
-    let exact = if zero_times_infinity || infinite && c.is_infinite() && c.negative != negative {
-        invalid(environment)
-    } else if infinite {
+    if zero_times_infinity || infinite && c.is_infinite() && c.negative != negative {
+        // What is invalid is not reported as denormal too.
+        return pack(format, invalid(environment));
+    }
+    let exact = if infinite {
         Number::infinity(negative)
     } else if c.is_infinite() {
         c
