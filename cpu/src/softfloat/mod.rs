@@ -7,6 +7,9 @@
 //! [`Format`] and tells the exceptions. No format has more than 64 bits of precision, so that
 //! 128 always leave room for a correct rounding.
 //!
+//! The transcendental functions of the x87 unit are in [`functions`], made of arithmetic that is nearly
+//! exact ([`wide`]).
+//!
 //! What is *not* here are the rules that differ between the two units of an x86 processor:
 //! which NaN wins, what a denormal operand raises, what is flushed to zero. Those are in
 //! `simd::fp::soft` and `x87::soft`.
@@ -15,11 +18,13 @@
 //! IEEE 754.
 
 pub mod arithmetic;
+pub mod functions;
 pub mod integer;
 pub mod number;
 pub mod round;
 #[cfg(test)]
 mod tests;
+pub mod wide;
 
 pub use number::{Class, DOUBLE, EXTENDED, Format, HALF, Number, SINGLE};
 pub use round::{Limits, Rounded, Rounding};

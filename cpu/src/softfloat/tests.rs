@@ -68,3 +68,45 @@ fn integers_round_and_do_not_fit() {
     let (value, inexact, up) = round_to_integral(double(-0.75), Rounding::Nearest);
     assert_eq!((rounded(value), inexact, up), ((-1.0, 0), true, true));
 }
+
+/// Whether a function's value is the wanted one but for the errors of the standard library's.
+fn close(found: Number, wanted: f64) {
+    let (value, flags) = rounded(found);
+    assert!((value - wanted).abs() <= 4.0 * f64::EPSILON * wanted.abs(), "{value} for {wanted}");
+    assert_eq!(flags & flag::INEXACT, flag::INEXACT);
+}
+
+#[test]
+fn functions_have_the_values_known() {
+    for x in [1e-9, 0.1, 0.25, 0.4, 0.7, 0.99] {
+        for x in [x, -x] {
+            close(functions::exp2_minus_1(double(x)), (x * 2f64.ln()).exp_m1());
+            close(functions::log2_plus_1(double(x)), x.ln_1p() * std::f64::consts::LOG2_E);
+            for y in [1e-3, 0.3, 1.0, 77.0] {
+                close(functions::arctangent(double(y), double(x)), y.atan2(x));
+                close(functions::arctangent(double(-y), double(x)), (-y).atan2(x));
+            }
+            let (sine, cosine) = functions::sine_and_cosine_of(double(x));
+            close(sine, x.sin());
+            close(cosine, x.cos());
+            close(functions::tangent_of(double(x)), x.tan());
+        }
+    }
+    for x in [2.0f64, 3.0, 4.0, 5.5, 7.0, 100.0] {
+        close(functions::sine_and_cosine_of(double(x)).0, x.sin());
+        close(functions::sine_and_cosine_of(double(-x)).1, x.cos());
+    }
+    close(functions::log2(double(10.0)), 10f64.log2());
+    close(functions::log2(double(0.001)), 0.001f64.log2());
+    assert_eq!(rounded(functions::log2(double(0.125))), (-3.0, 0));
+    assert_eq!(rounded(functions::quarters_of_pi(4)).0, std::f64::consts::PI);
+}
+
+#[test]
+fn pi_has_66_bits_where_the_x87_unit_reduces_by_it() {
+    // The double next to pi, less its sine, is that pi.
+    let near = double(std::f64::consts::PI);
+    let (sine, _) = functions::sine_and_cosine_of(near);
+    let pi = wide::sum(near, sine);
+    assert_eq!(((pi.significand >> 61) + 1) >> 1, 0x3_243F_6A88_85A3_08D3);
+}

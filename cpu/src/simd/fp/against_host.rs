@@ -184,6 +184,24 @@ fn fused_operations_are_the_hosts() {
     }
 }
 
+/// Draws meet three special values too rarely.
+#[test]
+fn fused_special_values_are_the_hosts() {
+    if !is_x86_feature_detected!("fma") {
+        eprintln!("skipped: the host has no FMA");
+        return;
+    }
+    const SPECIAL: [u32; 7] = [0, 1, 0x3F80_0000, 0x7F80_0000, 0xFF80_0000, 0x7FC0_0001, 0x7F80_0001];
+    for n in 0..SPECIAL.len().pow(3) {
+        let v = [n % 7, n / 7 % 7, n / 49].map(|n| singles([SPECIAL[n]; 4]));
+        for &(name, on_host, portable) in fma::TERNARY {
+            let expected = by_host(MASKED, || u128::from_xmm(on_host(v[0], v[1], v[2])));
+            let ours = portably(MASKED, |e| u128::from_xmm(portable(e, v[0], v[1], v[2])));
+            assert_eq!(ours, expected, "{name} {:032x?}", v.map(u128::from_xmm));
+        }
+    }
+}
+
 #[test]
 fn halves_are_the_hosts() {
     if !is_x86_feature_detected!("f16c") {

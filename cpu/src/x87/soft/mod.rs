@@ -18,6 +18,7 @@ mod load;
 mod partial;
 mod stack;
 mod store;
+mod transcendental;
 
 use super::status;
 use crate::flags::ArithFlags;
@@ -245,12 +246,20 @@ fn one_operand(modrm: u8, x: &mut X87State) {
         0xE4 => compare::with_zero(x),
         0xE5 => compare::examine(x),
         0xE8..=0xEE => load::raw(x, super::constant(usize::from(modrm - 0xE8), x.control)),
+        0xF0 => transcendental::exp2_minus_1(x),
+        0xF1 => transcendental::logarithm(x),
+        0xF2 => transcendental::tangent(x),
+        0xF3 => transcendental::arctangent(x),
         0xF4 => partial::extract(x),
         0xF5 => partial::remainder(x, true),
         0xF8 => partial::remainder(x, false),
+        0xF9 => transcendental::logarithm_plus_1(x),
         0xFA => arithmetic::square_root(x),
+        0xFB => transcendental::sine_and_cosine(x),
         0xFC => arithmetic::round_to_integral(x),
         0xFD => partial::scale(x),
+        0xFE => transcendental::sine(x),
+        0xFF => transcendental::cosine(x),
         _ => unreachable!("D9 {modrm:02X} is not executed here"),
     }
 }
