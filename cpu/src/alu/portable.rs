@@ -1,7 +1,7 @@
 //! Each operation as the manual describes it, for hosts with another instruction set.
 //!
-//! Flags that the manual leaves undefined are those of x86-64 processors where these agree: AF is clear
-//! after a logical operation and after a shift, OF of a shift by more than one is that of its last step.
+//! Flags that the manual leaves undefined are those of AMD's Zen: AF is clear after a logical operation and set
+//! after a shift, OF of a shift by more than one is that of its last step.
 //!
 //! Source: SDM Vol. 2, the instructions by name.
 
@@ -128,7 +128,7 @@ pub(super) fn shl<T: Word>(a: T, count: u8, f: ArithFlags) -> (T, ArithFlags) {
     let wide = u128::from(a.wide()) << count;
     let result = T::low(wide as u64);
     let carry = wide >> T::BITS & 1 != 0;
-    (result, flags(result, carry, false, carry != sign(result)))
+    (result, flags(result, carry, true, carry != sign(result)))
 }
 
 /// SHR.
@@ -139,7 +139,7 @@ pub(super) fn shr<T: Word>(a: T, count: u8, f: ArithFlags) -> (T, ArithFlags) {
     }
     let last = a.wide() >> (count - 1);
     let result = T::low(last >> 1);
-    (result, flags(result, bit(last, 0), false, sign(T::low(last))))
+    (result, flags(result, bit(last, 0), true, sign(T::low(last))))
 }
 
 /// SAR.
@@ -150,7 +150,7 @@ pub(super) fn sar<T: Word>(a: T, count: u8, f: ArithFlags) -> (T, ArithFlags) {
     }
     let last = extended(a) >> (count - 1);
     let result = T::low((last >> 1) as u64);
-    (result, flags(result, bit(last as u64, 0), false, false))
+    (result, flags(result, bit(last as u64, 0), true, false))
 }
 
 /// ROL: CF is the bit that arrives at the low end.
@@ -230,7 +230,7 @@ pub(super) fn shld<T: Word>(a: T, b: T, count: u8, f: ArithFlags) -> (T, ArithFl
         let shifted = (u128::from(a.wide()) << T::BITS | u128::from(b.wide())) << count >> T::BITS;
         (T::low(shifted as u64), bit(a.wide(), T::BITS - count))
     };
-    (result, flags(result, carry, false, sign(a) != sign(result)))
+    (result, flags(result, carry, true, carry != sign(result)))
 }
 
 /// SHRD, likewise.
@@ -243,8 +243,8 @@ pub(super) fn shrd<T: Word>(a: T, b: T, count: u8, f: ArithFlags) -> (T, ArithFl
     let line = above | u128::from(b.wide()) << T::BITS | u128::from(a.wide());
     let last = line >> (count - 1);
     let result = T::low((last >> 1) as u64);
-    let overflow = sign(T::low(last as u64)) != sign(result);
-    (result, flags(result, last & 1 != 0, false, overflow))
+    let overflow = sign(result) != bit(result.wide(), T::BITS - 2);
+    (result, flags(result, last & 1 != 0, true, overflow))
 }
 
 /// BSF and BSR, `place` being where the bit is that was looked for.
