@@ -1,13 +1,16 @@
 //! Packed decimals: eighteen digits, two a byte, and a sign in the last of ten bytes.
 
+use crate::softfloat::Number;
+
 /// How many digits there are.
 const DIGITS: u32 = 18;
 
-/// The integer that a packed decimal stands for.
-pub(super) fn from_decimal(memory: &[u8; 16]) -> i64 {
+/// The integer that a packed decimal stands for; zero has a sign too.
+pub(super) fn from_decimal(memory: &[u8; 16]) -> Number {
     let digit = |n: u32| i64::from(memory[n as usize / 2] >> (n % 2 * 4) & 15);
     let magnitude = (0..DIGITS).rev().fold(0i64, |value, n| value * 10 + digit(n));
-    if memory[9] & 0x80 != 0 { -magnitude } else { magnitude }
+    let number = Number::integer(magnitude);
+    if memory[9] & 0x80 != 0 { number.negated() } else { number }
 }
 
 /// The packed decimal of an integer, which has no more than eighteen digits.
@@ -37,8 +40,11 @@ mod tests {
         for value in [0i64, 7, -42, 123_456_789_012_345_678, -999_999_999_999_999_999] {
             let mut memory = [0; 16];
             memory[..10].copy_from_slice(&to_decimal(value < 0, value.unsigned_abs()));
-            assert_eq!(from_decimal(&memory), value);
+            assert_eq!(from_decimal(&memory), Number::integer(value));
         }
+        let mut negative_zero = [0; 16];
+        negative_zero[9] = 0x80;
+        assert_eq!(from_decimal(&negative_zero), Number::zero(true));
         assert_eq!(to_decimal(true, 1234)[..2], [0x34, 0x12]);
     }
 }

@@ -24,8 +24,8 @@ fn overflowing(x: &mut X87State) {
 }
 
 /// FILD, FBLD.
-pub(super) fn integer(x: &mut X87State, value: i64) {
-    raw(x, register(Number::integer(value)));
+pub(super) fn integer(x: &mut X87State, value: Number) {
+    raw(x, register(value));
 }
 
 /// FLD m32, FLD m64.
