@@ -15,7 +15,7 @@
 //! An unmasked exception leaves [`status::ES`] set; it is reported (#MF) by the next
 //! waiting x87 or MMX instruction, which [`X87State::pending`] tells.
 //!
-//! A host without such a unit does all of them the second way, in integers ([`soft`]); the tests hold
+//! A host without such a unit does all of them the second way, in integers (`soft`); the tests hold
 //! that against the host's unit.
 //!
 //! The host's unit is left as the ABI has it (empty stack, control word 37Fh); its sticky

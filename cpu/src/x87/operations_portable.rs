@@ -6,7 +6,7 @@
 
 use super::host::execute;
 use super::kernels::{Arithmetic, Kernel};
-use super::status;
+use super::{control, status};
 use crate::flags::ArithFlags;
 use crate::state::{Fpr, X87State};
 
@@ -124,7 +124,13 @@ impl X87State {
 
     /// What a store of ST0 puts into memory, and what is to be committed afterwards.
     pub fn store<K: Kernel, const OPCODE: u16>(&self, into: &mut Memory) -> Stored {
-        self.store_whole::<OPCODE>(into)
+        if self.control & control::MASKS != control::MASKS || self.is_empty(0) {
+            return self.store_whole::<OPCODE>(into);
+        }
+        // Nothing is suppressed, and the caller pops.
+        let mut copy = *self;
+        copy.on_memory::<OPCODE>(into);
+        Stored::Fast(copy.status)
     }
 
     /// As [`store`](Self::store), the whole way.

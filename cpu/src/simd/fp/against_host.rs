@@ -20,9 +20,10 @@ pub(super) type ToIntegerCase = (&'static str, fn(Xmm) -> u64, fn(&mut Environme
 
 const MASKED: u32 = environment::MXCSR_DEFAULT;
 
-/// All rounding modes with and without DAZ and FTZ.
+/// All rounding modes with and without DAZ and FTZ, and with the precision flag set already or not.
 fn controls() -> impl Iterator<Item = u32> {
-    (0..16).map(|bits| MASKED | (bits & 3) << 13 | (bits >> 2 & 1) << 6 | (bits >> 3) << 15)
+    let bit = |bits: u32, from: u32, to: u32| (bits >> from & 1) << to;
+    (0..32).map(move |bits| MASKED | (bits & 3) << 13 | bit(bits, 2, 6) | bit(bits, 3, 15) | bit(bits, 4, 5))
 }
 
 /// Computes by the host under `control`: the result, and MXCSR afterwards.

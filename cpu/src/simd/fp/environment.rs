@@ -9,7 +9,7 @@ pub use by_thread::{load_mxcsr, read_mxcsr, with};
 #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 pub use host::{load_mxcsr, read_mxcsr};
 
-use crate::softfloat::Rounding;
+use crate::softfloat::{Rounding, flag};
 
 /// MXCSR as Rust and the host's C library expect it: all masked, round to nearest, no flags.
 pub const MXCSR_DEFAULT: u32 = 0x1F80;
@@ -47,6 +47,10 @@ impl Environment {
     /// Whether tiny results become zeros.
     pub fn ftz(&self) -> bool {
         self.mxcsr & FTZ != 0
+    }
+    /// Whether the precision flag is set already.
+    pub fn is_inexact(&self) -> bool {
+        self.mxcsr & flag::INEXACT != 0
     }
     /// Sets exception flags (see [`crate::softfloat::flag`]).
     pub fn raise(&mut self, flags: u32) {

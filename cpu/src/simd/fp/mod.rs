@@ -20,10 +20,11 @@
 //!
 //! Each operation has a portable definition beside the instruction, computed with
 //! [`softfloat`](crate::softfloat) under an [`Environment`]: other hosts have only that (and with the
-//! feature `portable` an x86-64 host takes it too), and the tests hold it against the instruction, results
-//! and flags bit for bit. Only the approximations RCP and RSQRT, which differ between
-//! processors, are its own, within the error that the manual allows. What stands for MXCSR on such a host is in
-//! [`environment`].
+//! feature `portable` an x86-64 host takes it too), and the tests hold it against the
+//! instruction, results and flags bit for bit. Only the approximations RCP and RSQRT, which
+//! differ between processors, are its own, within the error that the manual allows. Where no more is asked
+//! for than rounding to nearest of normal numbers, the host's IEEE arithmetic answers (`quick`).
+//! What stands for MXCSR on such a host is in [`environment`].
 //!
 //! Source: SDM Vol. 1, "Programming with Intel SSE"; Vol. 2, the instructions by name.
 #![allow(unsafe_code, reason = "host instructions in inline assembly")]
@@ -40,6 +41,8 @@ mod host;
 #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
 mod lanes;
 mod precision;
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+mod quick;
 #[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
 mod soft;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 
 use super::environment::Environment;
+use super::quick;
 use crate::softfloat::arithmetic::{self, multiply_add};
 use crate::softfloat::integer::{round_to_integral, to_signed};
 use crate::softfloat::number::{Format, Number};
@@ -61,12 +62,18 @@ fn finish(environment: &mut Environment, format: Format, exact: Number) -> u64 {
 
 /// ADD.
 pub(super) fn add(environment: &mut Environment, format: Format, a: u64, b: u64) -> u64 {
+    if let Some(result) = quick::compute(environment, format, a, b, quick::ADD) {
+        return result;
+    }
     let (a, b) = (operand(environment, format, a), operand(environment, format, b));
     sum(environment, format, a, b, b.negative)
 }
 
 /// SUB.
 pub(super) fn subtract(environment: &mut Environment, format: Format, a: u64, b: u64) -> u64 {
+    if let Some(result) = quick::compute(environment, format, a, b, quick::SUBTRACT) {
+        return result;
+    }
     let (a, b) = (operand(environment, format, a), operand(environment, format, b));
     sum(environment, format, a, b, !b.negative)
 }
@@ -89,6 +96,9 @@ fn sum(environment: &mut Environment, format: Format, a: Number, b: Number, nega
 
 /// MUL.
 pub(super) fn multiply(environment: &mut Environment, format: Format, a: u64, b: u64) -> u64 {
+    if let Some(result) = quick::compute(environment, format, a, b, quick::MULTIPLY) {
+        return result;
+    }
     let (a, b) = (operand(environment, format, a), operand(environment, format, b));
     if let Some(nan) = nan_of(environment, &[a, b]) {
         return pack(format, nan);
@@ -106,6 +116,9 @@ pub(super) fn multiply(environment: &mut Environment, format: Format, a: u64, b:
 
 /// DIV.
 pub(super) fn divide(environment: &mut Environment, format: Format, a: u64, b: u64) -> u64 {
+    if let Some(result) = quick::compute(environment, format, a, b, quick::DIVIDE) {
+        return result;
+    }
     let (a, b) = (operand(environment, format, a), operand(environment, format, b));
     if let Some(nan) = nan_of(environment, &[a, b]) {
         return pack(format, nan);
@@ -130,6 +143,9 @@ pub(super) fn divide(environment: &mut Environment, format: Format, a: u64, b: u
 
 /// SQRT of the second operand.
 pub(super) fn square_root(environment: &mut Environment, format: Format, _: u64, a: u64) -> u64 {
+    if let Some(result) = quick::compute(environment, format, a, a, quick::SQUARE_ROOT) {
+        return result;
+    }
     let a = operand(environment, format, a);
     if let Some(nan) = nan_of(environment, &[a]) {
         return pack(format, nan);
@@ -173,6 +189,9 @@ pub(super) fn order(
     b: u64,
     signals: bool,
 ) -> Option<Ordering> {
+    if let Some(ordering) = quick::order(format, a, b) {
+        return Some(ordering);
+    }
     let (a, b) = (operand(environment, format, a), operand(environment, format, b));
     if nan_of(environment, &[a, b]).is_some() {
         if signals {
@@ -215,6 +234,11 @@ pub(super) fn fused(
     order: [u8; 3],
     signs: Signs,
 ) -> u64 {
+    let elements = order.map(|number| operands[usize::from(number - 1)]);
+    let Signs { negative_product, negative_sum } = signs;
+    if let Some(result) = quick::fused(environment, format, elements, negative_product, negative_sum) {
+        return result;
+    }
     let operands = operands.map(|bits| operand(environment, format, bits));
     let [a, b, c] = order.map(|number| operands[usize::from(number - 1)]);
     if let Some(nan) = nan_of(environment, &[a, b, c]) {
