@@ -157,6 +157,30 @@ fn a_small_code_cache_drops_the_oldest_code() {
 }
 
 #[test]
+fn code_that_is_written_again_and_again_is_not_translated_each_time() {
+    if !usable("jit") {
+        return;
+    }
+    const RUNS: u32 = 5000;
+    let mut code = vec![0xbc, 0, 0, 9, 0, 0xb9]; // mov esp, 90000h; mov ecx, RUNS
+    code.extend(RUNS.to_le_bytes());
+    code.extend([0x31, 0xdb, 0xbf, 0, 0, 8, 0]); // xor ebx, ebx; mov edi, 80000h
+    code.extend([0xc6, 0x07, 0xb8]); // the loop: mov byte [edi], 0b8h
+    code.extend([0x89, 0x4f, 0x01]); // mov [edi+1], ecx
+    code.extend([0xc6, 0x47, 0x05, 0xc3]); // mov byte [edi+5], 0c3h: mov eax, ecx's value; ret
+    code.extend([0xff, 0xd7, 0x01, 0xc3]); // call edi; add ebx, eax
+    code.extend([0x49, 0x75, 0xef]); // dec ecx; jnz
+    code.extend([0x81, 0xeb]); // sub ebx, the sum
+    code.extend((RUNS * (RUNS + 1) / 2).to_le_bytes());
+    code.extend([0x0f, 0x95, 0xc0, 0xe6, 0xf4, 0xf4]); // setne al; out 0f4h, al
+    let ended = run(&guest("restless", &code), "jit", &["--stats"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.errors);
+    let killed = count(&ended.errors, "translated blocks killed by writes");
+    assert!((3..u64::from(RUNS) / 10).contains(&killed), "{}", ended.errors);
+    assert!(count(&ended.errors, "run alone") > u64::from(RUNS), "{}", ended.errors);
+}
+
+#[test]
 fn the_interpreter_has_no_map() {
     let ended = run(&guest("no-map", COUNTS), "interp", &["--perf-map"]);
     assert_eq!(ended.code, Some(2));

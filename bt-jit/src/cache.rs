@@ -5,6 +5,7 @@ use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::insight::{Insight, guest_block};
 use crate::positions::{self, Piece};
 use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
+use crate::restless::Restless;
 use crate::start::LEAST_CODE_BYTES;
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_LENGTH, Source, Tools, Translation};
@@ -16,7 +17,7 @@ use std::ops::Range;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::cache::AddressHasher;
 use trimotor_cpu_interp::core::Core;
-use trimotor_cpu_interp::op::Op;
+use trimotor_cpu_interp::op::{Exit, Op};
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -101,6 +102,10 @@ pub struct TranslatedCode {
     past_forms: HashMap<Code, u64>,
     /// Accesses that use slots.
     wanderers: Wanderers,
+    /// Code that is written again and again.
+    restless: Restless,
+    /// The last block that was not found waits for that.
+    waits: bool,
     /// What profilers are told.
     pub insight: Insight,
 }
@@ -139,6 +144,8 @@ impl TranslatedCode {
             counts: Counts::default(),
             past_forms: HashMap::new(),
             wanderers: Wanderers::default(),
+            restless: Restless::default(),
+            waits: false,
             insight,
         };
         code.report_thunks();
@@ -267,6 +274,10 @@ impl TranslatedCode {
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
+        self.waits = variant == 0 && self.restless.waits(host);
+        if self.waits {
+            return None;
+        }
         let began = self.insight.now_ns();
         let made = self.make(core, key);
         self.counts.translation_ns += self.insight.now_ns().saturating_sub(began);
@@ -331,7 +342,7 @@ impl TranslatedCode {
         });
         self.tools.recycle(made);
         if changed {
-            self.kill(&[id]);
+            self.kill(core, &[id]);
             return self.make(core, key);
         }
         Some(id)
@@ -398,6 +409,7 @@ impl TranslatedCode {
             alive: true,
             incoming: Vec::new(),
             bytes: host_bytes as u32,
+            born: core.state.retired,
             guest: made.ranges.iter().map(|r| r.start as u16..r.end.min(PAGE) as u16).collect(),
             positions: (first_position, region.positions.len() as u32),
             counter,
@@ -426,19 +438,26 @@ impl TranslatedCode {
         self.address(self.block(block).entry)
     }
 
+    /// Runs the instruction at RIP alone, which [`find`](Self::find) has just found no block for.
+    pub fn run_alone(&mut self, core: &mut Core) -> Exit {
+        self.counts.stepped += 1;
+        if std::mem::take(&mut self.waits) { core.step_unkept() } else { core.step_one() }
+    }
+
     /// Looks after accesses that miss their slots, if it is time. No translated code may be running or be returned to.
     pub fn look_after_slots(&mut self, core: &mut Core) {
         self.wanderers.look(core, &mut self.memory);
     }
 
     /// Guest code of these blocks was written to: nothing leads to them any more.
-    pub fn kill(&mut self, ids: &[u32]) {
+    pub fn kill(&mut self, core: &Core, ids: &[u32]) {
         for &id in ids {
             let Some(block) = self.regions[region_of(id)].blocks.get_mut(index_of(id)) else { continue };
             if !std::mem::replace(&mut block.alive, false) {
                 continue;
             }
             let (key, entry, dead) = (block.key, block.entry, block.dead);
+            self.restless.killed(key.0, core.state.retired.wrapping_sub(block.born));
             let incoming = std::mem::take(&mut block.incoming);
             self.counts.killed += 1;
             self.map.remove(&key);

@@ -40,6 +40,8 @@ pub mod positions;
 #[cfg(target_arch = "x86_64")]
 pub mod region;
 #[cfg(target_arch = "x86_64")]
+mod restless;
+#[cfg(target_arch = "x86_64")]
 pub mod statistics;
 #[cfg(target_arch = "x86_64")]
 pub mod thunks;

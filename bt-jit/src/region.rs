@@ -52,6 +52,8 @@ pub struct Block {
     pub incoming: Vec<u32>,
     /// Bytes of its code.
     pub bytes: u32,
+    /// Instructions that the vCPU had retired when it was made, as of the last time that this was counted.
+    pub born: u64,
     /// Its guest code: offsets in the page of its first byte, cut at the page's end.
     pub guest: Box<[Range<u16>]>,
     /// Its [`positions`](crate::positions), as a place in those of the region.

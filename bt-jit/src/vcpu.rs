@@ -176,7 +176,7 @@ fn run_translated(core: &mut Core, code: &mut TranslatedCode) -> Exit {
 fn run_variant(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Exit {
     core.engine.exit_reason = Leave::Lookup as u64;
     let killed = core.killed_blocks();
-    code.kill(&killed);
+    code.kill(core, &killed);
     code.look_after_slots(core);
     if code.seen_flushes != core.cache_flushes() {
         code.reset(core);
@@ -184,10 +184,7 @@ fn run_variant(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Exit
     }
     let target = match block_at_rip(core, code, variant) {
         Ok(Some(target)) => target,
-        Ok(None) => {
-            code.counts.stepped += 1;
-            return core.step_one();
-        }
+        Ok(None) => return code.run_alone(core),
         Err(fault) => {
             core.fault = fault;
             return Exit::Fault;

@@ -54,21 +54,46 @@ impl Core {
         Some(first)
     }
 
+    /// Decodes the one instruction at host address `host` for now; `None` where it crosses into the next page.
+    fn decode_unkept(&mut self, rip: u64, host: usize) -> Option<*const Op> {
+        let mut bytes = [0u8; MAX_LENGTH];
+        let len = MAX_LENGTH.min(4096 - (host & 4095));
+        for (i, byte) in bytes[..len].iter_mut().enumerate() {
+            // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
+            *byte = unsafe { (host as *const u8).add(i).read_volatile() };
+        }
+        let mut builder = Builder::new(self, rip, host & 4095);
+        let size = builder.decode(&bytes[..len], 1);
+        if size == 0 {
+            return None;
+        }
+        builder.finish(size);
+        let Builder { mut ops, .. } = builder;
+        // What follows in the page would be decoded, and kept, only to see that there is no budget for it. From one
+        // page to the next the end must be what it always is: it touches that page.
+        if let Some(end) = ops.last_mut().filter(|_| (host & 4095) + size < 4096) {
+            end.handler = crate::jump::end_lookup;
+        }
+        let (mode, bytes, count) = (self.state.mode, size as u16, ops.len() as u16);
+        Some(self.insert_block(BlockHeader { charge: 1, host: 0, mode, bytes, ops: count }, &ops, false))
+    }
+
     /// Decodes the one instruction at `rip`, which may cross pages or come from a device. It is kept
-    /// only where its bytes lie in one page of memory.
+    /// only where `keep` is true and its bytes lie in one page of memory.
     ///
     /// # Faults
     /// Those of the fetch of its further bytes; #GP(0) where it is too long or crosses CS's limit.
-    pub(crate) fn decode_alone(&mut self, rip: u64, linear: u64) -> Result<*const Op, Fault> {
+    pub(crate) fn decode_alone(&mut self, rip: u64, linear: u64, keep: bool) -> Result<*const Op, Fault> {
         let limit = self.bytes_to_limit(rip);
         if let Some(host) = self.fetch_host(linear)?
             && limit >= MAX_LENGTH
         {
             let mode = self.state.mode | SINGLE;
-            if let Some(first) = self.code_cache().find(host, mode) {
+            let found = if keep { self.code_cache().find(host, mode) } else { self.decode_unkept(rip, host) };
+            if let Some(first) = found {
                 return Ok(first);
             }
-            if let Some(first) = self.decode_tracked(rip, host, 1) {
+            if keep && let Some(first) = self.decode_tracked(rip, host, 1) {
                 return Ok(first);
             }
         }

@@ -428,6 +428,15 @@ impl Core {
 
     /// Runs one instruction.
     pub fn step_one(&mut self) -> Exit {
+        self.step(1)
+    }
+    /// Runs one instruction that is likely to be written to soon: its decoding is not kept, and its page not watched
+    /// for it.
+    pub fn step_unkept(&mut self) -> Exit {
+        self.step(0)
+    }
+    /// `limit`: as [`find_block`](Self::find_block) takes it.
+    fn step(&mut self, limit: usize) -> Exit {
         self.counts.single_steps += 1;
         if self.state.dr[7] & 0xFF != 0
             && !self.state.rflags.contains(Rflags::RF)
@@ -444,7 +453,7 @@ impl Core {
         // A budget of one: what the instruction links or jumps to does not run.
         let rest = self.state.budget - 1;
         self.shift_budget(-rest);
-        let exit = match self.find_block(rip, 1) {
+        let exit = match self.find_block(rip, limit) {
             Ok(first) => self.run_block(first, rip),
             Err(fault) => {
                 self.fault = fault;
@@ -517,8 +526,7 @@ impl Core {
         self.code().find(host, mode)
     }
 
-    /// The block at `rip`, decoded now if it must be; at most `limit` instructions long (then it is
-    /// not kept).
+    /// The block at `rip`, decoded now if it must be; at most `limit` instructions long; 0: one that is not kept.
     ///
     /// # Faults
     /// Those of the fetch: #GP(0) by limit or address, #PF.
@@ -549,7 +557,7 @@ impl Core {
                 return Ok(first);
             }
         }
-        self.decode_alone(rip, linear)
+        self.decode_alone(rip, linear, limit > 0)
     }
 
     /// Whether a block at `rip` lies within CS's limit as a whole.
