@@ -156,3 +156,45 @@ fn mmx_registers_are_the_significands() {
     x.leave_mmx();
     assert_eq!(x.tag_word(), 0xFFFF);
 }
+
+#[test]
+fn circular_functions_refuse_what_is_too_large() {
+    const TWO_TO_63: u64 = 0x43E0_0000_0000_0000;
+    let mut x = loaded(&[TWO_TO_63]);
+    x.unary::<Fsin, 0x1FE, { status::C1 | status::C2 }>();
+    assert_eq!(x.status & (status::C2 | status::PE), status::C2);
+    assert_eq!(stored(&mut x), TWO_TO_63);
+    let mut x = loaded(&[0]);
+    x.unary::<Fcos, 0x1FF, { status::C1 | status::C2 }>();
+    assert_eq!((x.status & status::C2, stored(&mut x)), (0, ONE));
+}
+
+#[test]
+fn the_tangent_has_one_above_it() {
+    let mut x = loaded(&[0]);
+    x.whole::<0x1F2>(1);
+    assert_eq!((x.top, stored(&mut x)), (6, ONE));
+    x.drop_top();
+    assert_eq!(stored(&mut x), 0);
+}
+
+#[test]
+fn an_angle_of_a_diagonal_is_a_quarter_of_pi() {
+    let mut x = loaded(&[ONE, ONE]);
+    x.binary_pop::<Fpatan, 0x1F3>();
+    assert_eq!(u128::from_le_bytes(x.st(0).0), 0x3FFE_C90F_DAA2_2168_C235);
+    let mut x = loaded(&[ONE, 0x4020_0000_0000_0000]);
+    x.binary_pop::<Fyl2x, 0x1F1>();
+    assert_eq!((x.top, stored(&mut x)), (7, THREE));
+}
+
+#[test]
+fn decimals_go_to_memory_and_back() {
+    let mut m = [0x56, 0x34, 0x12, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0];
+    let mut x = X87State::INIT;
+    x.load::<LoadBcd, 0x721>(&mut m);
+    assert_eq!(stored(&mut x), (-123_456f64).to_bits());
+    let mut back = [0; 16];
+    assert!(!matches!(x.store::<StoreBcd, 0x731>(&mut back), Stored::Whole(_, false)));
+    assert_eq!(back[..10], m[..10]);
+}

@@ -14,19 +14,32 @@ use crate::softfloat::{Class, Number, flag, wide};
 /// The exponent from which FSIN and its kin leave the operand as it is.
 const OUT_OF_RANGE: i32 = 63;
 
+/// A result of F2XM1, FYL2X or FYL2XP1. Those call it inexact even where it is exact (of powers of two), and
+/// beyond their range, where it is undefined.
+fn inexact(exact: Number, control: u16) -> Outcome {
+    let mut outcome = full_precision(exact, control);
+    if exact.class == Class::Finite {
+        outcome.flags |= flag::INEXACT;
+        if outcome.number.significand & wide::ONE.significand == 0 {
+            outcome.flags |= flag::UNDERFLOW;
+        }
+    }
+    outcome
+}
+
 /// F2XM1. Beyond -1 to 1 the operand stays, except that infinities give the limits.
 pub(super) fn exp2_minus_1(x: &mut X87State) {
     unary(x, |a, control| {
         let one = a.exponent == 0 && a.significand == wide::ONE.significand;
         let exact = match a.class {
             Class::Zero => a,
-            Class::Infinity if a.negative => Number::integer(-1),
+            Class::Infinity if a.negative => return Outcome::exactly(Number::integer(-1)),
             Class::Infinity => a,
             _ if one && a.negative => wide::shifted(Number::integer(-1), -1),
             _ if a.exponent >= 0 => a,
             _ => functions::exp2_minus_1(a),
         };
-        full_precision(exact, control).of(&[a])
+        inexact(exact, control).of(&[a])
     });
 }
 
@@ -160,24 +173,23 @@ pub(super) fn logarithm(x: &mut X87State) {
             Some(result) if a.is_zero() && !y.is_infinite() => {
                 Outcome { flags: flag::ZERO_DIVIDE, ..Outcome::exactly(result) }
             }
-            Some(result) => full_precision(result, control).of(&[a, y]),
+            Some(result) => inexact(result, control).of(&[a, y]),
         }
     });
 }
 
-/// FYL2XP1: ST1 times the binary logarithm of ST0 + 1.
+/// FYL2XP1: ST1 times the binary logarithm of ST0 + 1. From -1 on, where there is none, ST0 is the result.
 pub(super) fn logarithm_plus_1(x: &mut X87State) {
     binary_pop(x, |a, y, control| {
         let logarithm = match a.class {
-            Class::Zero => a,
-            Class::Infinity if !a.negative => a,
-            // Below -1 there is no logarithm, and beyond the instruction's range no defined result.
-            _ if a.negative && (a.is_infinite() || a.exponent >= 0) => return Outcome::INVALID,
-            _ => functions::log2_plus_1(a),
+            Class::Infinity if a.negative => return Outcome::INVALID,
+            Class::Finite if !(a.negative && a.exponent >= 0) => functions::log2_plus_1(a),
+            Class::Finite if y.class == Class::Finite => return inexact(a, control).of(&[a, y]),
+            _ => a,
         };
         match times(y, logarithm) {
             None => Outcome::INVALID,
-            Some(result) => full_precision(result, control).of(&[a, y]),
+            Some(result) => inexact(result, control).of(&[a, y]),
         }
     });
 }
