@@ -1,5 +1,6 @@
 //! Arithmetic: ADD to RSQRT, horizontal sums, dot products, rounding to integral values.
 
+use super::approximate;
 use super::lanes::{alternating, each, horizontal, map, rounded};
 use super::{
     Binary, BinaryImm, Environment, Operation, Results, Step, Unary, Xmm, and, binary, doubles,
@@ -56,8 +57,8 @@ binary! {
     MaxSd "maxsd" EXACT => each(DOUBLE, 1, soft::maximum);
     SqrtSs "sqrtss" EXACT => each(SINGLE, 1, soft::square_root);
     SqrtSd "sqrtsd" EXACT => each(DOUBLE, 1, soft::square_root);
-    RcpSs "rcpss" EXACT => each(SINGLE, 1, soft::reciprocal);
-    RsqrtSs "rsqrtss" EXACT => each(SINGLE, 1, soft::reciprocal_root);
+    RcpSs "rcpss" EXACT => each(SINGLE, 1, approximate::reciprocal);
+    RsqrtSs "rsqrtss" EXACT => each(SINGLE, 1, approximate::reciprocal_root);
     HaddPs "haddps" ps(HADD) => horizontal(SINGLE, soft::add);
     HaddPd "haddpd" pd(HADD) => horizontal(DOUBLE, soft::add);
     HsubPs "hsubps" ps(HSUB) => horizontal(SINGLE, soft::subtract);
@@ -69,8 +70,8 @@ binary! {
 unary! {
     SqrtPs "sqrtps" EXACT => map(SINGLE, soft::square_root);
     SqrtPd "sqrtpd" EXACT => map(DOUBLE, soft::square_root);
-    RcpPs "rcpps" EXACT => map(SINGLE, soft::reciprocal);
-    RsqrtPs "rsqrtps" EXACT => map(SINGLE, soft::reciprocal_root);
+    RcpPs "rcpps" EXACT => map(SINGLE, approximate::reciprocal);
+    RsqrtPs "rsqrtps" EXACT => map(SINGLE, approximate::reciprocal_root);
 }
 
 /// Types that implement [`BinaryImm`] by a ROUND instruction, whose immediate's low four bits count.

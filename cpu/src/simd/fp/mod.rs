@@ -31,6 +31,8 @@
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod against_host;
+#[allow(dead_code, reason = "for tests, and for hosts other than x86-64")]
+mod approximate;
 mod arithmetic;
 mod compare;
 mod convert;
