@@ -110,8 +110,10 @@ impl Translator<'_> {
         let pending = self.stack_pending();
         let slow = pending.as_ref().map(Pending::slow_label);
         let at = self.stack_address(Reg::Rbp, 0, Access::Read, slow);
+        // The access comes first: where an empty slot let it through, the instruction begins anew.
+        self.e.mov_rm(width, T2, Mem::base(T1, at));
         self.e.lea(width, RSP, Mem::base(Reg::Rbp, bytes));
-        self.e.mov_rm(width, Reg::Rbp, Mem::base(T1, at));
+        self.e.mov_rr(width, Reg::Rbp, T2);
         self.finish_stack(pending);
     }
 }
