@@ -2,42 +2,22 @@
 
 mod support;
 
-use std::path::PathBuf;
 use support::program::run_to_end;
+use support::small_guest::{CODE, Scratch, small_guest};
 
-/// Where the guests are loaded: 1 MiB.
-const LOAD: u32 = 0x10_0000;
-
-/// A Multiboot 1 image (Multiboot Specification, "The address fields of Multiboot header") around
-/// 32-bit `code`, in a file that goes with the test.
-struct Image(PathBuf);
+/// A guest of a few instructions.
+struct Image(Scratch);
 
 impl Image {
     fn new(name: &str, code: &[u8]) -> Self {
-        const MAGIC: u32 = 0x1bad_b002;
-        const HAS_ADDRESSES: u32 = 1 << 16;
-        const HEADER_BYTES: u32 = 32;
-        let end = LOAD + HEADER_BYTES + code.len() as u32;
-        let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
-        let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, LOAD + HEADER_BYTES];
-        let mut image: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
-        image.extend_from_slice(code);
-        let path = std::env::temp_dir().join(format!("trimotor-{name}-{}.bin", std::process::id()));
-        std::fs::write(&path, image).expect("a temporary file");
-        Image(path)
+        Image(small_guest(name, code))
     }
     /// Runs the image; returns exit code, output and messages.
     fn run(&self, more: &[&str]) -> (Option<i32>, String, String) {
-        let kernel = self.0.to_string_lossy().into_owned();
+        let kernel = self.0.path();
         let fixed = ["run", "--accel", "interp", "--memory", "16M", "--nographic", "--kernel", &kernel];
         let ended = run_to_end(&[&fixed[..], more].concat());
         (ended.code, ended.output, ended.errors)
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -78,7 +58,7 @@ fn serial_output_goes_to_a_file() {
 fn a_triple_fault_is_told_and_ends_with_code_3() {
     // lidt [eip of the zeros]; ud2; then six zeros: an IDT with room for nothing
     let mut code = vec![0x0f, 0x01, 0x1d];
-    code.extend((LOAD + 32 + 9).to_le_bytes());
+    code.extend((CODE + 9).to_le_bytes());
     code.extend([0x0f, 0x0b, 0, 0, 0, 0, 0, 0]);
     let image = Image::new("triple", &code);
     let (code, _, report) = image.run(&[]);

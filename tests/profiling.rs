@@ -2,54 +2,18 @@
 
 mod support;
 
-use std::path::PathBuf;
 use support::engines::usable;
 use support::program::{Ended, Program, run_to_end};
+use support::small_guest::{CODE, Scratch, small_guest};
 
-/// Where the guest is loaded: 1 MiB.
-const LOAD: u32 = 0x10_0000;
 /// Times that its loop runs.
 const LOOP_RUNS: u64 = 1000;
-
-/// A file that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        Scratch(std::env::temp_dir().join(format!("trimotor-{name}-{}", std::process::id())))
-    }
-    fn path(&self) -> String {
-        self.0.to_string_lossy().into_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// Counts to 1000, has an instruction handed over, and ends with code 1:
 /// mov ecx, 1000; dec ecx; jnz $-1; cpuid; xor eax, eax; out 0f4h, al.
 const COUNTS: &[u8] = &[0xb9, 0xe8, 0x03, 0, 0, 0x49, 0x75, 0xfd, 0x0f, 0xa2, 0x31, 0xc0, 0xe6, 0xf4, 0xf4];
 /// Runs until it is left: jmp $.
 const RUNS_ON: &[u8] = &[0xeb, 0xfe];
-
-/// A guest with this code: a Multiboot 1 image (Multiboot Specification, "The address fields of Multiboot
-/// header").
-fn guest(name: &str, code: &[u8]) -> Scratch {
-    const MAGIC: u32 = 0x1bad_b002;
-    const HAS_ADDRESSES: u32 = 1 << 16;
-    const HEADER_BYTES: u32 = 32;
-    let end = LOAD + HEADER_BYTES + code.len() as u32;
-    let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
-    let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, LOAD + HEADER_BYTES];
-    let mut image: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
-    image.extend_from_slice(code);
-    let file = Scratch::new(name);
-    std::fs::write(&file.0, image).expect("a temporary file");
-    file
-}
 
 fn arguments<'a>(kernel: &'a str, engine: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let fixed =
@@ -71,7 +35,7 @@ fn count(report: &str, name: &str) -> u64 {
 #[test]
 fn statistics_have_a_place_for_each_count() {
     for engine in ["interp", "jit"].into_iter().filter(|name| usable(name)) {
-        let ended = run(&guest(&format!("stats-{engine}"), COUNTS), engine, &["--stats"]);
+        let ended = run(&small_guest(&format!("stats-{engine}"), COUNTS), engine, &["--stats"]);
         assert_eq!(ended.code, Some(1), "{}", ended.errors);
         assert!(ended.errors.contains(&format!("engine {engine}, vCPUs 1: 2,00")), "{}", ended.errors);
         assert!(!ended.errors.contains("other counts"), "{}", ended.errors);
@@ -94,7 +58,7 @@ fn a_profile_names_the_loop() {
     if !usable("jit") {
         return;
     }
-    let ended = run(&guest("profile", COUNTS), "jit", &["--stats", "--profile"]);
+    let ended = run(&small_guest("profile", COUNTS), "jit", &["--stats", "--profile"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     // The first of them is run with what comes before the loop.
     let hot = count(&ended.errors, "guest 0x100025 (32-bit kernel), instructions 2");
@@ -107,7 +71,7 @@ fn a_perf_map_has_a_line_for_each_piece_of_code() {
         return;
     }
     let map = Scratch::new("perf-map");
-    let ended = run(&guest("perf", COUNTS), "jit", &[&format!("--perf-map={}", map.path())]);
+    let ended = run(&small_guest("perf", COUNTS), "jit", &[&format!("--perf-map={}", map.path())]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     let text = std::fs::read_to_string(&map.0).expect("the map");
     let mut pieces: Vec<(u64, u64, &str)> = text
@@ -133,7 +97,7 @@ fn a_small_code_cache_drops_the_oldest_code() {
     // Many blocks, over and over, then code 1: each pushes the address of the next one and returns there.
     const BLOCKS: u32 = 10_000;
     let mut code = vec![0xbc, 0, 0, 9, 0, 0xb9, 3, 0, 0, 0]; // mov esp, 90000h; mov ecx, 3
-    let first = LOAD + 32 + code.len() as u32;
+    let first = CODE + code.len() as u32;
     for n in 1..=BLOCKS {
         code.push(0x68);
         code.extend((first + n * 6).to_le_bytes());
@@ -143,7 +107,7 @@ fn a_small_code_cache_drops_the_oldest_code() {
     code.extend([0x0f, 0x85]); // jnz to the first
     code.extend((-(BLOCKS as i32 * 6 + 1 + 6)).to_le_bytes());
     code.extend([0x31, 0xc0, 0xe6, 0xf4, 0xf4]);
-    let ended = run(&guest("small", &code), "jit", &["--stats", "--code-cache", "256K"]);
+    let ended = run(&small_guest("small", &code), "jit", &["--stats", "--code-cache", "256K"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     assert!(count(&ended.errors, "code memory regions emptied for room") > 10, "{}", ended.errors);
     assert!(count(&ended.errors, "code memory in use") <= 256 << 10, "{}", ended.errors);
@@ -152,7 +116,7 @@ fn a_small_code_cache_drops_the_oldest_code() {
         "{}",
         ended.errors
     );
-    let ended = run(&guest("small-interp", COUNTS), "interp", &["--code-cache", "1M"]);
+    let ended = run(&small_guest("small-interp", COUNTS), "interp", &["--code-cache", "1M"]);
     assert!(ended.errors.contains("--code-cache: engine interp makes no host code"), "{}", ended.errors);
 }
 
@@ -173,7 +137,7 @@ fn code_that_is_written_again_and_again_is_not_translated_each_time() {
     code.extend([0x81, 0xeb]); // sub ebx, the sum
     code.extend((RUNS * (RUNS + 1) / 2).to_le_bytes());
     code.extend([0x0f, 0x95, 0xc0, 0xe6, 0xf4, 0xf4]); // setne al; out 0f4h, al
-    let ended = run(&guest("restless", &code), "jit", &["--stats"]);
+    let ended = run(&small_guest("restless", &code), "jit", &["--stats"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     let killed = count(&ended.errors, "translated blocks killed by writes");
     assert!((3..u64::from(RUNS) / 10).contains(&killed), "{}", ended.errors);
@@ -182,7 +146,7 @@ fn code_that_is_written_again_and_again_is_not_translated_each_time() {
 
 #[test]
 fn the_interpreter_has_no_map() {
-    let ended = run(&guest("no-map", COUNTS), "interp", &["--perf-map"]);
+    let ended = run(&small_guest("no-map", COUNTS), "interp", &["--perf-map"]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.errors.contains("--perf-map: engine interp makes no host code"), "{}", ended.errors);
 }
@@ -190,7 +154,7 @@ fn the_interpreter_has_no_map() {
 #[test]
 fn a_key_shows_counts_while_the_guest_runs() {
     for engine in ["interp", "jit"].into_iter().filter(|name| usable(name)) {
-        let image = guest(&format!("key-{engine}"), RUNS_ON);
+        let image = small_guest(&format!("key-{engine}"), RUNS_ON);
         let mut program = Program::start(&arguments(&image.path(), engine, &[]));
         program.send("\x01i");
         program.expect(&format!("engine {engine}, vCPUs 1: "));

@@ -7,3 +7,4 @@ pub mod engines;
 pub mod guests;
 pub mod program;
 pub mod pty;
+pub mod small_guest;
