@@ -1,9 +1,9 @@
 //! What translation costs, in guest instructions per second (the inverse of nanoseconds an instruction): the text of
 //! this program itself, block by block, as code of a 64-bit kernel and of a program.
 
-#![allow(clippy::unwrap_used, reason = "a program without text ends the bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a program without text ends the bench")]
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use goblin::elf::Elf;
 use std::hint::black_box;
 use trimotor_bt_jit::code_memory::{CodeMemory, CodeOffset};
@@ -75,4 +75,3 @@ fn translation(c: &mut Criterion) {
 }
 
 criterion_group!(benches, translation);
-criterion_main!(benches);
