@@ -164,6 +164,10 @@ pub struct Core {
     pub(crate) repeating_at: u64,
     /// How often that happened in the present run.
     pub(crate) portions: u32,
+    /// `state.retired` when a fault was last delivered.
+    pub(crate) faulted_at: u64,
+    /// Faults in the present run since an instruction retired.
+    pub(crate) faults_in_a_row: u32,
     /// The last access to a port.
     pub(crate) last_io: IoAccess,
     /// What led to a shutdown.
@@ -214,6 +218,8 @@ impl Core {
             exact_budget: true,
             repeating_at: u64::MAX,
             portions: 0,
+            faulted_at: 0,
+            faults_in_a_row: 0,
             last_io: IoAccess::default(),
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),

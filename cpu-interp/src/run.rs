@@ -119,6 +119,7 @@ impl InterpVcpu {
         core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
         core.run_began = core.state.retired;
         core.portions = 0;
+        core.faults_in_a_row = 0;
         fp_env::enter_guest_fp(core);
         let exit = core.run_loop(blocks);
         fp_env::leave_guest_fp(core);
@@ -287,12 +288,12 @@ impl Core {
         }
     }
 
-    /// Whether repeated string instructions were left between two iterations so often that the run ends: they
-    /// retire nothing meanwhile, and the board must get its turn. With an exact budget much later, as there no time
-    /// passes meanwhile.
+    /// Whether repeated string instructions were left between two iterations, or faults led to faults, so often that
+    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget much later, as
+    /// there no time passes meanwhile.
     #[inline]
     pub(crate) fn repeats_long(&self) -> bool {
-        self.portions >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
+        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
     }
 
     /// Delivers the fault that ended a block, if one did.
@@ -300,6 +301,10 @@ impl Core {
         self.sync_retired();
         if exit == Exit::Fault {
             self.counts.faults += 1;
+            if std::mem::replace(&mut self.faulted_at, self.state.retired) != self.state.retired {
+                self.faults_in_a_row = 0;
+            }
+            self.faults_in_a_row += 1;
             let fault = self.fault;
             events::raise(self, fault);
         }
