@@ -101,7 +101,7 @@ pub struct TranslatedCode {
     /// How often forms were handed over by sites that are gone.
     past_forms: HashMap<Code, u64>,
     /// Accesses that use slots.
-    wanderers: Wanderers,
+    pub(crate) wanderers: Wanderers,
     /// Code that is written again and again.
     restless: Restless,
     /// The last block that was not found waits for that.

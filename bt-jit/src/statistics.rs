@@ -39,6 +39,8 @@ impl TranslatedCode {
             ("links made to other pages", c.relinks),
             ("jump table misses", c.lookups),
             ("leaves of translated code", c.leaves),
+            ("accesses that gave their slots up", self.wanderers.given_up),
+            ("accesses that had their slots back", self.wanderers.settled_accesses),
         ];
         let mut lines: Vec<_> = counts.map(|(name, count)| (name.to_owned(), count)).into();
         lines.extend(EXITS.map(|(reason, name)| (name.to_owned(), c.exits[reason as usize])));

@@ -85,7 +85,7 @@ pub struct EngineArea {
     pub jump_tables: *mut u8,
     /// The translator.
     pub translator: *mut u8,
-    /// How often slots missed, until somebody looks.
+    /// How often slots missed, or accesses that have given them up were made, until somebody looks.
     pub slot_misses: [u32; SLOTS],
     /// An operand that lost flags are computed from again.
     pub flags_operand: u64,

@@ -163,7 +163,7 @@ impl Translator<'_> {
         self.e.bind(resume);
         let write = access == Access::Write;
         self.cold.push(Cold::FillSlot { at, slot, bytes, write, slow, resume });
-        self.cold.push(Cold::ByTable { at: by_table, bytes, access, aligned, slow, resume });
+        self.cold.push(Cold::ByTable { at: by_table, slot, bytes, access, aligned, slow, resume });
     }
     /// Cold: looks into the table, and takes the page into the slot if it was the last one asked for too.
     /// Keeps T2.

@@ -4,7 +4,7 @@ use super::Translator;
 use super::address::Access;
 use super::recover::Recipe;
 use crate::emitter::{AluOp, Label, Mem, Reg, Width};
-use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, state};
+use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, slot_misses, state};
 use crate::positions::NO_INSTRUCTION;
 
 /// What comes after an instruction was handed over.
@@ -30,7 +30,7 @@ pub(super) enum Cold {
     /// Fills the slot of an access.
     FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
     /// The check of an access whose slot was given up.
-    ByTable { at: Label, bytes: u32, access: Access, aligned: bool, slow: Label, resume: Label },
+    ByTable { at: Label, slot: u32, bytes: u32, access: Access, aligned: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// Brings the x87 registers into the host's.
@@ -121,8 +121,9 @@ impl Translator<'_> {
                 self.e.bind(at);
                 self.fill_slot(slot, bytes, write, slow, resume);
             }
-            Cold::ByTable { at, bytes, access, aligned, slow, resume } => {
+            Cold::ByTable { at, slot, bytes, access, aligned, slow, resume } => {
                 self.e.bind(at);
+                self.e.alu_mi(AluOp::Add, Width::Dword, state(slot_misses(slot)), 1);
                 self.check_by_table(bytes, access, aligned, slow);
                 self.e.jmp(resume);
             }
