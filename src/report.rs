@@ -41,6 +41,8 @@ const OF_ALL: &[(&str, &[&str])] = &[
             "links made",
             "links made to other pages",
             "jump table misses",
+            "accesses that gave their slots up",
+            "accesses that had their slots back",
         ],
     ),
     (
