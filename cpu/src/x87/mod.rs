@@ -42,6 +42,7 @@ pub mod operations;
 mod soft;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 /// Whole instructions: on the host's unit, or in integers where it has none.
 pub mod host {

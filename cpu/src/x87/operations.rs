@@ -13,9 +13,10 @@
 
 use super::host::execute;
 use super::kernels::{Arithmetic, Kernel, clear_flags, compare_to_flags, set_control};
+pub use super::whole::{Memory, Stored};
 use super::{control, status};
 use crate::flags::ArithFlags;
-use crate::state::{Fpr, X87State};
+use crate::state::X87State;
 
 /// The bits of the status word that an operation defines besides the exceptions.
 const ROUNDED_UP: u16 = status::C1;
@@ -52,18 +53,6 @@ operand! {
     I16: i16;
     /// Doubleword integer.
     I32: i32;
-}
-
-/// A memory operand, with room for the widest.
-pub type Memory = [u8; 16];
-
-/// What a store needs to be committed, once memory has taken the value.
-pub enum Stored {
-    /// The status word's new value.
-    Fast(u16),
-    /// The whole unit, popped already where the instruction pops, and whether the
-    /// value is to be stored (an unmasked exception suppresses it).
-    Whole(Box<X87State>, bool),
 }
 
 impl X87State {
@@ -250,12 +239,6 @@ impl X87State {
         self.drop_top();
     }
 
-    /// Any instruction whose operands are registers, the whole way.
-    #[inline(never)]
-    pub fn whole<const OPCODE: u16>(&mut self, i: u8) {
-        execute::<OPCODE>(self, i, ArithFlags(0), &mut [0; 16]);
-    }
-
     /// Pushes what a load makes of `value`.
     #[inline(always)]
     pub fn load<K: Kernel, const OPCODE: u16>(&mut self, value: &mut Memory) {
@@ -268,18 +251,6 @@ impl X87State {
         self.in_place(new, value.as_ptr(), ROUNDED_UP, |d, s| unsafe { K::run(d, s) });
         self.top = new as u8;
         self.empty &= !(1 << new);
-    }
-
-    /// FLD m80.
-    #[inline(always)]
-    pub fn load_m80<const OPCODE: u16>(&mut self, value: &[u8; 10]) {
-        let mut wide = [0; 16];
-        wide[..10].copy_from_slice(value);
-        if self.is_empty(7) {
-            self.push_value(Fpr(wide));
-        } else {
-            execute::<OPCODE>(self, 1, ArithFlags(0), &mut wide);
-        }
     }
 
     /// What a store of ST0 puts into memory, and what is to be committed afterwards.
@@ -299,17 +270,5 @@ impl X87State {
             word = run();
         }
         Stored::Fast(self.status & !status::C1 | word & (status::EXCEPTIONS | status::C1))
-    }
-
-    /// As [`store`](Self::store), the whole way.
-    #[inline(never)]
-    pub fn store_whole<const OPCODE: u16>(&self, into: &mut Memory) -> Stored {
-        let mut copy = Box::new(*self);
-        execute::<OPCODE>(&mut copy, 1, ArithFlags(0), into);
-        let suppressing = status::EXCEPTIONS & !status::PE;
-        // What waited before (and was ignored) suppresses nothing.
-        let waited = self.status & !self.control;
-        let stored = copy.status & !copy.control & !waited & suppressing == 0;
-        Stored::Whole(copy, stored)
     }
 }

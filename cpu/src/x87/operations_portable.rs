@@ -4,11 +4,12 @@
 //! The type parameters name the operation where an x86-64 host has a kernel for it; here const
 //! parameter `OPCODE` tells all.
 
+use super::control;
 use super::host::execute;
 use super::kernels::{Arithmetic, Kernel};
-use super::{control, status};
+pub use super::whole::{Memory, Stored};
 use crate::flags::ArithFlags;
-use crate::state::{Fpr, X87State};
+use crate::state::X87State;
 
 /// The form of a second operand in memory.
 pub trait Operand {}
@@ -30,18 +31,6 @@ operand! {
     I16;
     /// Doubleword integer.
     I32;
-}
-
-/// A memory operand, with room for the widest.
-pub type Memory = [u8; 16];
-
-/// What a store needs to be committed, once memory has taken the value.
-pub enum Stored {
-    /// The status word's new value.
-    Fast(u16),
-    /// The whole unit, popped already where the instruction pops, and whether the
-    /// value is to be stored (an unmasked exception suppresses it).
-    Whole(Box<X87State>, bool),
 }
 
 impl X87State {
@@ -101,25 +90,9 @@ impl X87State {
         self.whole::<OPCODE>(1);
     }
 
-    /// Any instruction whose operands are registers, the whole way.
-    pub fn whole<const OPCODE: u16>(&mut self, i: u8) {
-        execute::<OPCODE>(self, i, ArithFlags(0), &mut [0; 16]);
-    }
-
     /// Pushes what a load makes of `value`.
     pub fn load<K: Kernel, const OPCODE: u16>(&mut self, value: &mut Memory) {
         self.on_memory::<OPCODE>(value);
-    }
-
-    /// FLD m80.
-    pub fn load_m80<const OPCODE: u16>(&mut self, value: &[u8; 10]) {
-        let mut wide = [0; 16];
-        wide[..10].copy_from_slice(value);
-        if self.is_empty(7) {
-            self.push_value(Fpr(wide));
-        } else {
-            self.on_memory::<OPCODE>(&mut wide);
-        }
     }
 
     /// What a store of ST0 puts into memory, and what is to be committed afterwards.
@@ -131,16 +104,5 @@ impl X87State {
         let mut copy = *self;
         copy.on_memory::<OPCODE>(into);
         Stored::Fast(copy.status)
-    }
-
-    /// As [`store`](Self::store), the whole way.
-    pub fn store_whole<const OPCODE: u16>(&self, into: &mut Memory) -> Stored {
-        let mut copy = Box::new(*self);
-        copy.on_memory::<OPCODE>(into);
-        let suppressing = status::EXCEPTIONS & !status::PE;
-        // What waited before (and was ignored) suppresses nothing.
-        let waited = self.status & !self.control;
-        let stored = copy.status & !copy.control & !waited & suppressing == 0;
-        Stored::Whole(copy, stored)
     }
 }
