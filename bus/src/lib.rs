@@ -27,7 +27,7 @@ pub use cpu_bus::CpuBus;
 pub use device::{MmioDevice, PortDevice, Timed};
 pub use irq::{IrqLine, IrqSink};
 pub use memory::{GuestMemory, PageBacking};
-pub use pci::{PciAddress, PciFunction};
+pub use pci::{PciAddress, PciBars, PciFunction};
 pub use save::{RestoreError, SaveState};
 pub use signals::VcpuSignals;
 pub use time::GuestTime;

@@ -1,5 +1,6 @@
 //! What a person configures.
 
+use crate::devices::DeviceConfig;
 use crate::engines::Engine;
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +20,8 @@ pub struct MachineConfig {
     pub rtc_seconds: i64,
     /// What a reset by the guest does.
     pub on_reset: OnReset,
-    /// Serial ports, 0 to 4.
-    pub serial_ports: u8,
-    /// Whether the device that CPU test suites expect is there.
-    pub test_device: bool,
-    /// The port at which a write ends the program, if any.
-    pub debug_exit: Option<u16>,
+    /// The devices beside those that every board has.
+    pub devices: Vec<DeviceConfig>,
     /// Whether the engine holds each translation it has kept against a walk of the guest's page tables: slow.
     pub check_tlb: bool,
     /// The seed of RDRAND and RDSEED.
@@ -41,12 +38,17 @@ impl Default for MachineConfig {
             clock: ClockSource::Host,
             rtc_seconds: 0,
             on_reset: OnReset::Reset,
-            serial_ports: 1,
-            test_device: false,
-            debug_exit: None,
+            devices: vec![DeviceConfig::new("isa-serial")],
             check_tlb: false,
             random_seed: 0,
         }
+    }
+}
+
+impl MachineConfig {
+    /// How many devices of a kind there are.
+    pub fn count(&self, kind: &str) -> usize {
+        self.devices.iter().filter(|device| device.kind == kind).count()
     }
 }
 

@@ -59,6 +59,9 @@ pub enum MachineError {
     /// The boot plan does not fit this machine.
     #[error(transparent)]
     Boot(#[from] ApplyError),
+    /// The board cannot have a device.
+    #[error(transparent)]
+    Device(#[from] crate::devices::DeviceError),
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
@@ -147,7 +150,7 @@ impl Machine {
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
         }
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services);
+        let board = Board::new(&config, memory, signals, model.tsc_hz, services)?;
         let mut machine = Self {
             config,
             engine,
@@ -185,7 +188,7 @@ impl Machine {
     }
     fn power_on(&mut self) -> Result<(), MachineError> {
         let plan = self.boot.plan().map_err(MachineError::Source)?;
-        boot::firmware_setup(&mut self.board);
+        boot::firmware_setup(&self.board);
         plan.apply(&self.board.memory)?;
         for (id, slot) in self.vcpus.iter_mut().enumerate() {
             let mut state = slot.vcpu.state();
@@ -250,7 +253,8 @@ impl Machine {
     }
     /// The text screen now.
     pub fn screen(&self) -> Option<TextScreen> {
-        self.board.vga.screen()
+        let display = self.board.refs.display?;
+        self.board.devices.with(display, |display| display.screen())
     }
     /// The code bytes at a vCPU's CS:RIP that can be read now, as many as `into` takes.
     pub fn code_at_rip(&mut self, cpu: usize, into: &mut [u8]) -> usize {
