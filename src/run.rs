@@ -55,6 +55,7 @@ impl Planner {
             vcpus: config.cpus,
             hpet: true,
             serial_ports: config.serial_ports,
+            pvpanic: config.pvpanic,
         };
         Self { payload, platform }
     }
@@ -244,6 +245,7 @@ fn finish(
             Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
         },
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
+        ExitReason::Panic => Err(anyhow!("the guest panicked").into()),
         ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
     }
 }
@@ -292,6 +294,9 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
         serial_ports: serial_ports as u8,
         test_device: args.test_device,
         debug_exit: args.debug_exit,
+        // No option asks for it yet.
+        pvpanic: false,
+        on_panic: trimotor_machine::OnPanic::Exit,
         check_tlb: args.check_tlb,
         random_seed: host_services::random_seed(args.icount),
     }

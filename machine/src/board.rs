@@ -18,6 +18,7 @@ use trimotor_devices::interrupts::{InterruptFabric, lines};
 use trimotor_devices::pci::{PciBus, Piix4Pm, PirqRouter};
 use trimotor_devices::pit::Pit;
 use trimotor_devices::post_port::PostPort;
+use trimotor_devices::pvpanic::PvPanic;
 use trimotor_devices::requests::MachineRequests;
 use trimotor_devices::reset_control::ResetControl;
 use trimotor_devices::rtc::{CmosSizes, Rtc};
@@ -71,6 +72,8 @@ pub struct Board {
     pub debug_port: Option<DebugPort>,
     /// isa-debug-exit, if it is there.
     pub debug_exit: Option<DebugExit>,
+    /// pvpanic, if it is there.
+    pub pvpanic: Option<PvPanic>,
     /// The test device, if it is there.
     pub test_device: Option<TestDevice>,
     /// What chips ask of the machine.
@@ -123,6 +126,10 @@ impl Board {
             ports.place(Port(port), 1, crate::ports::PortOwner::DebugExit);
             DebugExit::new(Port(port), requests.clone())
         });
+        let pvpanic = config.pvpanic.then(|| {
+            ports.place(board::PVPANIC, 1, crate::ports::PortOwner::PvPanic);
+            PvPanic::new(requests.clone())
+        });
         let mut board = Self {
             pci: PciBus::new(memory.clone(), pirq.clone(), Piix4Pm::default()),
             pit: Pit::new(line(board::PIT_IRQ)),
@@ -148,6 +155,7 @@ impl Board {
             pirq,
             serials,
             debug_exit,
+            pvpanic,
             test_device,
             requests,
             ports,
@@ -172,6 +180,7 @@ impl Board {
         self.x87_error.reset();
         self.reset_control.reset();
         self.fw_cfg.reset();
+        self.pvpanic.iter_mut().for_each(PvPanic::reset);
         _ = self.requests.take();
         self.after_reset();
     }

@@ -25,6 +25,10 @@ pub struct MachineConfig {
     pub test_device: bool,
     /// The port at which a write ends the program, if any.
     pub debug_exit: Option<u16>,
+    /// Whether pvpanic is there, by which the guest's kernel reports a panic.
+    pub pvpanic: bool,
+    /// What a panic that the guest reports through pvpanic does.
+    pub on_panic: OnPanic,
     /// Whether the engine holds each translation it has kept against a walk of the guest's page tables: slow.
     pub check_tlb: bool,
     /// The seed of RDRAND and RDSEED.
@@ -44,6 +48,8 @@ impl Default for MachineConfig {
             serial_ports: 1,
             test_device: false,
             debug_exit: None,
+            pvpanic: false,
+            on_panic: OnPanic::Exit,
             check_tlb: false,
             random_seed: 0,
         }
@@ -66,5 +72,18 @@ pub enum OnReset {
     /// The machine starts over.
     Reset,
     /// The run ends with [`ExitReason::Reset`](crate::ExitReason::Reset).
+    Exit,
+}
+
+/// What a panic that the guest reports does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OnPanic {
+    /// Nothing: the guest goes on as it sees fit.
+    Ignore,
+    /// The machine pauses, so that it can be looked at.
+    Pause,
+    /// The machine starts over, whatever [`OnReset`] says of resets by the guest.
+    Reset,
+    /// The run ends with [`ExitReason::Panic`](crate::ExitReason::Panic).
     Exit,
 }

@@ -43,7 +43,7 @@ mod threads;
 pub mod vcpu_bus;
 
 pub use clock::HostClock;
-pub use config::{ClockSource, MachineConfig, OnReset};
+pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
 pub use control::MachineControl;
 pub use engines::{Engine, EngineOptions, EngineStatus};
 pub use exit::{ExitReason, TripleFault};

@@ -41,6 +41,8 @@ pub enum PortOwner {
     DebugPort,
     /// isa-debug-exit.
     DebugExit,
+    /// pvpanic.
+    PvPanic,
     /// fw_cfg.
     FwCfg,
     /// PCI configuration mechanism 1.

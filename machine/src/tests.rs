@@ -1,5 +1,7 @@
 //! The machine as a whole: small guests in machine code.
 
+mod chips;
+
 use crate::*;
 use std::sync::{Arc, Mutex};
 use trimotor_cpu::model::CpuModel;
@@ -50,6 +52,7 @@ fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
         vcpus: config.cpus,
         hpet: true,
         serial_ports: config.serial_ports,
+        pvpanic: config.pvpanic,
     };
     let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: code.to_vec() });
     request.kind = Some(KernelKind::Flat);

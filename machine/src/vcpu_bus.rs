@@ -87,6 +87,9 @@ impl CpuBus for VcpuBus<'_> {
             PortOwner::DebugExit => {
                 b.debug_exit.as_mut().map_or(nobody, |d| d.port_read(port, width, b.clock.latest()))
             }
+            PortOwner::PvPanic => {
+                b.pvpanic.as_mut().map_or(nobody, |d| d.port_read(port, width, b.clock.latest()))
+            }
             PortOwner::Test => {
                 b.test_device.as_mut().map_or(nobody, |d| d.port_read(port, width, b.clock.latest()))
             }
@@ -162,6 +165,12 @@ impl CpuBus for VcpuBus<'_> {
             }
             PortOwner::DebugExit => {
                 if let Some(device) = &mut b.debug_exit {
+                    device.port_write(port, width, value, b.clock.latest());
+                }
+                self.look_at_requests();
+            }
+            PortOwner::PvPanic => {
+                if let Some(device) = &mut b.pvpanic {
                     device.port_write(port, width, value, b.clock.latest());
                 }
                 self.look_at_requests();

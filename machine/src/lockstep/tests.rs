@@ -47,6 +47,7 @@ fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices) -> Result<Mach
             vcpus: 1,
             hpet: true,
             serial_ports: config.serial_ports,
+            pvpanic: config.pvpanic,
         };
         let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: CODE.to_vec() });
         request.kind = Some(KernelKind::Flat);
@@ -188,6 +189,7 @@ fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
             vcpus: 1,
             hpet: true,
             serial_ports: config.serial_ports,
+            pvpanic: config.pvpanic,
         };
         let request = BootRequest::new(BootFile { name: "test".into(), bytes: image() });
         let plan = boot::load(request, &platform).unwrap();
