@@ -20,6 +20,7 @@ pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod post_port;
+pub mod pvpanic;
 pub mod requests;
 pub mod reset_control;
 pub mod rtc;

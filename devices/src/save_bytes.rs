@@ -39,8 +39,8 @@ fn refused(why: &dyn std::fmt::Display) -> RestoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reset_control::ResetControl;
     use crate::requests::MachineRequests;
+    use crate::reset_control::ResetControl;
 
     #[test]
     fn bytes_that_are_no_state_are_refused() {

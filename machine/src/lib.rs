@@ -46,7 +46,7 @@ pub mod timers;
 pub mod vcpu_bus;
 
 pub use clock::HostClock;
-pub use config::{ClockSource, MachineConfig, OnReset};
+pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
 pub use control::MachineControl;
 pub use devices::{DeviceConfig, DeviceError};
 pub use engines::{Engine, EngineOptions, EngineStatus};

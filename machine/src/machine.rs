@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::boot;
 use crate::clock::HostClock;
-use crate::config::{ClockSource, MachineConfig, OnReset};
+use crate::config::{ClockSource, MachineConfig, OnPanic, OnReset};
 use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
@@ -220,6 +220,21 @@ impl Machine {
         if self.config.on_reset == OnReset::Exit {
             return Some(ExitReason::Reset(cause));
         }
+        self.start_over()
+    }
+    /// A panic that the guest reported: what the configuration says.
+    pub(crate) fn guest_panic(&mut self) -> Option<ExitReason> {
+        match self.config.on_panic {
+            OnPanic::Ignore => None,
+            OnPanic::Pause => {
+                self.set_paused(true);
+                None
+            }
+            OnPanic::Reset => self.start_over(),
+            OnPanic::Exit => Some(ExitReason::Panic),
+        }
+    }
+    fn start_over(&mut self) -> Option<ExitReason> {
         if let Err(error) = self.reset() {
             log::error!("{error}");
             return Some(ExitReason::Quit);

@@ -226,7 +226,7 @@ impl Machine {
         }
         Ok(())
     }
-    fn set_paused(&mut self, paused: bool) {
+    pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
         self.control.publish_paused(paused);
         if paused {
@@ -249,6 +249,7 @@ impl Machine {
         match request? {
             MachineRequest::PowerOff => Some(ExitReason::PowerOff),
             MachineRequest::DebugExit(value) => Some(ExitReason::DebugExit(value)),
+            MachineRequest::GuestPanic => self.guest_panic(),
             MachineRequest::Reset(cause) => self.guest_reset(cause),
             MachineRequest::Suspend => {
                 log::warn!("the guest asks for S3, which the tables do not offer: it wakes at once");

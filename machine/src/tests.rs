@@ -1,12 +1,13 @@
 //! The machine as a whole: small guests in machine code.
 
+mod chips;
+
 use crate::*;
 use std::sync::{Arc, Mutex};
 use trimotor_cpu::model::CpuModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_firmware::boot::{self, BootFile, BootPlan, BootRequest, KernelKind};
-use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// A clock that stands still: tests count instructions.
 struct NoClock;
@@ -37,7 +38,7 @@ fn config() -> MachineConfig {
         memory_bytes: 4 << 20,
         engine: Some(Engine::Interp),
         clock: ClockSource::Instructions,
-        debug_exit: Some(0xF4),
+        devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
         on_reset: OnReset::Exit,
         ..MachineConfig::default()
     }
@@ -45,12 +46,7 @@ fn config() -> MachineConfig {
 
 /// What starts `code` at 0000:7C00 in real mode.
 fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
-    let platform = Platform {
-        memory: MemoryMap::new(config.memory_bytes, 0),
-        vcpus: config.cpus,
-        hpet: true,
-        serial_ports: config.serial_ports,
-    };
+    let platform = config.platform();
     let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: code.to_vec() });
     request.kind = Some(KernelKind::Flat);
     boot::load(request, &platform).unwrap()

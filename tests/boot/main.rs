@@ -6,5 +6,6 @@ mod support;
 mod demo;
 mod linux;
 mod memtest;
+mod pvpanic;
 mod vmlinux;
 mod xen;

@@ -1,7 +1,7 @@
 //! The HPET's registers and wires.
 
-use crate::device::Device;
 use super::timer::*;
+use crate::device::Device;
 use crate::interrupts::{InterruptFabric, lines};
 use std::sync::Arc;
 use trimotor_bus::board::IOAPIC_PINS;

@@ -8,8 +8,8 @@
 //!
 //! Left out: the AGP port (a 440FX has none) and error reporting.
 
-use crate::device::Device;
 use super::config_space::*;
+use crate::device::Device;
 use std::sync::Arc;
 use trimotor_bus::memory::{Smram, WindowRead, WindowWrite};
 use trimotor_bus::pci::PciRegion;
@@ -176,7 +176,11 @@ impl Device for I440fx {
         I440fx::reset(self);
     }
     fn info(&self) -> String {
-        format!("PAM {:02x?}, SMRAM {:#04x}", (0..7).map(|i| self.config.read(PAM0 + i, Width::Byte)).collect::<Vec<_>>(), self.config.read(SMRAM, Width::Byte))
+        format!(
+            "PAM {:02x?}, SMRAM {:#04x}",
+            (0..7).map(|i| self.config.read(PAM0 + i, Width::Byte)).collect::<Vec<_>>(),
+            self.config.read(SMRAM, Width::Byte)
+        )
     }
     fn pci(&mut self) -> Option<&mut dyn PciFunction> {
         Some(self)

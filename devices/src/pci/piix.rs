@@ -8,9 +8,9 @@
 //! Left out: the SMBus controller (its base register is stored and opens nothing), USB, and
 //! device traps.
 
-use crate::device::Device;
 use super::config_space::*;
 use super::pirq::{LINKS, PirqRouter, ROUTE_DISABLED};
+use crate::device::Device;
 use std::sync::Arc;
 use trimotor_bus::pci::{PciRegion, PciSpace};
 use trimotor_bus::{GuestTime, PciFunction, Port, RestoreError, SaveState, Width, board};
@@ -192,7 +192,10 @@ impl Device for Piix3Isa {
         Piix3Isa::reset(self);
     }
     fn info(&self) -> String {
-        format!("PCI links routed to {:02x?}", (0..4).map(|link| self.config.read(PIRQRCA + link, Width::Byte)).collect::<Vec<_>>())
+        format!(
+            "PCI links routed to {:02x?}",
+            (0..4).map(|link| self.config.read(PIRQRCA + link, Width::Byte)).collect::<Vec<_>>()
+        )
     }
     fn pci(&mut self) -> Option<&mut dyn PciFunction> {
         Some(self)

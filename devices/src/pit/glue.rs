@@ -1,7 +1,7 @@
 //! The 8254 at its ports, with port 61h.
 
-use crate::device::Device;
 use super::{Counter, CounterStateV1};
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{PIT, SYSTEM_CONTROL_B};
 use trimotor_bus::{GuestTime, IrqLine, Port, PortDevice, RestoreError, SaveState, Timed, Width};

@@ -1,9 +1,9 @@
 //! The clock at its ports and on its wires.
 
-use crate::device::Device;
 use super::DateTime;
 use super::cmos::{CMOS_BYTES, CmosSizes, power_on};
 use super::registers::*;
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::CMOS;
 use trimotor_bus::time::NS_PER_SECOND;

@@ -6,7 +6,7 @@ use crate::tables::Platform;
 use trimotor_bus::{GuestMemory, PhysAddr};
 
 fn platform(mib: u64) -> Platform {
-    Platform { memory: MemoryMap::new(mib << 20, 0), vcpus: 1, hpet: true, serial_ports: 1 }
+    Platform { memory: MemoryMap::new(mib << 20, 0), vcpus: 1, hpet: true, serial_ports: 1, pvpanic: false }
 }
 
 fn file(name: &str, bytes: Vec<u8>) -> BootFile {

@@ -129,7 +129,8 @@ impl Builder<'_> {
     /// Another function is there.
     pub fn function(&mut self, device: DeviceId, address: PciAddress) -> Result<(), DeviceError> {
         if let Some((_, other)) = self.functions.iter().find(|(at, _)| *at == address) {
-            let reason = format!("{} is at {address} already; choose another addr=", self.devices.name(*other));
+            let reason =
+                format!("{} is at {address} already; choose another addr=", self.devices.name(*other));
             return Err(DeviceError::Refused { device: self.devices.name(device).to_owned(), reason });
         }
         self.functions.push((address, device));

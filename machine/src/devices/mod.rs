@@ -24,6 +24,7 @@ use trimotor_devices::interrupts::{FabricDevice, lines};
 use trimotor_devices::pci::{I440fx, Piix3Isa, Piix4Pm, SOUTH_BRIDGE_SLOT};
 use trimotor_devices::pit::Pit;
 use trimotor_devices::post_port::{POST_PORT, PostPort};
+use trimotor_devices::pvpanic::PvPanic;
 use trimotor_devices::reset_control::ResetControl;
 use trimotor_devices::rtc::{CmosSizes, Rtc};
 use trimotor_devices::serial::{LineSpeed, SERIAL_PORTS, SerialPort};
@@ -67,8 +68,18 @@ const fn optional(
 
 /// All kinds.
 pub static KINDS: &[DeviceKind] = &[
-    built_in("interrupts", "20h, A0h, 4D0h, FEC00000h, FEE00000h", "PIC pair, IOAPIC and local APICs", interrupts),
-    built_in("i440fx", "PCI 00:00.0", "host bridge: memory windows of the first megabyte, SMRAM", host_bridge),
+    built_in(
+        "interrupts",
+        "20h, A0h, 4D0h, FEC00000h, FEE00000h",
+        "PIC pair, IOAPIC and local APICs",
+        interrupts,
+    ),
+    built_in(
+        "i440fx",
+        "PCI 00:00.0",
+        "host bridge: memory windows of the first megabyte, SMRAM",
+        host_bridge,
+    ),
     built_in("piix3", "PCI 00:01.0", "ISA bridge: routes of PCI interrupts", isa_bridge),
     built_in("pit", "40h, 61h", "interval timer 8254 and system control port B", pit),
     built_in("rtc", "70h", "real-time clock and CMOS memory", rtc),
@@ -84,6 +95,7 @@ pub static KINDS: &[DeviceKind] = &[
     optional("isa-serial", "3F8h, 2F8h, 3E8h, 2E8h", "serial port 16550A, COM1 to COM4 in turn", &[], serial),
     optional("isa-debugcon", "E9h", "debug console: bytes written to its port come out", &[], debug_console),
     optional("isa-debug-exit", "F4h", "a write ends the program", &[IOBASE], debug_exit),
+    optional("pvpanic", "505h", "the guest's kernel reports its panic", &[], pvpanic),
     optional("pc-testdev", "E0h, 2000h, FF000000h", "what CPU test suites expect", &[], test_suite_device),
 ];
 
@@ -231,6 +243,11 @@ fn debug_exit(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceEr
     let port = Port(options.port("iobase", board::DEBUG_EXIT)?);
     let device = b.add("isa-debug-exit", DebugExit::new(port, b.requests().clone())).id();
     b.plain_ports(device, port, 1);
+    Ok(())
+}
+fn pvpanic(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceError> {
+    let device = b.add("pvpanic", PvPanic::new(b.requests().clone())).id();
+    b.plain_ports(device, board::PVPANIC, 1);
     Ok(())
 }
 fn test_suite_device(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceError> {

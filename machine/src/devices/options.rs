@@ -137,7 +137,9 @@ impl<'a> Options<'a> {
         let parsed = (u8::from_str_radix(slot.trim_start_matches("0x"), 16), function.parse());
         match parsed {
             (Ok(slot @ 0..=31), Ok(function @ 0..=7)) => Ok(Some(PciAddress::new(slot, function))),
-            _ => Err(self.refuse(&format!("addr={text}: not a slot from 0 to 1f with a function from 0 to 7"))),
+            _ => {
+                Err(self.refuse(&format!("addr={text}: not a slot from 0 to 1f with a function from 0 to 7")))
+            }
         }
     }
     /// The error that this device cannot be built, for `reason`.
