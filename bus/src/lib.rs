@@ -13,12 +13,14 @@ pub mod board;
 pub mod cpu_bus;
 pub mod device;
 pub mod empty_board;
+pub mod event_flags;
 pub mod irq;
 pub mod memory;
 pub mod pci;
 pub mod peers;
 pub mod save;
 pub mod signals;
+mod sync;
 pub mod table_watch;
 pub mod time;
 

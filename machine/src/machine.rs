@@ -90,10 +90,8 @@ impl BootSource for BootPlan {
 pub(crate) struct VcpuSlot {
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) signals: Arc<VcpuSignals>,
-    /// Halted, with the signals that were pending then and could not wake it.
+    /// Halted, until one of these signals is pending.
     pub(crate) halted: Option<u32>,
-    /// Halted in the last run although signals were pending: looked at once more.
-    pub(crate) looked_again: bool,
 }
 
 /// One PC.
@@ -148,7 +146,7 @@ impl Machine {
             let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
             // With the host's clock a slice is an estimate.
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
-            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
+            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
         let board = Board::new(&config, memory, signals, model.tsc_hz, services)?;
         let mut machine = Self {
@@ -182,7 +180,6 @@ impl Machine {
             slot.signals.lower(!VcpuSignals::INTR);
             slot.vcpu.reset();
             slot.halted = None;
-            slot.looked_again = false;
         }
         self.power_on()
     }

@@ -12,7 +12,7 @@ use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
 use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
-use trimotor_bus::{GuestTime, VcpuSignals};
+use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
 use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
@@ -34,9 +34,6 @@ const NS_PER_INSTRUCTION: u64 = 2;
 pub(crate) const POLL_NS: u64 = 1_000_000;
 /// How long the machine sleeps at most: back ends that cannot wake it are looked at then.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
-/// Signals that can end HLT or the wait for SIPI.
-const WAKING: u32 =
-    VcpuSignals::INTR | VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,7 +157,7 @@ impl Machine {
             self.turn.left = 0;
         }
         match exit {
-            VcpuExit::Budget => slot.looked_again = false,
+            VcpuExit::Budget => {}
             VcpuExit::Halted => slot.halt(),
             VcpuExit::Shutdown(report) => return Some(self.shutdown(cpu, *report)),
         }
@@ -339,24 +336,16 @@ impl VcpuSlot {
     /// Whether the vCPU has something to do.
     #[inline]
     pub(crate) fn can_run(&mut self) -> bool {
-        let Some(seen) = &mut self.halted else { return true };
-        let pending = self.signals.pending() & WAKING;
-        *seen &= pending;
-        if pending & !*seen == 0 {
+        let Some(awaited) = self.halted else { return true };
+        if self.signals.pending() & awaited == 0 {
             return false;
         }
         self.halted = None;
         true
     }
-    /// The vCPU halted. A signal that was pending and did not wake it (INTR with interrupts off)
-    /// cannot do so later; but it may have come just after the vCPU looked, so it looks once more.
+    /// The vCPU halted. What ends that is a matter of its state alone, which stays as it is until it runs again: a signal
+    /// that came after its last look, or comes later, is found pending.
     pub(crate) fn halt(&mut self) {
-        let pending = self.signals.pending() & WAKING;
-        if pending != 0 && !self.looked_again {
-            self.looked_again = true;
-            return;
-        }
-        self.looked_again = false;
-        self.halted = Some(pending);
+        self.halted = Some(self.vcpu.open_signals());
     }
 }

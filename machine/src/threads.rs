@@ -154,7 +154,7 @@ fn run_vcpu(shared: &Shared<'_>, cpu: usize, slot: &mut VcpuSlot) {
         let exit = slot.vcpu.run(&mut bus, TURN);
         shared.retired[cpu].store(slot.vcpu.retired(), Ordering::Relaxed);
         match exit {
-            VcpuExit::Budget => slot.looked_again = false,
+            VcpuExit::Budget => {}
             VcpuExit::Halted => slot.halt(),
             VcpuExit::Shutdown(report) => {
                 let mut shutdown = shared.shutdown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -131,6 +131,9 @@ impl Vcpu for Wrong {
     fn set_exact_budget(&mut self, exact: bool) {
         self.inner.set_exact_budget(exact);
     }
+    fn open_signals(&self) -> u32 {
+        self.inner.open_signals()
+    }
     fn state(&self) -> ArchState {
         self.inner.state()
     }
