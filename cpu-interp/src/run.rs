@@ -361,9 +361,10 @@ impl Core {
         if by_device {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
         }
-        // A write to SMRAM is told too.
-        let page = memory.backing_for(addr, View::SmmCode).read;
-        !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
+        // Code is known by the RAM that it came from, whatever is seen there now.
+        let Some(ram_page) = memory.ram_page(addr) else { return false };
+        let at = memory.ram_page_host(ram_page).wrapping_add(addr.page_offset() as usize);
+        self.code().written(memory, at, bytes)
     }
 
     /// Takes interrupts and other pins in the order of their priority.
