@@ -8,10 +8,10 @@
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
-use crate::home::CoreHome;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
+use std::ops::DerefMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use trimotor_bus::memory::View;
@@ -47,16 +47,14 @@ impl Interpreter {
         self.check_tlb = true;
         self
     }
-    /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
-    /// hand instructions over (see [`home`](crate::home)).
-    pub fn vcpu(
-        &mut self,
+    /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
+    pub fn core(
+        &self,
         id: u32,
         model: &Arc<CpuModel>,
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
-        stack_bytes: usize,
-    ) -> InterpVcpu {
+    ) -> Core {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
@@ -65,8 +63,7 @@ impl Interpreter {
             core.mmu.check_hits();
             core.mmu.select(&mut core.state);
         }
-        let core = CoreHome::new(core, stack_bytes);
-        InterpVcpu { core, code: CodeCache::new(id as usize) }
+        core
     }
 }
 
@@ -81,24 +78,27 @@ impl CpuBackend for Interpreter {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        Ok(Box::new(self.vcpu(id, model, memory, signals, 0)))
+        Ok(Box::new(InterpVcpu::new(Box::new(self.core(id, model, memory, signals)))))
     }
 }
 
-/// One vCPU of the interpreter.
-pub struct InterpVcpu {
-    core: CoreHome,
+/// One vCPU of the interpreter, whose core lives in an `H`.
+pub struct InterpVcpu<H = Box<Core>> {
+    core: H,
     code: CodeCache,
 }
 
-impl InterpVcpu {
+impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
+    /// A vCPU without decoded code.
+    pub fn new(core: H) -> InterpVcpu<H> {
+        let code = CodeCache::new(core.id as usize);
+        InterpVcpu { core, code }
+    }
     /// The core, for tests and for engines that hand single instructions over.
     pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
-}
 
-impl InterpVcpu {
     /// Runs as [`Vcpu::run`] does, with `blocks` in the place of the interpreter's blocks: called with RIP
     /// in `state`, it runs code until there is something to look at.
     pub fn run_with(
@@ -148,7 +148,7 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Vcpu for InterpVcpu {
+impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         self.run_with(bus, budget, &mut Core::run_blocks)
     }
@@ -364,9 +364,10 @@ impl Core {
         if by_device {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
         }
-        // A write to SMRAM is told too.
-        let page = memory.backing_for(addr, View::SmmCode).read;
-        !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
+        // Code is known by the RAM that it came from, whatever is seen there now.
+        let Some(ram_page) = memory.ram_page(addr) else { return false };
+        let at = memory.ram_page_host(ram_page).wrapping_add(addr.page_offset() as usize);
+        self.code().written(memory, at, bytes)
     }
 
     /// The signals that are taken before the next instruction, as the state stands. Those that end a halt are the same.
