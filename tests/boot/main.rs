@@ -6,5 +6,6 @@ mod support;
 mod demo;
 mod linux;
 mod memtest;
+mod small_kernels;
 mod vmlinux;
 mod xen;
