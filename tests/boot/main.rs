@@ -7,5 +7,6 @@ mod demo;
 mod linux;
 mod memtest;
 mod pvpanic;
+mod small_kernels;
 mod vmlinux;
 mod xen;
