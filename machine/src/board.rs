@@ -123,7 +123,7 @@ impl Board {
             TestDevice::new(fabric.clone(), Box::new(ForgetPage(memory.clone())))
         });
         let debug_exit = config.debug_exit.map(|port| {
-            ports.place(Port(port), 1, crate::ports::PortOwner::DebugExit);
+            ports.place_debug_exit(Port(port));
             DebugExit::new(Port(port), requests.clone())
         });
         let pvpanic = config.pvpanic.then(|| {

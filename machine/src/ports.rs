@@ -1,6 +1,6 @@
 //! Which port is whose: a table of 65536 bytes, so that an access finds its chip in one load.
 
-use trimotor_bus::{Port, board};
+use trimotor_bus::{Port, Width, board};
 use trimotor_devices::{post_port, test_device, vga_text, x87_error};
 
 /// Who answers a port.
@@ -102,7 +102,8 @@ impl PortMap {
     /// Places the test device.
     pub fn place_test_device(&mut self) {
         self.place(test_device::IRQ_PORTS, test_device::IRQ_COUNT, PortOwner::Test);
-        self.place(test_device::ECHO_PORTS, 5, PortOwner::Test);
+        // Four bytes that echo, and a dword.
+        self.place(test_device::ECHO_PORTS, 8, PortOwner::Test);
     }
     /// Moves the power-management block to where the PIIX4 now decodes it.
     pub fn move_pm(&mut self, base: Option<Port>) {
@@ -110,27 +111,49 @@ impl PortMap {
             return;
         }
         if let Some(old) = self.pm_base {
-            self.place(old, board::PM_BYTES, PortOwner::Nobody);
+            // What lies amid the block and is another chip's, or the APM ports, stays.
+            for port in old.0..=old.0.saturating_add(board::PM_BYTES - 1) {
+                if self.pm_offset(Port(port)).is_some() && self.owner(Port(port)) == PortOwner::AcpiPm {
+                    self.place(Port(port), 1, PortOwner::Nobody);
+                }
+            }
         }
         if let Some(new) = base {
             // A base on top of another chip opens only what nobody has.
-            for port in new.0..new.0.saturating_add(board::PM_BYTES) {
-                if self.owner(Port(port)) == PortOwner::Nobody {
-                    self.place(Port(port), 1, PortOwner::AcpiPm);
-                }
-            }
+            self.place_where_nobody_is(new, board::PM_BYTES, PortOwner::AcpiPm);
         }
         self.pm_base = base;
     }
     /// A port's offset into the power-management block, if it is in it.
     pub fn pm_offset(&self, port: Port) -> Option<u16> {
-        port.0.checked_sub(self.pm_base?.0).filter(|offset| *offset < board::PM_BYTES)
+        let is_apm = port == board::SMI_COMMAND || port.0 == board::SMI_COMMAND.0 + 1;
+        port.0.checked_sub(self.pm_base?.0).filter(|offset| *offset < board::PM_BYTES && !is_apm)
     }
     /// Gives `count` ports from `first` on to `owner`.
     pub fn place(&mut self, first: Port, count: u16, owner: PortOwner) {
         for port in first.0..=first.0.saturating_add(count - 1) {
             self.owners[usize::from(port)] = owner;
         }
+    }
+    /// Gives those of `count` ports from `first` on that nobody has to `owner`.
+    fn place_where_nobody_is(&mut self, first: Port, count: u16, owner: PortOwner) {
+        for port in first.0..=first.0.saturating_add(count - 1) {
+            if self.owner(Port(port)) == PortOwner::Nobody {
+                self.place(Port(port), 1, owner);
+            }
+        }
+    }
+    /// Places isa-debug-exit, whose register is a dword.
+    pub fn place_debug_exit(&mut self, port: Port) {
+        self.place(port, 1, PortOwner::DebugExit);
+        self.place_where_nobody_is(port, 4, PortOwner::DebugExit);
+    }
+    /// Whether an access is divided into byte cycles, because its last port is another chip's than its first, or
+    /// beyond the last port of all.
+    #[inline]
+    pub fn divides(&self, port: Port, width: Width) -> bool {
+        let more = width.bytes().min(4) as u16 - 1;
+        more != 0 && port.0.checked_add(more).is_none_or(|last| self.owner(Port(last)) != self.owner(port))
     }
     /// Who answers a port.
     #[inline]
@@ -156,6 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn wide_accesses_are_divided_between_chips() {
+        let map = PortMap::new();
+        for (port, width, divided) in [
+            (0x21, Width::Byte, false),
+            (0x20, Width::Word, false),
+            (0x21, Width::Word, true),
+            (0x60, Width::Word, true),
+            (0x3C4, Width::Word, false),
+            // CF9h lies amid the address register, which is accessed as a whole.
+            (0xCF8, Width::Dword, false),
+            (0xCF8, Width::Word, true),
+            (0xFFFE, Width::Word, false),
+            (0xFFFE, Width::Dword, true),
+            (0xFFFF, Width::Word, true),
+        ] {
+            assert_eq!(map.divides(Port(port), width), divided, "{port:#x} {width:?}");
+        }
+    }
+
+    #[test]
     fn the_pm_block_moves() {
         let mut map = PortMap::new();
         map.move_pm(Some(board::PM_BASE));
@@ -165,5 +208,13 @@ mod tests {
         assert_eq!(map.pm_offset(Port(0xB008)), Some(8));
         map.move_pm(Some(Port(0x40)));
         assert_eq!(map.owner(Port(0x40)), PortOwner::Pit);
+        assert_eq!(map.owner(Port(0x48)), PortOwner::AcpiPm);
+        // Onto the APM ports.
+        map.move_pm(Some(Port(0x80)));
+        assert_eq!((map.owner(Port(0x40)), map.owner(Port(0x48))), (PortOwner::Pit, PortOwner::Nobody));
+        assert_eq!((map.pm_offset(Port(0xB1)), map.pm_offset(board::SMI_COMMAND)), (Some(0x31), None));
+        map.move_pm(None);
+        assert_eq!(map.owner(board::SMI_COMMAND), PortOwner::AcpiPm);
+        assert_eq!(map.owner(Port(0xB1)), PortOwner::Nobody);
     }
 }

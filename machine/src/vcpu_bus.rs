@@ -6,6 +6,7 @@ use crate::mmio::{self, MmioOwner};
 use crate::ports::PortOwner;
 use trimotor_bus::cpu_bus::NoSuchMsr;
 use trimotor_bus::{CpuBus, GuestTime, MmioDevice, PhysAddr, Port, PortDevice, VcpuSignals, Width, board};
+use trimotor_devices::isa_cycles;
 
 /// MSRs of the local APIC after whose writes its timer may want to be woken at another time.
 const TIMER_MSRS: [u32; 6] = [0x1B, 0x6E0, 0x80F, 0x832, 0x838, 0x83E];
@@ -60,6 +61,9 @@ impl CpuBus for VcpuBus<'_> {
     }
 
     fn port_read(&mut self, port: Port, width: Width) -> u32 {
+        if self.board.ports.divides(port, width) {
+            return isa_cycles::read_bytes(port, width, |p| self.port_read(p, Width::Byte) as u8);
+        }
         let nobody = width.mask() as u32;
         let b = &mut *self.board;
         let owner = b.ports.owner(port);
@@ -73,7 +77,7 @@ impl CpuBus for VcpuBus<'_> {
             }
             PortOwner::Pic => {
                 let fabric = &b.fabric;
-                trimotor_devices::isa_cycles::read_bytes(port, width, |p| fabric.pic_read(p))
+                isa_cycles::read_bytes(port, width, |p| fabric.pic_read(p))
             }
             PortOwner::X87Error => b.x87_error.port_read(port, width, b.clock.latest()),
             PortOwner::Post => b.post.port_read(port, width, b.clock.latest()),
@@ -132,6 +136,11 @@ impl CpuBus for VcpuBus<'_> {
     }
 
     fn port_write(&mut self, port: Port, width: Width, value: u32) {
+        if self.board.ports.divides(port, width) {
+            return isa_cycles::write_bytes(port, width, value, |p, byte| {
+                self.port_write(p, Width::Byte, byte.into());
+            });
+        }
         let b = &mut *self.board;
         let owner = b.ports.owner(port);
         match owner {
@@ -143,11 +152,7 @@ impl CpuBus for VcpuBus<'_> {
             }
             PortOwner::Pic => {
                 let fabric = &b.fabric;
-                trimotor_devices::isa_cycles::write_bytes(port, width, value, |p, byte| {
-                    if trimotor_devices::pic::PicPair::has_port(p) {
-                        fabric.pic_write(p, byte);
-                    }
-                });
+                isa_cycles::write_bytes(port, width, value, |p, byte| fabric.pic_write(p, byte));
             }
             PortOwner::X87Error => b.x87_error.port_write(port, width, value, b.clock.latest()),
             PortOwner::Post => b.post.port_write(port, width, value, b.clock.latest()),
