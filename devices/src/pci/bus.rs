@@ -17,6 +17,8 @@ const ADDRESS_BITS: u32 = 0x80FF_FFFC;
 
 /// What answers behind a function's base address registers.
 pub trait PciBars: Send {
+    /// Bus reset (RST#): command register, BARs and all else of the card as after power-on.
+    fn reset(&mut self);
     /// Reads `width` bytes at `offset` into the region of `bar`.
     fn bar_read(&mut self, bar: u8, offset: u64, width: Width, now: GuestTime) -> u64;
     /// Writes the low `width` bytes of `value` at `offset` into the region of `bar`.
@@ -101,12 +103,15 @@ impl PciBus {
         all
     }
 
-    /// Bus reset of the chipset's functions and the address register.
+    /// Bus reset of all functions and the address register.
     pub fn reset(&mut self) {
         self.address = 0;
         self.host_bridge.reset();
         self.isa_bridge.reset();
         self.power_management.reset();
+        for (_, card) in &mut self.cards {
+            card.reset();
+        }
         self.collect_regions();
     }
 
@@ -313,6 +318,10 @@ mod tests {
         }
     }
     impl PciBars for Card {
+        fn reset(&mut self) {
+            self.config.reset();
+            self.written = 0;
+        }
         fn bar_read(&mut self, bar: u8, offset: u64, _width: Width, _now: GuestTime) -> u64 {
             self.written + bar as u64 * 0x1000 + offset
         }
@@ -456,5 +465,19 @@ mod tests {
         assert_eq!(read(&mut b, 0xCFC, Width::Dword), 0x1237_8086);
         let state = b.save();
         assert!(b.restore(state).is_ok());
+    }
+
+    #[test]
+    fn a_reset_closes_what_cards_decode() {
+        let mut b = bus();
+        let at = PciAddress::new(3, 0);
+        b.insert(at, card());
+        b.config_write(at, 0x10, Width::Dword, 0xC000, GuestTime::ZERO);
+        b.config_write(at, 4, Width::Word, 1, GuestTime::ZERO);
+        assert!(b.io_read(Port(0xC000), Width::Byte, GuestTime::ZERO).is_some());
+        b.reset();
+        assert_eq!(b.io_read(Port(0xC000), Width::Byte, GuestTime::ZERO), None);
+        assert_eq!(b.config_read(at, 4, Width::Word), 0);
+        assert_eq!(b.config_read(at, 0x10, Width::Dword), 1, "an I/O BAR without an address");
     }
 }
