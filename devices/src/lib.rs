@@ -7,6 +7,7 @@
 pub mod acpi_pm;
 pub mod debug_exit;
 pub mod debug_port;
+pub mod demo_card;
 pub mod device;
 pub mod dma8237;
 pub mod fw_cfg;
@@ -31,5 +32,5 @@ pub mod test_device;
 pub mod vga_text;
 pub mod x87_error;
 
-pub use device::{Completion, Device};
+pub use device::{Completion, Device, Job, Outside, OutsideRef};
 pub use save_bytes::SavedBytes;

@@ -148,14 +148,15 @@ impl Machine {
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services)?;
+        let control = MachineControl::default();
+        let board = Board::new(&config, memory, signals, model.tsc_hz, services, &control)?;
         let mut machine = Self {
             config,
             engine,
             model,
             board,
             vcpus,
-            control: MachineControl::default(),
+            control,
             boot,
             boot_name: String::new(),
             turn: Turn::default(),

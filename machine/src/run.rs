@@ -200,6 +200,9 @@ impl Machine {
                 Err(Refusal::End(reason)) => return Some(reason),
             }
         }
+        if !self.board.clock.counts_instructions() {
+            self.board.deliver_completions(&mut TimeSource::Board(&self.board.clock));
+        }
         self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.next_poll_ns = now.ns().saturating_add(POLL_NS);
         let wanted = self.control.take_screen_wanted();

@@ -22,7 +22,7 @@ use crate::pic::{PicPair, PicPairStateV1};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trimotor_bus::board::MAX_VCPUS;
-use trimotor_bus::{GuestTime, IrqLine, IrqSink, RestoreError, SaveState, Timed, VcpuSignals};
+use trimotor_bus::{GuestTime, IrqLine, IrqSink, MsiSink, RestoreError, SaveState, Timed, VcpuSignals};
 
 /// Numbers of wires that are no interrupt requests.
 pub mod lines {
@@ -127,6 +127,14 @@ impl InterruptFabric {
     pub fn publish_next_event(&self, publish: impl FnOnce(Option<GuestTime>)) {
         let chips = self.chips();
         publish(chips.lapics.iter().filter_map(LocalApic::next_event).min());
+    }
+}
+
+impl MsiSink for InterruptFabric {
+    fn send(&self, address: u64, data: u32) {
+        if let Some(message) = message::ApicMessage::from_msi(address, data) {
+            self.chips().deliver(message);
+        }
     }
 }
 
