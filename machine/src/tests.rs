@@ -1,5 +1,6 @@
 //! The machine as a whole: small guests in machine code.
 
+mod cards;
 mod chips;
 
 use crate::*;

@@ -4,7 +4,7 @@ use super::*;
 use iced_x86::code_asm::*;
 
 /// The engines that can be used here.
-fn engines() -> Vec<Engine> {
+pub(super) fn engines() -> Vec<Engine> {
     let all = [Engine::Interp, Engine::Jit];
     all.into_iter().filter(|engine| engine.status().available.is_ok()).collect()
 }
