@@ -1,0 +1,29 @@
+//! The whole program by its command line, as a person or a script runs it; among its guests are real ones.
+//!
+//! One test program, so that guests run side by side.
+
+use std::process::ExitCode;
+use trimotor_test_support as support;
+
+mod boot;
+mod cli_bad_input;
+mod cli_help;
+mod demo_on_qemu;
+mod exit_codes;
+mod profiling;
+mod terminal;
+
+fn main() -> ExitCode {
+    support::needs::run([
+        boot::demo::tests(),
+        boot::linux::tests(),
+        boot::memtest::tests(),
+        boot::xen::tests(),
+        cli_bad_input::tests(),
+        cli_help::tests(),
+        demo_on_qemu::tests(),
+        exit_codes::tests(),
+        profiling::tests(),
+        terminal::tests(),
+    ])
+}
