@@ -5,20 +5,28 @@
 use std::process::ExitCode;
 use trimotor_test_support as support;
 
+mod addresses;
 mod at_once;
 mod conformance_80286;
 mod endless;
+mod faults_change_nothing;
+mod halt;
 mod self_modifying;
 mod single_step;
 mod stack_growth;
+mod windows;
 
 fn main() -> ExitCode {
     support::needs::run([
         at_once::tests(),
         conformance_80286::tests(),
+        addresses::tests(),
         endless::tests(),
+        faults_change_nothing::tests(),
+        halt::tests(),
         self_modifying::tests(),
         single_step::tests(),
         stack_growth::tests(),
+        windows::tests(),
     ])
 }

@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         boot::demo::tests(),
         boot::linux::tests(),
         boot::memtest::tests(),
+        boot::pvpanic::tests(),
+        boot::small_kernels::tests(),
         boot::xen::tests(),
         cli_bad_input::tests(),
         cli_help::tests(),

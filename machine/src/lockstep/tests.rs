@@ -1,13 +1,14 @@
 //! Lockstep finds what is planted, and nothing where nothing is.
 
 use super::{Outcome, Plan, Progress, run};
-use crate::{ClockSource, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError};
+use crate::{
+    ClockSource, DeviceConfig, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError,
+};
 use std::sync::Arc;
 use trimotor_bus::CpuBus;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, Vcpu, VcpuExit};
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
-use trimotor_firmware::tables::{MemoryMap, Platform};
 use trimotor_test_needs::skip;
 
 /// Counts to 1000 with the timer's interrupts off, asks for a random number, stores it, counts again,
@@ -45,7 +46,7 @@ fn config(engine: Engine) -> MachineConfig {
         memory_bytes: 4 << 20,
         engine: Some(engine),
         clock: ClockSource::Instructions,
-        debug_exit: Some(0xF4),
+        devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
         ..MachineConfig::default()
     }
 }
@@ -57,12 +58,7 @@ fn machine(
     kind: Option<KernelKind>,
     image: Vec<u8>,
 ) -> Result<Machine, MachineError> {
-    let platform = Platform {
-        memory: MemoryMap::new(config.memory_bytes, 0),
-        vcpus: 1,
-        hpet: true,
-        serial_ports: config.serial_ports,
-    };
+    let platform = config.platform();
     let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: image });
     request.kind = kind;
     let plan = boot::load(request, &platform).unwrap();
@@ -148,6 +144,9 @@ impl Vcpu for Wrong {
     }
     fn set_exact_budget(&mut self, exact: bool) {
         self.inner.set_exact_budget(exact);
+    }
+    fn open_signals(&self) -> u32 {
+        self.inner.open_signals()
     }
     fn state(&self) -> ArchState {
         self.inner.state()

@@ -3,5 +3,7 @@
 pub mod demo;
 pub mod linux;
 pub mod memtest;
+pub mod pvpanic;
+pub mod small_kernels;
 mod vmlinux;
 pub mod xen;
