@@ -4,8 +4,6 @@
 //! QEMU's BIOS starts a boot sector written here, which loads the demo and its memory map from the
 //! disk and enters it as [`trimotor_firmware::demo::plan`] would.
 
-#![allow(clippy::unwrap_used, reason = "a test says what failed by failing")]
-
 use crate::support::needs::{QEMU, Tests};
 use iced_x86::code_asm::*;
 use std::io::{BufReader, Read, Write};

@@ -2,6 +2,8 @@
 //!
 //! One test program, so that guests run side by side.
 
+#![allow(clippy::unwrap_used, reason = "a failure to set a test up ends the test")]
+
 use std::process::ExitCode;
 use trimotor_test_support as support;
 

@@ -1,5 +1,7 @@
-//! The rules of the workspace itself: who may know whom, how tests are organised, which licences dependencies have.
+//! The rules of the workspace itself: who may know whom, how tests are organised, which licences and features
+//! dependencies have.
 
+mod features;
 mod layering;
 mod licences;
 mod organisation;
