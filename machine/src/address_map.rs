@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use trimotor_bus::pci::{PciRegion, PciSpace};
-use trimotor_bus::{PhysAddr, Port};
+use trimotor_bus::{PhysAddr, Port, Width};
 
 /// What answers a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +91,13 @@ impl AddressMap {
     #[inline]
     pub fn port(&self, port: Port) -> PortTarget {
         self.targets[usize::from(self.ports[usize::from(port.0)])]
+    }
+    /// Whether an access is divided into byte cycles, because its last port is another device's than its first, or
+    /// beyond the last port of all.
+    #[inline]
+    pub fn divides(&self, port: Port, width: Width) -> bool {
+        let more = width.bytes().min(4) as u16 - 1;
+        more != 0 && port.0.checked_add(more).is_none_or(|last| self.port(Port(last)) != self.port(port))
     }
     /// What answers an address, and the offset into its region.
     #[inline]
@@ -311,6 +318,32 @@ mod tests {
                 let expected = first.map(|range| (range.target, addr - range.base));
                 assert_eq!(cut.memory(PhysAddr(addr)), expected, "{addr} in {ranges:?}");
             }
+        }
+    }
+
+    #[test]
+    fn wide_accesses_are_divided_between_devices() {
+        let [chip, other, _] = ids();
+        let mut map = AddressMap::default();
+        map.place_ports(Port(0x20), 2, PortTarget::Pic);
+        map.place_ports(Port(0x60), 1, PortTarget::Device(Chip { device: chip, timed: true }));
+        for (first, count) in [(0xCF8, 1), (0xCFA, 6)] {
+            map.place_ports(Port(first), count, PortTarget::PciConfig);
+        }
+        map.place_ports(Port(0xCF9), 1, PortTarget::Device(Chip { device: other, timed: false }));
+        for (port, width, divided) in [
+            (0x21, Width::Byte, false),
+            (0x20, Width::Word, false),
+            (0x21, Width::Word, true),
+            (0x60, Width::Word, true),
+            // CF9h lies amid the address register, which is accessed as a whole.
+            (0xCF8, Width::Dword, false),
+            (0xCF8, Width::Word, true),
+            (0xFFFE, Width::Word, false),
+            (0xFFFE, Width::Dword, true),
+            (0xFFFF, Width::Word, true),
+        ] {
+            assert_eq!(map.divides(Port(port), width), divided, "{port:#x} {width:?}");
         }
     }
 

@@ -8,7 +8,6 @@ use crate::registry::{DeviceId, Locked};
 use trimotor_bus::cpu_bus::NoSuchMsr;
 use trimotor_bus::{CpuBus, GuestTime, PhysAddr, Port, VcpuSignals, Width};
 use trimotor_devices::isa_cycles;
-use trimotor_devices::pic::PicPair;
 
 /// MSRs of the local APIC after whose writes its timer may want to be woken at another time.
 const TIMER_MSRS: [u32; 6] = [0x1B, 0x6E0, 0x80F, 0x832, 0x838, 0x83E];
@@ -82,11 +81,13 @@ impl CpuBus for VcpuBus<'_> {
 
     fn port_read(&mut self, port: Port, width: Width) -> u32 {
         let nobody = width.mask() as u32;
-        match self.map.get(&self.board.map).port(port) {
+        let map = self.map.get(&self.board.map);
+        if map.divides(port, width) {
+            return isa_cycles::read_bytes(port, width, |p| self.port_read(p, Width::Byte) as u8);
+        }
+        match map.port(port) {
             PortTarget::Nobody => nobody,
-            PortTarget::Pic => isa_cycles::read_bytes(port, width, |p| {
-                if PicPair::has_port(p) { self.board.fabric.pic_read(p) } else { 0xFF }
-            }),
+            PortTarget::Pic => isa_cycles::read_bytes(port, width, |p| self.board.fabric.pic_read(p)),
             PortTarget::PciConfig => self.board.pci_read(port, width),
             PortTarget::Device(Chip { device, timed }) => self.access(device, timed, |device, now| {
                 device.ports().map_or(nobody, |ports| ports.port_read(port, width, now))
@@ -99,13 +100,17 @@ impl CpuBus for VcpuBus<'_> {
     }
 
     fn port_write(&mut self, port: Port, width: Width, value: u32) {
-        match self.map.get(&self.board.map).port(port) {
+        let map = self.map.get(&self.board.map);
+        if map.divides(port, width) {
+            return isa_cycles::write_bytes(port, width, value, |p, byte| {
+                self.port_write(p, Width::Byte, byte.into());
+            });
+        }
+        match map.port(port) {
             PortTarget::Nobody => {}
-            PortTarget::Pic => isa_cycles::write_bytes(port, width, value, |p, byte| {
-                if PicPair::has_port(p) {
-                    self.board.fabric.pic_write(p, byte);
-                }
-            }),
+            PortTarget::Pic => {
+                isa_cycles::write_bytes(port, width, value, |p, byte| self.board.fabric.pic_write(p, byte));
+            }
             PortTarget::PciConfig => {
                 let now = self.time.now();
                 self.board.pci_write(port, width, value, now);

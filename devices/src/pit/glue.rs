@@ -2,6 +2,7 @@
 
 use super::{Counter, CounterStateV1};
 use crate::device::Device;
+use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{PIT, SYSTEM_CONTROL_B};
 use trimotor_bus::{GuestTime, IrqLine, Port, PortDevice, RestoreError, SaveState, Timed, Width};
@@ -104,13 +105,10 @@ impl Pit {
 
 impl PortDevice for Pit {
     fn port_read(&mut self, port: Port, width: Width, now: GuestTime) -> u32 {
-        (0..width.bytes() as u16)
-            .fold(0, |value, i| value | u32::from(self.read_byte(port.0.wrapping_add(i), now)) << (8 * i))
+        isa_cycles::read_bytes(port, width, |p| self.read_byte(p.0, now))
     }
     fn port_write(&mut self, port: Port, width: Width, value: u32, now: GuestTime) {
-        for i in 0..width.bytes() as u16 {
-            self.write_byte(port.0.wrapping_add(i), (value >> (8 * i)) as u8, now);
-        }
+        isa_cycles::write_bytes(port, width, value, |p, byte| self.write_byte(p.0, byte, now));
     }
 }
 

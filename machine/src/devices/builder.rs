@@ -115,6 +115,10 @@ impl Builder<'_> {
     pub fn plain_ports(&mut self, device: DeviceId, first: Port, count: u16) {
         self.map.place_ports(first, count, PortTarget::Device(Chip { device, timed: false }));
     }
+    /// Whether no device has a port yet.
+    pub fn is_free(&self, port: Port) -> bool {
+        self.map.port(port) == PortTarget::Nobody
+    }
     /// Places memory of a device whose answers depend on the time.
     pub fn timed_memory(&mut self, device: DeviceId, base: PhysAddr, bytes: u64) {
         self.map.place_memory(base, bytes, MemoryTarget::Device(Chip { device, timed: true }));
@@ -162,9 +166,10 @@ impl Builder<'_> {
     }
     /// Routes the ports of PCI configuration mechanism 1 to the board, which knows the functions.
     pub(crate) fn route_pci_config(&mut self) {
-        // CF9h is reset control, for bytes: the address register takes dwords at CF8h only.
-        self.map.place_ports(board::PCI_CONFIG_ADDRESS, 1, PortTarget::PciConfig);
-        self.map.place_ports(board::PCI_CONFIG_DATA, 4, PortTarget::PciConfig);
+        // CF9h, amid the address register, is reset control: the address register takes dwords only.
+        for (first, count) in [(board::PCI_CONFIG_ADDRESS.0, 1), (0xCFA, 2), (board::PCI_CONFIG_DATA.0, 4)] {
+            self.map.place_ports(Port(first), count, PortTarget::PciConfig);
+        }
     }
 }
 

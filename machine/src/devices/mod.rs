@@ -241,8 +241,12 @@ fn debug_console(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), Devic
 }
 fn debug_exit(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceError> {
     let port = Port(options.port("iobase", board::DEBUG_EXIT)?);
+    if !b.is_free(port) {
+        return Err(options.refuse(&format!("another device has port {:#x}", port.0)));
+    }
     let device = b.add("isa-debug-exit", DebugExit::new(port, b.requests().clone())).id();
-    b.plain_ports(device, port, 1);
+    // Its register is a dword, where nothing else follows.
+    b.plain_ports(device, port, 4);
     Ok(())
 }
 fn pvpanic(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceError> {
@@ -261,7 +265,8 @@ fn test_suite_device(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceE
     let chip = TestDevice::new(b.fabric().clone(), Box::new(ForgetPage(b.memory().clone())));
     let device = b.add("pc-testdev", chip).id();
     b.plain_ports(device, test_device::IRQ_PORTS, test_device::IRQ_COUNT);
-    b.plain_ports(device, test_device::ECHO_PORTS, 5);
+    // Four bytes that echo, and a dword.
+    b.plain_ports(device, test_device::ECHO_PORTS, 8);
     b.plain_memory(device, test_device::ECHO_MEMORY, test_device::ECHO_MEMORY_BYTES);
     Ok(())
 }

@@ -91,3 +91,69 @@ mod panics {
         }
     }
 }
+
+mod ports {
+    use super::*;
+    use crate::clock::TimeSource;
+    use crate::vcpu_bus::VcpuBus;
+    use trimotor_bus::{CpuBus, GuestTime, Port, Width};
+
+    const WIDTHS: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
+
+    /// A board with everything that can be asked for.
+    fn full_machine() -> Machine {
+        let kinds = [
+            "isa-serial",
+            "isa-serial",
+            "isa-serial",
+            "isa-serial",
+            "pc-testdev",
+            "pvpanic",
+            "isa-debug-exit",
+        ];
+        let devices = kinds.map(DeviceConfig::new).to_vec();
+        machine(MachineConfig { devices, ..super::super::config() }, &[0xF4]).0
+    }
+
+    /// Each port of the board takes accesses of each width, chips' borders or not: builds with overflow checks
+    /// and debug assertions run this too.
+    #[test]
+    fn every_port_takes_every_width() {
+        let mut machine = full_machine();
+        let board = machine.board();
+        let mut value = 0x1234_5678u32;
+        for port in 0..=u16::MAX {
+            for width in WIDTHS {
+                let mut bus = VcpuBus::in_turn(board, 0);
+                let read = bus.port_read(Port(port), width);
+                assert_eq!(u64::from(read) & !width.mask(), 0, "{port:#x} {width:?} reads {read:#x}");
+                value = value.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                bus.port_write(Port(port), width, value);
+                board.clock.skip_to(GuestTime(u64::from(port) * 1000));
+                board.clock.now();
+                board.advance_due(&mut TimeSource::Board(&board.clock));
+            }
+        }
+    }
+
+    /// A wide access at the last port of a chip has its other bytes from who is there.
+    #[test]
+    fn wide_accesses_cross_from_chip_to_chip() {
+        let mut machine = full_machine();
+        let mut bus = VcpuBus::in_turn(machine.board(), 0);
+        bus.port_write(Port(0x21), Width::Byte, 0xA5);
+        assert_eq!(bus.port_read(Port(0x21), Width::Word), 0xFFA5);
+        assert_eq!(bus.port_read(Port(0x20), Width::Word) >> 8, 0xA5);
+        assert_eq!(bus.port_read(Port(0xFFFF), Width::Dword), u32::MAX);
+        // POST, then the DMA page registers.
+        bus.port_write(Port(0x80), Width::Word, 0x5AC3);
+        assert_eq!(bus.port_read(Port(0x80), Width::Word), 0x5AC3);
+        assert_eq!(bus.port_read(Port(0x81), Width::Byte), 0x5A);
+        // The status of the keyboard controller is no part of its data port.
+        let data_and_more = bus.port_read(Port(0x60), Width::Dword);
+        assert_eq!(data_and_more >> 16, 0xFFFF);
+        // What a chip has as a dword stays one.
+        bus.port_write(Port(0xF4), Width::Dword, 0x12345);
+        assert_eq!(machine.run(), ExitReason::DebugExit(0x12345));
+    }
+}
