@@ -384,7 +384,7 @@ impl Core {
         let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
         S::INIT
             | open(S::SMI, !s.in_smm)
-            | open(S::NMI, !s.nmi_blocked && !(shadow && s.shadow_is_ss))
+            | open(S::NMI, !(s.nmi_blocked || shadow && s.shadow_is_ss))
             | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
