@@ -5,6 +5,7 @@ use crate::host_memory::{CodeCacheSize, MemorySize};
 use crate::rtc_base::RtcBase;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use trimotor_machine::DeviceConfig;
 
 const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   trimotor                          the built-in demo, on the terminal
@@ -71,6 +72,8 @@ pub enum Command {
         #[command(subcommand)]
         guest: GuestCommand,
     },
+    /// List the devices that a machine has or may have, with their options
+    Devices,
     /// List the CPU models and their features
     Cpus {
         /// Only this model, with its features changed as --cpu takes it
@@ -218,6 +221,9 @@ pub struct MachineArgs {
     /// A value v written to this port ends the program with code (v << 1) | 1
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "Debugging")]
     pub debug_exit: Option<u16>,
+    /// One more device, with its options; `trimotor devices` lists them. May be given several times
+    #[arg(long, value_name = "KIND[,OPTION=VALUE]", help_heading = "Devices")]
+    pub device: Vec<DeviceConfig>,
     /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
     #[arg(long, help_heading = "Debugging")]
     pub test_device: bool,

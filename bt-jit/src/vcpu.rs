@@ -130,6 +130,9 @@ impl Vcpu for JitVcpu {
     fn set_exact_budget(&mut self, exact: bool) {
         self.interp.set_exact_budget(exact);
     }
+    fn open_signals(&self) -> u32 {
+        self.interp.open_signals()
+    }
     fn state(&self) -> ArchState {
         self.interp.state()
     }

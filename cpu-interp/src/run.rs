@@ -170,6 +170,9 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     fn set_exact_budget(&mut self, exact: bool) {
         self.core.exact_budget = exact;
     }
+    fn open_signals(&self) -> u32 {
+        self.core.open_signals()
+    }
     fn state(&self) -> ArchState {
         self.core.state.to_arch()
     }
@@ -385,10 +388,27 @@ impl Core {
         self.code().written(memory, at, bytes)
     }
 
+    /// The signals that are taken before the next instruction, as the state stands. Those that end a halt are the same.
+    fn open_signals(&self) -> u32 {
+        use VcpuSignals as S;
+        let s = &self.state;
+        match s.activity {
+            Activity::WaitForSipi => return S::INIT | S::SIPI,
+            Activity::Shutdown => return S::INIT,
+            Activity::Active | Activity::Halted => {}
+        }
+        // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
+        let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
+        S::INIT
+            | open(S::SMI, !s.in_smm)
+            | open(S::NMI, !s.nmi_blocked && !(shadow && s.shadow_is_ss))
+            | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
+    }
+
     /// Takes interrupts and other pins in the order of their priority.
     fn take_signals(&mut self, pending: u32) -> Option<VcpuExit> {
         use VcpuSignals as S;
-        let shadow = self.state.shadow_at == self.state.retired;
         if pending & S::KICK != 0 {
             self.signals.take(S::KICK);
             return Some(VcpuExit::Budget);
@@ -396,28 +416,25 @@ impl Core {
         if pending & S::INIT != 0 && self.signals.take(S::INIT) != 0 {
             events::init(self);
         }
+        let open = pending & self.open_signals();
         if self.state.activity == Activity::WaitForSipi {
-            if pending & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
+            if open & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
                 let vector = self.signals.startup_vector();
                 events::startup(self, vector);
             }
             return None;
         }
         self.signals.take(S::SIPI);
-        if self.state.activity == Activity::Shutdown {
-            return None;
-        }
-        if pending & S::SMI != 0 && !self.state.in_smm && self.signals.take(S::SMI) != 0 {
+        if open & S::SMI != 0 && self.signals.take(S::SMI) != 0 {
             events::enter_smm(self);
             return None;
         }
-        let nmi_blocked = self.state.nmi_blocked || shadow && self.state.shadow_is_ss;
-        if pending & S::NMI != 0 && !nmi_blocked && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take(S::NMI) != 0 {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;
         }
-        if pending & S::INTR != 0 && !shadow && self.state.rflags.contains(Rflags::IF) {
+        if open & S::INTR != 0 {
             self.current = std::ptr::null();
             if let Some(vector) = self.bus().acknowledge_interrupt() {
                 self.counts.interrupts += 1;
