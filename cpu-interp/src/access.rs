@@ -34,6 +34,8 @@ unsafe impl<const N: usize> Guest for [u8; N] {}
 unsafe impl<const N: usize> Guest for [u64; N] {}
 
 const PAGE: u64 = 4096;
+/// Uses of stale translations that are logged; more are only counted, as the guest can make any number.
+const STALE_USES_LOGGED: u64 = 16;
 
 impl Core {
     /// The effective address: base, index and displacement, cut to the address size.
@@ -415,7 +417,25 @@ impl Core {
     fn translate_as(&mut self, linear: u64, access: Access, user: bool) -> Result<Mapped, Fault> {
         let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
         let cacheable = !self.page_has_breakpoint(linear) && self.state.mode & mode::ALIGN == 0;
-        self.mmu.translate(&mut self.state, linear, FillRequest { access, user }, cacheable)
+        let mapped = self.mmu.translate(&mut self.state, linear, FillRequest { access, user }, cacheable);
+        if self.mmu.has_stale_uses() {
+            self.report_stale_uses();
+        }
+        mapped
+    }
+    /// Says which translations were used that the guest has not flushed, if they are
+    /// [kept](trimotor_cpu::mmu::Mmu::keep_until_flush).
+    #[cold]
+    fn report_stale_uses(&mut self) {
+        let rip = self.current_rip();
+        for stale in self.mmu.take_stale_uses() {
+            self.counts.stale_uses_told += 1;
+            match self.counts.stale_uses_told {
+                ..=STALE_USES_LOGGED => log::warn!("vCPU {}: RIP {rip:#x}: {stale}", self.id),
+                n if n == STALE_USES_LOGGED + 1 => log::warn!("more missing INVLPGs are only counted"),
+                _ => {}
+            }
+        }
     }
 
     /// Reads bytes piece by piece; all pages are translated before the first byte is taken.

@@ -188,6 +188,7 @@ pub struct Counts {
     pub slow_reads: u64,
     pub slow_writes: u64,
     pub single_steps: u64,
+    pub stale_uses_told: u64,
 }
 
 // SAFETY: the raw pointers are used only during a run, on the thread that runs.

@@ -29,10 +29,14 @@ pub const TLB_HITS: &str = "TLB hits checked";
 /// Statistics line: those that a walk contradicts.
 pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
 
+/// Statistics line: uses of translations that a flush was missing for.
+pub const STALE_USES: &str = "missing INVLPGs";
+
 /// The interpreter as an engine. Its vCPUs run one at a time: locked instructions are not atomic.
 #[derive(Default)]
 pub struct Interpreter {
     check_tlb: bool,
+    keep_tlb: bool,
 }
 
 impl Interpreter {
@@ -47,6 +51,14 @@ impl Interpreter {
         self.check_tlb = true;
         self
     }
+    /// vCPUs made from now on keep translations until something flushes them, and report uses of those that the guest
+    /// should have flushed: see [`Mmu::keep_until_flush`](trimotor_cpu::mmu::Mmu::keep_until_flush). Their statistics
+    /// then tell of [`STALE_USES`].
+    #[must_use]
+    pub fn keeping_tlb(mut self) -> Interpreter {
+        self.keep_tlb = true;
+        self
+    }
     /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
     pub fn core(
         &self,
@@ -58,6 +70,9 @@ impl Interpreter {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
+        }
+        if self.keep_tlb {
+            core.mmu.keep_until_flush();
         }
         if self.check_tlb {
             core.mmu.check_hits();
@@ -226,6 +241,9 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
         if let Some(found) = self.core.mmu.differences() {
             lines.push((TLB_HITS.to_owned(), found.hits));
             lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
+        }
+        if let Some(uses) = self.core.mmu.stale_uses() {
+            lines.push((STALE_USES.to_owned(), uses));
         }
         let code = &self.code;
         lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));

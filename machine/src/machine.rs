@@ -136,6 +136,7 @@ impl Machine {
         let engine = config.engine.unwrap_or_else(Engine::fastest);
         let mut options = std::mem::take(&mut services.engine);
         options.check_tlb |= config.check_tlb;
+        options.keep_tlb |= config.keep_tlb;
         let started = engine.start_with(options);
         let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;

@@ -11,6 +11,7 @@
 //! memory, so that a fault or an interrupt finds all six as the hardware would leave them.
 
 mod address;
+mod bit_scan;
 mod classify;
 mod cold;
 mod encode;

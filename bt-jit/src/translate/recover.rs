@@ -161,7 +161,7 @@ fn source(i: &Instruction, n: u32) -> Option<Source> {
 
 /// What an instruction does with the flags that it finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Event {
+pub(super) enum Event {
     Nothing,
     /// They are used, in the host's flags.
     Read,
@@ -176,9 +176,9 @@ enum Event {
 /// What an instruction means for flags that were set before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlagStep {
-    event: Event,
+    pub event: Event,
     /// It makes a memory check, which may lead to a fault.
-    checks: bool,
+    pub checks: bool,
     /// General registers that it writes, a bit each.
     writes: u16,
     /// Arithmetic flags that it reads (or may keep), and that it writes, of kinds for which that is asked.
