@@ -20,7 +20,7 @@ impl VcpuSignals {
     /// INTR: a maskable interrupt waits at the local APIC or the PIC. A level: it
     /// stays until the controller takes it back.
     pub const INTR: u32 = 1 << 0;
-    /// NMI: an edge, taken once.
+    /// NMI: an edge, taken once. Up to two wait: one that is delivered when it can be, and one that comes after it.
     pub const NMI: u32 = 1 << 1;
     /// SMI: an edge, taken once.
     pub const SMI: u32 = 1 << 2;
@@ -30,6 +30,8 @@ impl VcpuSignals {
     pub const SIPI: u32 = 1 << 4;
     /// Someone wants the run to end soon (pause, reset, an alarm).
     pub const KICK: u32 = 1 << 5;
+    /// Beside [`NMI`](Self::NMI): a second one waits.
+    const SECOND_NMI: u32 = 1 << 6;
 
     /// A fresh set of pins, all low.
     pub fn new() -> Arc<Self> {
@@ -38,7 +40,13 @@ impl VcpuSignals {
     /// Raises the given bits, and wakes the vCPU's thread.
     #[inline]
     pub fn raise(&self, bits: u32) {
-        self.pending.fetch_or(bits, Ordering::SeqCst);
+        if bits & Self::NMI == 0 {
+            self.pending.fetch_or(bits, Ordering::SeqCst);
+        } else {
+            self.update(|pending| {
+                pending | bits | if pending & Self::NMI != 0 { Self::SECOND_NMI } else { 0 }
+            });
+        }
         if self.waiting.load(Ordering::SeqCst) {
             self.wake();
         }
@@ -59,10 +67,20 @@ impl VcpuSignals {
         }
         self.waiting.store(false, Ordering::SeqCst);
     }
-    /// Lowers the given bits.
+    /// Changes the pins; returns what they were.
+    fn update(&self, change: impl Fn(u32) -> u32) -> u32 {
+        let mut pending = self.pending.load(Ordering::SeqCst);
+        while let Err(now) =
+            self.pending.compare_exchange_weak(pending, change(pending), Ordering::SeqCst, Ordering::SeqCst)
+        {
+            pending = now;
+        }
+        pending
+    }
+    /// Lowers the given bits; with NMI, all of them that wait.
     #[inline]
     pub fn lower(&self, bits: u32) {
-        self.pending.fetch_and(!bits, Ordering::AcqRel);
+        self.take(bits);
     }
     /// Raises or lowers INTR.
     #[inline]
@@ -78,10 +96,22 @@ impl VcpuSignals {
     pub fn pending_word(&self) -> &AtomicU32 {
         &self.pending
     }
-    /// Takes the given bits: returns those that were high, and lowers them.
+    /// Takes the given bits: returns those that were high, and lowers them; with NMI, all of them that wait.
     #[inline]
     pub fn take(&self, bits: u32) -> u32 {
-        self.pending.fetch_and(!bits, Ordering::AcqRel) & bits
+        let second = if bits & Self::NMI != 0 { Self::SECOND_NMI } else { 0 };
+        self.pending.fetch_and(!(bits | second), Ordering::AcqRel) & bits
+    }
+    /// Takes one NMI, for delivery; false where none waits. A second one goes on waiting.
+    pub fn take_nmi(&self) -> bool {
+        let second = |pending: u32| pending & Self::SECOND_NMI != 0;
+        let before = self.update(|p| p & !(if second(p) { Self::SECOND_NMI } else { Self::NMI }));
+        before & Self::NMI != 0
+    }
+    /// NMIs have been blocked until now: of those that came meanwhile one was latched (SDM Vol. 3A, "Handling Multiple
+    /// NMIs").
+    pub fn keep_one_nmi(&self) {
+        self.pending.fetch_and(!Self::SECOND_NMI, Ordering::AcqRel);
     }
     /// Raises SIPI with `vector`: the target starts at `vector << 12`.
     pub fn raise_sipi(&self, vector: u8) {

@@ -320,7 +320,8 @@ impl Core {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
         }
-        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+        if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
+        {
             events::after_instruction(self);
         }
         let pending = self.signals.pending();
@@ -370,6 +371,7 @@ impl Core {
     fn take_signals(&mut self, pending: u32) -> Option<VcpuExit> {
         use VcpuSignals as S;
         let shadow = self.state.shadow_at == self.state.retired;
+        let ss_shadow = shadow && self.state.shadow_is_ss;
         if pending & S::KICK != 0 {
             self.signals.take(S::KICK);
             return Some(VcpuExit::Budget);
@@ -388,12 +390,12 @@ impl Core {
         if self.state.activity == Activity::Shutdown {
             return None;
         }
-        if pending & S::SMI != 0 && !self.state.in_smm && self.signals.take(S::SMI) != 0 {
+        if pending & S::SMI != 0 && !self.state.in_smm && !ss_shadow && self.signals.take(S::SMI) != 0 {
             events::enter_smm(self);
             return None;
         }
-        let nmi_blocked = self.state.nmi_blocked || shadow && self.state.shadow_is_ss;
-        if pending & S::NMI != 0 && !nmi_blocked && self.signals.take(S::NMI) != 0 {
+        let nmi_blocked = self.state.nmi_blocked || ss_shadow;
+        if pending & S::NMI != 0 && !nmi_blocked && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;
