@@ -352,6 +352,13 @@ impl Core {
         self.state.shadow_is_ss = is_ss;
     }
 
+    /// NMIs are not blocked any more, after IRET or RSM.
+    pub(crate) fn unblock_nmis(&mut self) {
+        if std::mem::take(&mut self.state.nmi_blocked) {
+            self.signals.keep_one_nmi();
+        }
+    }
+
     /// Recomputes what depends on mode and segments: derived slots, the decode mode, the table.
     pub fn mode_changed(&mut self) {
         self.state.refresh_derived();

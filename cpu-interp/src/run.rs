@@ -341,7 +341,8 @@ impl Core {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
         }
-        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+        if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
+        {
             events::after_instruction(self);
         }
         let pending = self.signals.pending();
@@ -399,10 +400,11 @@ impl Core {
         }
         // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
         let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let ss_shadow = shadow && s.shadow_is_ss;
         let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
         S::INIT
-            | open(S::SMI, !s.in_smm)
-            | open(S::NMI, !(s.nmi_blocked || shadow && s.shadow_is_ss))
+            | open(S::SMI, !s.in_smm && !ss_shadow)
+            | open(S::NMI, !s.nmi_blocked && !ss_shadow)
             | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
@@ -429,7 +431,7 @@ impl Core {
             events::enter_smm(self);
             return None;
         }
-        if open & S::NMI != 0 && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;
