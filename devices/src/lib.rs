@@ -24,7 +24,6 @@ pub mod requests;
 pub mod reset_control;
 pub mod rtc;
 pub mod serial;
-pub mod shared_irq;
 pub mod test_device;
 pub mod vga_text;
 pub mod x87_error;

@@ -101,7 +101,7 @@ impl Board {
         let HostServices { clock, serial, debug_console, engine: _ } = services;
         let requests = MachineRequests::new();
         let fabric = InterruptFabric::new(signals.clone(), tsc_hz);
-        let pirq = PirqRouter::new(fabric.clone());
+        let pirq = PirqRouter::new(fabric.holder());
         let sizes = CmosSizes {
             low_ram_bytes: memory.low_ram_bytes(),
             high_ram_bytes: memory.high_ram_bytes(),
@@ -120,7 +120,7 @@ impl Board {
             .collect();
         let test_device = config.test_device.then(|| {
             ports.place_test_device();
-            TestDevice::new(fabric.clone(), Box::new(ForgetPage(memory.clone())))
+            TestDevice::new(fabric.holder(), Box::new(ForgetPage(memory.clone())))
         });
         let debug_exit = config.debug_exit.map(|port| {
             ports.place_debug_exit(Port(port));

@@ -13,7 +13,6 @@ use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::{GuestTime, VcpuSignals};
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
-use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 
 /// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
@@ -302,7 +301,7 @@ impl Board {
                 }
             }
             Command::PowerButton => self.acpi_pm.press_power_button(),
-            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::Nmi => self.fabric.pulse_nmi(),
             Command::SerialBreak(port) => {
                 if let Some(serial) = self.serials.get_mut(port) {
                     serial.receive_break(now);

@@ -148,3 +148,94 @@ mod ports {
         assert_eq!(machine.run(), ExitReason::DebugExit(0x12345));
     }
 }
+
+mod interrupts {
+    use super::*;
+    use crate::vcpu_bus::VcpuBus;
+    use trimotor_bus::{CpuBus, Port, Width};
+
+    /// Interrupt 8, the PIT's.
+    const VECTOR: u32 = 8 * 4;
+
+    /// Waits until bit 0 of the master PIC's IRR is `set`.
+    fn wait_for_request(a: &mut CodeAssembler, set: bool) {
+        let mut wait = a.create_label();
+        a.set_label(&mut wait).unwrap();
+        a.in_(al, 0x20).unwrap();
+        a.test(al, 1).unwrap();
+        if set { a.je(wait).unwrap() } else { a.jne(wait).unwrap() }
+    }
+
+    /// Lets interrupts come for a moment.
+    fn window(a: &mut CodeAssembler) {
+        a.sti().unwrap();
+        a.nop().unwrap();
+        a.nop().unwrap();
+        a.cli().unwrap();
+    }
+
+    /// The square wave of the PIT, with interrupts off: the request comes and goes with it. One that has gone
+    /// is not delivered; one that is there is.
+    #[test]
+    fn a_request_that_fell_before_the_acknowledge_is_not_delivered() {
+        let code = assemble(|a| {
+            let mut start = a.create_label();
+            a.jmp(start).unwrap();
+            // The handler, at 7C02h, counts.
+            a.inc(bx).unwrap();
+            out_byte(a, 0x20, 0x20);
+            a.iret().unwrap();
+            a.set_label(&mut start).unwrap();
+            a.xor(bx, bx).unwrap();
+            a.mov(ds, bx).unwrap();
+            a.mov(si, VECTOR).unwrap();
+            a.mov(word_ptr(si), 0x7C02).unwrap();
+            a.mov(word_ptr(si + 2), 0).unwrap();
+            for (port, value) in [(0x43, 0x36), (0x40, 0), (0x40, 0x40), (0x21, 0xFE), (0x20, 0x0A)] {
+                out_byte(a, port, value);
+            }
+            // A whole period, and the half of it in which the wire is low.
+            wait_for_request(a, true);
+            wait_for_request(a, false);
+            wait_for_request(a, true);
+            wait_for_request(a, false);
+            window(a);
+            a.mov(cx, bx).unwrap();
+            wait_for_request(a, true);
+            window(a);
+            // Nothing first, one then.
+            a.shl(cx, 4).unwrap();
+            a.or(bx, cx).unwrap();
+            a.mov(ax, bx).unwrap();
+            a.out(0xF4, al).unwrap();
+            a.hlt().unwrap();
+        });
+        for engine in engines() {
+            let config = MachineConfig { engine: Some(engine), ..super::super::config() };
+            assert_eq!(machine(config, &code).0.run(), ExitReason::DebugExit(0x01), "{engine}");
+        }
+    }
+
+    /// COM1 and COM3 have one interrupt, COM2 and COM4 another: the one that is served does not hide its
+    /// neighbour.
+    #[test]
+    fn serial_ports_share_their_interrupts() {
+        let config = MachineConfig { serial_ports: 4, ..super::super::config() };
+        let (mut machine, _) = machine(config, &[0xF4]);
+        let mut bus = VcpuBus { board: machine.board(), cpu: 0 };
+        bus.port_write(Port(0x20), Width::Byte, 0x0A);
+        for (pair, irr) in [([0x3F8, 0x3E8], 0x10), ([0x2F8, 0x2E8], 0x08)] {
+            let request = |bus: &mut VcpuBus<'_>| bus.port_read(Port(0x20), Width::Byte) & irr;
+            for base in pair {
+                // OUT2, and the interrupt of an empty transmitter.
+                bus.port_write(Port(base + 4), Width::Byte, 0x08);
+                bus.port_write(Port(base + 1), Width::Byte, 0x02);
+            }
+            assert_eq!(request(&mut bus), irr);
+            for (base, left) in pair.into_iter().zip([irr, 0]) {
+                assert_eq!(bus.port_read(Port(base + 2), Width::Byte) & 7, 0x02, "{base:#x}");
+                assert_eq!(request(&mut bus), left, "{base:#x}");
+            }
+        }
+    }
+}
