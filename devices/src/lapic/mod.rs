@@ -190,6 +190,17 @@ impl SaveState for LocalApic {
         if let Some(lvt) = state.lvt.iter().find(|l| *l & !Lvt::all().bits() != 0) {
             return Err(refuse("lvt", u64::from(*lvt)));
         }
+        for (field, value, possible) in [
+            ("ldr", state.ldr, 0xFF00_0000),
+            ("dfr", !state.dfr, 0xF000_0000),
+            ("svr", state.svr, registers::SVR_WRITABLE),
+            ("esr", state.esr | state.errors, registers::ERRORS),
+            ("requests", (state.irr.register(0) | state.isr.register(0)) & 0xFFFF, 0),
+        ] {
+            if value & !possible != 0 {
+                return Err(refuse(field, value.into()));
+            }
+        }
         state.timer.check()?;
         self.state = state;
         Ok(())

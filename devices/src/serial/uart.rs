@@ -458,18 +458,27 @@ impl Uart {
     /// Bits that the registers do not have, or FIFOs that are too long.
     pub fn restore(&mut self, state: UartStateV1) -> Result<(), RestoreError> {
         let refuse = |field, value: String| Err(RestoreError { part: "UART", field, value });
-        if state.ier & !InterruptEnable::all().bits() != 0 {
-            return refuse("ier", state.ier.to_string());
+        let received = state.receiver.iter().fold(state.top_errors, |errors, byte| errors | byte.errors);
+        let fcr = FifoControl::ENABLE | FifoControl::DMA_MODE | FifoControl::TRIGGER;
+        for (field, value, possible) in [
+            ("ier", state.ier, InterruptEnable::all().bits()),
+            ("fcr", state.fcr, fcr.bits()),
+            ("mcr", state.mcr, ModemControl::all().bits()),
+            ("errors", received, (LineStatus::ERRORS - LineStatus::OVERRUN).bits()),
+            ("modem_inputs", state.modem_inputs, (ModemStatus::all() - ModemStatus::CHANGES).bits()),
+        ] {
+            if value & !possible != 0 {
+                return refuse(field, format!("{value:#x}"));
+            }
         }
-        if state.mcr & !ModemControl::all().bits() != 0 {
-            return refuse("mcr", state.mcr.to_string());
-        }
+        let chip = Self { speed: self.speed, state };
+        let (state, depth) = (&chip.state, chip.depth());
         for (field, len) in [("receiver", state.receiver.len()), ("transmitter", state.transmitter.len())] {
-            if len > FIFO_BYTES {
+            if len > depth {
                 return refuse(field, format!("{len} bytes"));
             }
         }
-        self.state = state;
+        *self = chip;
         Ok(())
     }
 }
