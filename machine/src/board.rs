@@ -15,6 +15,7 @@ use trimotor_devices::fw_cfg::FwCfg;
 use trimotor_devices::hpet::Hpet;
 use trimotor_devices::i8042::I8042;
 use trimotor_devices::interrupts::{InterruptFabric, lines};
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::pci::{PciBus, Piix4Pm, PirqRouter};
 use trimotor_devices::pit::Pit;
 use trimotor_devices::post_port::PostPort;
@@ -90,17 +91,17 @@ pub struct Board {
 impl Board {
     /// The board at power-on. `signals` has a set of pins for each vCPU.
     ///
-    /// `tsc_hz` is the frequency that the CPU model states.
+    /// `lapic` is what the CPU model says of its local APIC.
     pub fn new(
         config: &MachineConfig,
         memory: Arc<GuestMemory>,
         signals: Vec<Arc<VcpuSignals>>,
-        tsc_hz: u64,
+        lapic: LapicModel,
         services: HostServices,
     ) -> Self {
         let HostServices { clock, serial, debug_console, engine: _ } = services;
         let requests = MachineRequests::new();
-        let fabric = InterruptFabric::new(signals.clone(), tsc_hz);
+        let fabric = InterruptFabric::new(signals.clone(), lapic);
         let pirq = PirqRouter::new(fabric.holder());
         let sizes = CmosSizes {
             low_ram_bytes: memory.low_ram_bytes(),

@@ -262,10 +262,11 @@ impl SaveState for Hpet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lapic::LapicModel;
     use trimotor_bus::VcpuSignals;
 
     fn hpet() -> (Hpet, Arc<InterruptFabric>) {
-        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], 1_000_000_000);
+        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
         (Hpet::new(&fabric), fabric)
     }
     fn write(hpet: &mut Hpet, offset: u64, value: u64, now: u64) {

@@ -17,7 +17,7 @@ mod routing;
 
 use crate::ioapic::{IoApic, IoApicStateV1};
 use crate::lapic::registers::LvtEntry;
-use crate::lapic::{LapicStateV1, LineEffect, LocalApic};
+use crate::lapic::{LapicModel, LapicStateV1, LineEffect, LocalApic};
 use crate::pic::{PicPair, PicPairStateV1};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,11 +101,10 @@ pub struct InterruptFabric {
 }
 
 impl InterruptFabric {
-    /// A fabric for as many vCPUs (1 to [`MAX_VCPUS`]) as there are `signals`; the local APICs
-    /// derive their TSC from guest time at `tsc_hz`.
-    pub fn new(signals: Vec<Arc<VcpuSignals>>, tsc_hz: u64) -> Arc<Self> {
+    /// A fabric for as many vCPUs (1 to [`MAX_VCPUS`]) as there are `signals`, all of one `model`.
+    pub fn new(signals: Vec<Arc<VcpuSignals>>, model: LapicModel) -> Arc<Self> {
         assert!((1..=MAX_VCPUS).contains(&signals.len()), "a board has 1 to {MAX_VCPUS} vCPUs");
-        let lapics = (0..signals.len()).map(|id| LocalApic::new(id as u8, tsc_hz)).collect();
+        let lapics = (0..signals.len()).map(|id| LocalApic::new(id as u8, model)).collect();
         let chips = Chips {
             pic: PicPair::new(),
             ioapic: IoApic::new(),

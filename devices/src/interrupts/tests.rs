@@ -7,7 +7,7 @@ const NOW: GuestTime = GuestTime::ZERO;
 
 fn fabric(cpus: usize) -> (Arc<InterruptFabric>, Vec<Arc<VcpuSignals>>) {
     let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
-    (InterruptFabric::new(signals.clone(), 1_000_000_000), signals)
+    (InterruptFabric::new(signals.clone(), LapicModel::full(1_000_000_000)), signals)
 }
 fn initialise_pics(fabric: &InterruptFabric) {
     for (port, words) in [(0x20, [0x11, 0x08, 0x04, 0x01]), (0xA0, [0x11, 0x70, 0x02, 0x01])] {

@@ -12,6 +12,7 @@ use trimotor_devices::fw_cfg::FwCfg;
 use trimotor_devices::hpet::Hpet;
 use trimotor_devices::i8042::{I8042, KeyCode};
 use trimotor_devices::interrupts::{InterruptFabric, InterruptsStateV1, lines};
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::pci::{PciBus, Piix4Pm, PirqRouter};
 use trimotor_devices::pit::Pit;
 use trimotor_devices::post_port::{POST_PORT, PostPort};
@@ -61,7 +62,7 @@ fn rtc() {
 
 #[test]
 fn hpet() {
-    let make = || Hpet::new(&InterruptFabric::new(vec![VcpuSignals::new()], 1_000_000_000));
+    let make = || Hpet::new(&InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000)));
     check_states("HPET", CHANGED_STATES, make, |hpet, user| {
         user.memory(hpet, 0x180);
         user.time(hpet);
@@ -188,7 +189,7 @@ fn test_device() {
         fn flush_page(&mut self, _addr: PhysAddr) {}
     }
     let make = || {
-        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], 1_000_000_000);
+        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
         TestDevice::new(fabric.holder(), Box::new(Forget))
     };
     check_states("test device", LARGE, make, |device, user| {
@@ -211,7 +212,7 @@ fn vga() {
 fn pci_bus() {
     let make = || {
         let memory = GuestMemory::new(1 << 20, &[]).unwrap();
-        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], 1_000_000_000);
+        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
         PciBus::new(memory, PirqRouter::new(fabric.holder()), Piix4Pm::default())
     };
     check_states("PCI", CHANGED_STATES / 3, make, |bus, user| {
@@ -252,7 +253,10 @@ impl Timed for Interrupts {
 #[test]
 fn interrupt_controllers() {
     let make = || {
-        let fabric = InterruptFabric::new((0..VCPUS).map(|_| VcpuSignals::new()).collect(), 1_000_000_000);
+        let fabric = InterruptFabric::new(
+            (0..VCPUS).map(|_| VcpuSignals::new()).collect(),
+            LapicModel::full(1_000_000_000),
+        );
         let numbers = (0..24).chain([lines::NMI, lines::NMI_MASK, lines::SMI, lines::HPET_LEGACY]);
         let wires =
             numbers.chain([lines::HPET_TIMER_0, lines::HPET_TIMER_1]).map(|n| fabric.line(n)).collect();
