@@ -216,3 +216,24 @@ fn pci_links_share_with_isa_devices() {
         assert!(!intr(&signals[0]), "{irq}");
     }
 }
+
+/// IPIs, and messages of the IOAPIC, find the id that software wrote.
+#[test]
+fn messages_go_to_the_id_that_was_written() {
+    let (fabric, signals) = fabric(2);
+    apic_write(&fabric, 1, 0x0F, 0x1FF);
+    apic_write(&fabric, 1, 0x02, 0x4500_0000);
+    redirect(&fabric, 4, 0x61, 1);
+    fabric.line(4).set(true);
+    assert!(!intr(&signals[1]), "nobody has id 1");
+    redirect(&fabric, 5, 0x62, 0x45);
+    fabric.line(5).set(true);
+    assert!(intr(&signals[1]));
+    assert_eq!(fabric.acknowledge(1, NOW), Some(0x62));
+    apic_write(&fabric, 0, 0x31, 0x4500_0000);
+    apic_write(&fabric, 0, 0x30, 0x0071);
+    assert_eq!(fabric.acknowledge(1, NOW), Some(0x71));
+    // An NMI by the shorthand for the sender goes nowhere.
+    apic_write(&fabric, 0, 0x30, 0x4_4400);
+    assert_eq!(signals[0].pending() & VcpuSignals::NMI, 0);
+}
