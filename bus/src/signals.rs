@@ -78,7 +78,8 @@ impl VcpuSignals {
     /// Takes one NMI, for delivery; false where none waits. A second one goes on waiting.
     pub fn take_nmi(&self) -> bool {
         let second = |pins: u32| pins & Self::SECOND_NMI != 0;
-        let before = self.flags.update(|pins| pins & !(if second(pins) { Self::SECOND_NMI } else { Self::NMI }));
+        let before =
+            self.flags.update(|pins| pins & !(if second(pins) { Self::SECOND_NMI } else { Self::NMI }));
         before & Self::NMI != 0
     }
     /// NMIs have been blocked until now: of those that came meanwhile one was latched (SDM Vol. 3A, "Handling Multiple

@@ -27,7 +27,6 @@ pub mod reset_control;
 pub mod rtc;
 pub mod save_bytes;
 pub mod serial;
-pub mod shared_irq;
 pub mod test_device;
 pub mod vga_text;
 pub mod x87_error;

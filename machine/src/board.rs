@@ -20,6 +20,7 @@ use trimotor_devices::Device;
 use trimotor_devices::acpi_pm::PowerManagement;
 use trimotor_devices::i8042::I8042;
 use trimotor_devices::interrupts::{FabricDevice, InterruptFabric};
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::pci::{ConfigCycles, ConfigMechanism, PirqRouter, mechanism};
 use trimotor_devices::requests::MachineRequests;
 use trimotor_devices::serial::SerialPort;
@@ -78,7 +79,7 @@ pub struct Board {
 impl Board {
     /// The board at power-on. `signals` has a set of pins for each vCPU.
     ///
-    /// `tsc_hz` is the frequency that the CPU model states; `control` is woken when requests of devices are done.
+    /// `lapic` is what the CPU model says of its local APIC; `control` is woken when requests of devices are done.
     ///
     /// # Errors
     /// The configuration has a device that the board cannot have.
@@ -86,15 +87,15 @@ impl Board {
         config: &MachineConfig,
         memory: Arc<GuestMemory>,
         signals: Vec<Arc<VcpuSignals>>,
-        tsc_hz: u64,
+        lapic: LapicModel,
         services: HostServices,
         control: &MachineControl,
     ) -> Result<Self, DeviceError> {
         let HostServices { clock, serial, debug_console, engine: _ } = services;
         let completions = Completions::new(config.clock == ClockSource::Instructions, control.clone());
         let requests = MachineRequests::new();
-        let fabric = InterruptFabric::new(signals.clone(), tsc_hz);
-        let pirq = PirqRouter::new(fabric.clone());
+        let fabric = InterruptFabric::new(signals.clone(), lapic);
+        let pirq = PirqRouter::new(fabric.holder());
         let mut builder = Builder {
             config,
             memory,
@@ -108,7 +109,6 @@ impl Board {
             map: AddressMap::default(),
             functions: Vec::new(),
             refs: BoardRefs::default(),
-            shared: Default::default(),
         };
         builder.add_all()?;
         let Builder { memory, fabric, requests, completions, devices, map, functions, refs, .. } = builder;

@@ -14,8 +14,9 @@ use trimotor_bus::memory::MemoryError;
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::ArchState;
 use trimotor_cpu::backend::{BackendError, Vcpu};
-use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::model::{CpuModel, Feature};
 use trimotor_devices::debug_port::DebugSink;
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_devices::vga_text::TextScreen;
@@ -65,6 +66,16 @@ pub enum MachineError {
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
+}
+
+/// What a CPU model says of its local APIC.
+fn lapic_model(model: &CpuModel) -> LapicModel {
+    LapicModel {
+        tsc_hz: model.tsc_hz,
+        x2apic: model.has(Feature::X2apic),
+        tsc_deadline: model.has(Feature::TscDeadline),
+        phys_bits: model.phys_bits,
+    }
 }
 
 /// Where the boot plan comes from, at power-on and again at each reset.
@@ -150,7 +161,7 @@ impl Machine {
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
         let control = MachineControl::default();
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services, &control)?;
+        let board = Board::new(&config, memory, signals, lapic_model(&model), services, &control)?;
         let mut machine = Self {
             config,
             engine,

@@ -14,7 +14,6 @@ use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
-use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 use trimotor_devices::serial::SerialPort;
 
@@ -315,7 +314,7 @@ impl Board {
                     self.operate(power, time, |power, _| power.registers.press_power_button());
                 }
             }
-            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::Nmi => self.fabric.pulse_nmi(),
             Command::SerialBreak(port) => {
                 if let Some(serial) = self.refs.serials.get(port) {
                     self.operate(*serial, time, SerialPort::receive_break);

@@ -6,7 +6,6 @@ use crate::board::BoardRefs;
 use crate::completions::Completions;
 use crate::config::MachineConfig;
 use crate::registry::{DeviceId, DeviceRef, Registry};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use trimotor_bus::{BusMaster, GuestMemory, IrqLine, MsiSink, PciAddress, PhysAddr, Port, board};
 use trimotor_devices::debug_port::DebugSink;
@@ -14,7 +13,6 @@ use trimotor_devices::interrupts::InterruptFabric;
 use trimotor_devices::pci::PirqRouter;
 use trimotor_devices::requests::MachineRequests;
 use trimotor_devices::serial::SerialBackend;
-use trimotor_devices::shared_irq::SharedIrq;
 use trimotor_devices::{Device, OutsideRef};
 
 /// Bytes of the IOAPIC's page.
@@ -36,8 +34,6 @@ pub struct Builder<'a> {
     pub(crate) map: AddressMap,
     pub(crate) functions: Vec<(PciAddress, DeviceId)>,
     pub(crate) refs: BoardRefs,
-    /// Inputs that several devices may pull, by interrupt, with the number of wires given out.
-    pub(crate) shared: BTreeMap<u8, (Arc<SharedIrq>, u8)>,
 }
 
 /// The wires of a PCI card.
@@ -87,16 +83,9 @@ impl Builder<'_> {
     pub fn requests(&self) -> &MachineRequests {
         &self.requests
     }
-    /// The wire to an interrupt input that one device has for itself.
+    /// A wire to an interrupt input, of the device's own: an input is high while any of its wires is.
     pub fn line(&self, irq: u8) -> IrqLine {
         self.fabric.line(irq)
-    }
-    /// A wire to an interrupt input that other devices may pull as well: high while any of them is.
-    pub fn shared_line(&mut self, irq: u8) -> IrqLine {
-        let input = self.fabric.line(irq);
-        let (gate, wires) = self.shared.entry(irq).or_insert_with(|| (SharedIrq::new(input), 0));
-        *wires += 1;
-        gate.wire(*wires - 1)
     }
     /// The back end of the next serial port; a port that has none is unplugged.
     pub fn take_serial_backend(&mut self) -> Box<dyn SerialBackend> {

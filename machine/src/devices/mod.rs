@@ -238,7 +238,7 @@ fn serial(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceError>
     let (Some(port), Some(irq)) = (board::SERIAL.get(index), board::SERIAL_IRQS.get(index)) else {
         return Err(options.refuse("a board has four serial ports"));
     };
-    let chip = SerialPort::new(*port, b.shared_line(*irq), LineSpeed::Unlimited, b.take_serial_backend());
+    let chip = SerialPort::new(*port, b.line(*irq), LineSpeed::Unlimited, b.take_serial_backend());
     let device = b.add(format!("com{}", index + 1), chip);
     b.board_refs().serials.push(device);
     b.timed_ports(device.id(), *port, SERIAL_PORTS);
@@ -280,7 +280,7 @@ fn test_suite_device(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceE
             self.0.note_write(addr.page(), trimotor_bus::address::PAGE_SIZE);
         }
     }
-    let chip = TestDevice::new(b.fabric().clone(), Box::new(ForgetPage(b.memory().clone())));
+    let chip = TestDevice::new(b.fabric().holder(), Box::new(ForgetPage(b.memory().clone())));
     let device = b.add("pc-testdev", chip).id();
     b.plain_ports(device, test_device::IRQ_PORTS, test_device::IRQ_COUNT);
     // Four bytes that echo, and a dword.
