@@ -22,6 +22,7 @@
 //! | what other threads may do to a running machine | [`control`] |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
+//! | the whole machine to a value and back | [`save`] |
 //! | two machines side by side, compared | [`lockstep`] |
 //!
 //! No file here reads the host's clock, randomness, environment or files: the program hands
@@ -41,6 +42,7 @@ pub mod lockstep;
 pub mod machine;
 pub mod registry;
 pub mod run;
+pub mod save;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -35,11 +35,18 @@ pub(crate) const POLL_NS: u64 = 1_000_000;
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// Whose turn it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Turn {
     cpu: usize,
     /// Instructions left.
     left: u64,
+}
+
+impl Turn {
+    /// Whether a machine with so many vCPUs can be at this turn.
+    pub(crate) fn is_possible(self, vcpus: usize) -> bool {
+        self.cpu < vcpus && self.left <= SLICE
+    }
 }
 
 impl Machine {

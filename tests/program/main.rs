@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         boot::linux::tests(),
         boot::memtest::tests(),
         boot::pvpanic::tests(),
+        boot::saved::tests(),
         boot::small_kernels::tests(),
         boot::xen::tests(),
         cli_bad_input::tests(),
