@@ -1,26 +1,23 @@
 //! What the board tells a running vCPU from outside: interrupt pins and kicks.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Thread;
+use crate::event_flags::EventFlags;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// The signal pins of one vCPU. Shared by the interrupt controllers, the board and
 /// the engine that runs the vCPU; safe to drive from any thread.
 #[derive(Debug, Default)]
 pub struct VcpuSignals {
-    pending: AtomicU32,
+    flags: EventFlags,
     startup_vector: AtomicU8,
-    /// The vCPU's thread sleeps, or is about to.
-    waiting: AtomicBool,
-    sleeper: Mutex<Option<Thread>>,
 }
 
 impl VcpuSignals {
     /// INTR: a maskable interrupt waits at the local APIC or the PIC. A level: it
     /// stays until the controller takes it back.
     pub const INTR: u32 = 1 << 0;
-    /// NMI: an edge, taken once.
+    /// NMI: an edge, taken once. Up to two wait: one that is delivered when it can be, and one that comes after it.
     pub const NMI: u32 = 1 << 1;
     /// SMI: an edge, taken once.
     pub const SMI: u32 = 1 << 2;
@@ -28,8 +25,10 @@ impl VcpuSignals {
     pub const INIT: u32 = 1 << 3;
     /// Start-up IPI: an edge, taken once, with a vector.
     pub const SIPI: u32 = 1 << 4;
-    /// Someone wants the run to end soon (pause, reset, an alarm).
+    /// The run must end soon (pause, reset, an alarm).
     pub const KICK: u32 = 1 << 5;
+    /// Beside [`NMI`](Self::NMI): a second one waits.
+    const SECOND_NMI: u32 = 1 << 6;
 
     /// A fresh set of pins, all low.
     pub fn new() -> Arc<Self> {
@@ -38,31 +37,21 @@ impl VcpuSignals {
     /// Raises the given bits, and wakes the vCPU's thread.
     #[inline]
     pub fn raise(&self, bits: u32) {
-        self.pending.fetch_or(bits, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) {
-            self.wake();
+        if bits & Self::NMI == 0 {
+            self.flags.raise(bits);
+        } else {
+            self.flags.update(|pins| pins | bits | if pins & Self::NMI != 0 { Self::SECOND_NMI } else { 0 });
         }
     }
-    #[cold]
-    fn wake(&self) {
-        if let Some(thread) = &*self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) {
-            thread.unpark();
-        }
+    /// Sleeps until one of `bits`, or KICK, is high, at most for `limit`. Called by the one thread that runs the vCPU;
+    /// may return early.
+    pub fn wait(&self, bits: u32, limit: Duration) {
+        self.flags.sleep(bits | Self::KICK, limit);
     }
-    /// Sleeps until bits other than those of `seen` are high or something is raised, at most for `limit`.
-    /// Called by the one thread that runs the vCPU; may return early.
-    pub fn wait(&self, seen: u32, limit: Duration) {
-        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
-        self.waiting.store(true, Ordering::SeqCst);
-        if self.pending.load(Ordering::SeqCst) & !seen == 0 {
-            std::thread::park_timeout(limit);
-        }
-        self.waiting.store(false, Ordering::SeqCst);
-    }
-    /// Lowers the given bits.
+    /// Lowers the given bits; with NMI, all of them that wait.
     #[inline]
     pub fn lower(&self, bits: u32) {
-        self.pending.fetch_and(!bits, Ordering::AcqRel);
+        self.take(bits);
     }
     /// Raises or lowers INTR.
     #[inline]
@@ -72,16 +61,31 @@ impl VcpuSignals {
     /// All bits that are high.
     #[inline]
     pub fn pending(&self) -> u32 {
-        self.pending.load(Ordering::Acquire)
+        self.flags.raised()
     }
-    /// The word behind [`pending`](Self::pending), for code that looks at it without a call.
-    pub fn pending_word(&self) -> &AtomicU32 {
-        &self.pending
+    /// The word behind [`pending`](Self::pending), for code that looks at it without a call. While the vCPU runs it is 0
+    /// where all bits are low.
+    #[cfg(not(feature = "loom"))]
+    pub fn pending_word(&self) -> &std::sync::atomic::AtomicU32 {
+        self.flags.word()
     }
-    /// Takes the given bits: returns those that were high, and lowers them.
+    /// Takes the given bits: returns those that were high, and lowers them; with NMI, all of them that wait.
     #[inline]
     pub fn take(&self, bits: u32) -> u32 {
-        self.pending.fetch_and(!bits, Ordering::AcqRel) & bits
+        let second = if bits & Self::NMI != 0 { Self::SECOND_NMI } else { 0 };
+        self.flags.take(bits | second) & bits
+    }
+    /// Takes one NMI, for delivery; false where none waits. A second one goes on waiting.
+    pub fn take_nmi(&self) -> bool {
+        let second = |pins: u32| pins & Self::SECOND_NMI != 0;
+        let before =
+            self.flags.update(|pins| pins & !(if second(pins) { Self::SECOND_NMI } else { Self::NMI }));
+        before & Self::NMI != 0
+    }
+    /// NMIs have been blocked until now: of those that came meanwhile one was latched (SDM Vol. 3A, "Handling Multiple
+    /// NMIs").
+    pub fn keep_one_nmi(&self) {
+        self.flags.lower(Self::SECOND_NMI);
     }
     /// Raises SIPI with `vector`: the target starts at `vector << 12`.
     pub fn raise_sipi(&self, vector: u8) {

@@ -8,10 +8,10 @@
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
-use crate::home::CoreHome;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
+use std::ops::DerefMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use trimotor_bus::memory::View;
@@ -29,10 +29,14 @@ pub const TLB_HITS: &str = "TLB hits checked";
 /// Statistics line: those that a walk contradicts.
 pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
 
+/// Statistics line: uses of translations that a flush was missing for.
+pub const STALE_USES: &str = "missing INVLPGs";
+
 /// The interpreter as an engine. Its vCPUs run one at a time: locked instructions are not atomic.
 #[derive(Default)]
 pub struct Interpreter {
     check_tlb: bool,
+    keep_tlb: bool,
 }
 
 impl Interpreter {
@@ -47,26 +51,34 @@ impl Interpreter {
         self.check_tlb = true;
         self
     }
-    /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
-    /// hand instructions over (see [`home`](crate::home)).
-    pub fn vcpu(
-        &mut self,
+    /// vCPUs made from now on keep translations until something flushes them, and report uses of those that the guest
+    /// should have flushed: see [`Mmu::keep_until_flush`](trimotor_cpu::mmu::Mmu::keep_until_flush). Their statistics
+    /// then tell of [`STALE_USES`].
+    #[must_use]
+    pub fn keeping_tlb(mut self) -> Interpreter {
+        self.keep_tlb = true;
+        self
+    }
+    /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
+    pub fn core(
+        &self,
         id: u32,
         model: &Arc<CpuModel>,
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
-        stack_bytes: usize,
-    ) -> InterpVcpu {
+    ) -> Core {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
+        }
+        if self.keep_tlb {
+            core.mmu.keep_until_flush();
         }
         if self.check_tlb {
             core.mmu.check_hits();
             core.mmu.select(&mut core.state);
         }
-        let core = CoreHome::new(core, stack_bytes);
-        InterpVcpu { core, code: CodeCache::new(id as usize) }
+        core
     }
 }
 
@@ -81,24 +93,27 @@ impl CpuBackend for Interpreter {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        Ok(Box::new(self.vcpu(id, model, memory, signals, 0)))
+        Ok(Box::new(InterpVcpu::new(Box::new(self.core(id, model, memory, signals)))))
     }
 }
 
-/// One vCPU of the interpreter.
-pub struct InterpVcpu {
-    core: CoreHome,
+/// One vCPU of the interpreter, whose core lives in an `H`.
+pub struct InterpVcpu<H = Box<Core>> {
+    core: H,
     code: CodeCache,
 }
 
-impl InterpVcpu {
+impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
+    /// A vCPU without decoded code.
+    pub fn new(core: H) -> InterpVcpu<H> {
+        let code = CodeCache::new(core.id as usize);
+        InterpVcpu { core, code }
+    }
     /// The core, for tests and for engines that hand single instructions over.
     pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
-}
 
-impl InterpVcpu {
     /// Runs as [`Vcpu::run`] does, with `blocks` in the place of the interpreter's blocks: called with RIP
     /// in `state`, it runs code until there is something to look at.
     pub fn run_with(
@@ -148,12 +163,15 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Vcpu for InterpVcpu {
+impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         self.run_with(bus, budget, &mut Core::run_blocks)
     }
     fn set_exact_budget(&mut self, exact: bool) {
         self.core.exact_budget = exact;
+    }
+    fn open_signals(&self) -> u32 {
+        self.core.open_signals()
     }
     fn state(&self) -> ArchState {
         self.core.state.to_arch()
@@ -223,6 +241,9 @@ impl Vcpu for InterpVcpu {
         if let Some(found) = self.core.mmu.differences() {
             lines.push((TLB_HITS.to_owned(), found.hits));
             lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
+        }
+        if let Some(uses) = self.core.mmu.stale_uses() {
+            lines.push((STALE_USES.to_owned(), uses));
         }
         let code = &self.code;
         lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
@@ -320,7 +341,8 @@ impl Core {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
         }
-        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+        if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
+        {
             events::after_instruction(self);
         }
         let pending = self.signals.pending();
@@ -361,15 +383,34 @@ impl Core {
         if by_device {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
         }
-        // A write to SMRAM is told too.
-        let page = memory.backing_for(addr, View::SmmCode).read;
-        !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
+        // Code is known by the RAM that it came from, whatever is seen there now.
+        let Some(ram_page) = memory.ram_page(addr) else { return false };
+        let at = memory.ram_page_host(ram_page).wrapping_add(addr.page_offset() as usize);
+        self.code().written(memory, at, bytes)
+    }
+
+    /// The signals that are taken before the next instruction, as the state stands. Those that end a halt are the same.
+    fn open_signals(&self) -> u32 {
+        use VcpuSignals as S;
+        let s = &self.state;
+        match s.activity {
+            Activity::WaitForSipi => return S::INIT | S::SIPI,
+            Activity::Shutdown => return S::INIT,
+            Activity::Active | Activity::Halted => {}
+        }
+        // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
+        let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let ss_shadow = shadow && s.shadow_is_ss;
+        let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
+        S::INIT
+            | open(S::SMI, !s.in_smm && !ss_shadow)
+            | open(S::NMI, !s.nmi_blocked && !ss_shadow)
+            | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
     /// Takes interrupts and other pins in the order of their priority.
     fn take_signals(&mut self, pending: u32) -> Option<VcpuExit> {
         use VcpuSignals as S;
-        let shadow = self.state.shadow_at == self.state.retired;
         if pending & S::KICK != 0 {
             self.signals.take(S::KICK);
             return Some(VcpuExit::Budget);
@@ -377,28 +418,25 @@ impl Core {
         if pending & S::INIT != 0 && self.signals.take(S::INIT) != 0 {
             events::init(self);
         }
+        let open = pending & self.open_signals();
         if self.state.activity == Activity::WaitForSipi {
-            if pending & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
+            if open & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
                 let vector = self.signals.startup_vector();
                 events::startup(self, vector);
             }
             return None;
         }
         self.signals.take(S::SIPI);
-        if self.state.activity == Activity::Shutdown {
-            return None;
-        }
-        if pending & S::SMI != 0 && !self.state.in_smm && self.signals.take(S::SMI) != 0 {
+        if open & S::SMI != 0 && self.signals.take(S::SMI) != 0 {
             events::enter_smm(self);
             return None;
         }
-        let nmi_blocked = self.state.nmi_blocked || shadow && self.state.shadow_is_ss;
-        if pending & S::NMI != 0 && !nmi_blocked && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;
         }
-        if pending & S::INTR != 0 && !shadow && self.state.rflags.contains(Rflags::IF) {
+        if open & S::INTR != 0 {
             self.current = std::ptr::null();
             if let Some(vector) = self.bus().acknowledge_interrupt() {
                 self.counts.interrupts += 1;

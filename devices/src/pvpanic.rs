@@ -14,6 +14,7 @@
 //!
 //! Source: pvpanic, "ISA Interface".
 
+use crate::device::Device;
 use crate::isa_cycles;
 use crate::requests::{MachineRequest, MachineRequests};
 use bitflags::bitflags;
@@ -80,6 +81,18 @@ impl PortDevice for PvPanic {
                 self.report(PanicEvents::from_bits_truncate(byte));
             }
         });
+    }
+}
+
+impl Device for PvPanic {
+    fn reset(&mut self, _now: GuestTime) {
+        PvPanic::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("port {:#x}, events so far {:?}", self.port.0, self.told)
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

@@ -60,6 +60,9 @@ pub enum MachineError {
     /// The boot plan does not fit this machine.
     #[error(transparent)]
     Boot(#[from] ApplyError),
+    /// The board cannot have a device.
+    #[error(transparent)]
+    Device(#[from] crate::devices::DeviceError),
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
@@ -98,10 +101,8 @@ impl BootSource for BootPlan {
 pub(crate) struct VcpuSlot {
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) signals: Arc<VcpuSignals>,
-    /// Halted, with the signals that were pending then and could not wake it.
+    /// Halted, until one of these signals is pending.
     pub(crate) halted: Option<u32>,
-    /// Halted in the last run although signals were pending: looked at once more.
-    pub(crate) looked_again: bool,
 }
 
 /// One PC.
@@ -146,6 +147,7 @@ impl Machine {
         let engine = config.engine.unwrap_or_else(Engine::fastest);
         let mut options = std::mem::take(&mut services.engine);
         options.check_tlb |= config.check_tlb;
+        options.keep_tlb |= config.keep_tlb;
         let started = engine.start_with(options);
         let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
@@ -156,16 +158,17 @@ impl Machine {
             let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
             // With the host's clock a slice is an estimate.
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
-            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
+            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
-        let board = Board::new(&config, memory, signals, lapic_model(&model), services);
+        let control = MachineControl::default();
+        let board = Board::new(&config, memory, signals, lapic_model(&model), services, &control)?;
         let mut machine = Self {
             config,
             engine,
             model,
             board,
             vcpus,
-            control: MachineControl::default(),
+            control,
             boot,
             boot_name: String::new(),
             turn: Turn::default(),
@@ -190,13 +193,12 @@ impl Machine {
             slot.signals.lower(!VcpuSignals::INTR);
             slot.vcpu.reset();
             slot.halted = None;
-            slot.looked_again = false;
         }
         self.power_on()
     }
     fn power_on(&mut self) -> Result<(), MachineError> {
         let plan = self.boot.plan().map_err(MachineError::Source)?;
-        boot::firmware_setup(&mut self.board);
+        boot::firmware_setup(&self.board);
         plan.apply(&self.board.memory)?;
         for (id, slot) in self.vcpus.iter_mut().enumerate() {
             let mut state = slot.vcpu.state();
@@ -276,7 +278,8 @@ impl Machine {
     }
     /// The text screen now.
     pub fn screen(&self) -> Option<TextScreen> {
-        self.board.vga.screen()
+        let display = self.board.refs.display?;
+        self.board.devices.with(display, |display| display.screen())
     }
     /// The code bytes at a vCPU's CS:RIP that can be read now, as many as `into` takes.
     pub fn code_at_rip(&mut self, cpu: usize, into: &mut [u8]) -> usize {

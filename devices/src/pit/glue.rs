@@ -1,6 +1,7 @@
 //! The 8254 at its ports, with port 61h.
 
 use super::{Counter, CounterStateV1};
+use crate::device::Device;
 use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{PIT, SYSTEM_CONTROL_B};
@@ -165,6 +166,21 @@ impl SaveState for Pit {
         (self.counters, self.control, self.seen, self.hold) = (counters, control, seen, hold);
         self.irq.set(self.level(seen));
         Ok(())
+    }
+}
+
+impl Device for Pit {
+    fn reset(&mut self, now: GuestTime) {
+        Pit::reset(self, now);
+    }
+    fn info(&self) -> String {
+        format!("port 61h {:#x}, speaker {}", self.control, if self.speaker_on() { "on" } else { "off" })
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
     }
 }
 

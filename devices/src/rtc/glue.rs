@@ -3,6 +3,7 @@
 use super::DateTime;
 use super::cmos::{CMOS_BYTES, CmosSizes, power_on};
 use super::registers::*;
+use crate::device::Device;
 use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::CMOS;
@@ -373,3 +374,18 @@ impl SaveState for Rtc {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+impl Device for Rtc {
+    fn reset(&mut self, _now: GuestTime) {
+        Rtc::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("registers A {:#04x}, B {:#04x}", self.a(), self.b())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
+    }
+}

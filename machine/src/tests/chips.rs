@@ -4,7 +4,7 @@ use super::*;
 use iced_x86::code_asm::*;
 
 /// The engines that can be used here.
-fn engines() -> Vec<Engine> {
+pub(super) fn engines() -> Vec<Engine> {
     let all = [Engine::Interp, Engine::Jit];
     all.into_iter().filter(|engine| engine.status().available.is_ok()).collect()
 }
@@ -47,7 +47,9 @@ mod panics {
     }
 
     fn config(engine: Engine, on_panic: OnPanic) -> MachineConfig {
-        MachineConfig { engine: Some(engine), pvpanic: true, on_panic, ..super::super::config() }
+        let mut config = MachineConfig { engine: Some(engine), on_panic, ..super::super::config() };
+        config.devices.push(DeviceConfig::new("pvpanic"));
+        config
     }
 
     #[test]
@@ -83,7 +85,8 @@ mod panics {
     #[test]
     fn there_is_nothing_at_the_port_unless_asked_for() {
         for engine in engines() {
-            let config = MachineConfig { pvpanic: false, ..config(engine, OnPanic::Exit) };
+            let mut config = config(engine, OnPanic::Exit);
+            config.devices.retain(|device| device.kind != "pvpanic");
             assert_eq!(machine(config, &guest()).0.run(), ExitReason::DebugExit(1), "{engine}");
         }
     }
@@ -91,21 +94,25 @@ mod panics {
 
 mod ports {
     use super::*;
+    use crate::clock::TimeSource;
     use crate::vcpu_bus::VcpuBus;
     use trimotor_bus::{CpuBus, GuestTime, Port, Width};
 
     const WIDTHS: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
 
     /// A board with everything that can be asked for.
-    fn full_machine() -> Machine {
-        let config = MachineConfig {
-            serial_ports: 4,
-            test_device: true,
-            pvpanic: true,
-            clock: ClockSource::Instructions,
-            ..super::super::config()
-        };
-        machine(config, &[0xF4]).0
+    pub fn full_machine() -> Machine {
+        let kinds = [
+            "isa-serial",
+            "isa-serial",
+            "isa-serial",
+            "isa-serial",
+            "pc-testdev",
+            "pvpanic",
+            "isa-debug-exit",
+        ];
+        let devices = kinds.map(DeviceConfig::new).to_vec();
+        machine(MachineConfig { devices, ..super::super::config() }, &[0xF4]).0
     }
 
     /// Each port of the board takes accesses of each width, chips' borders or not: builds with overflow checks
@@ -117,12 +124,14 @@ mod ports {
         let mut value = 0x1234_5678u32;
         for port in 0..=u16::MAX {
             for width in WIDTHS {
-                let mut bus = VcpuBus { board, cpu: 0 };
+                let mut bus = VcpuBus::in_turn(board, 0);
                 let read = bus.port_read(Port(port), width);
                 assert_eq!(u64::from(read) & !width.mask(), 0, "{port:#x} {width:?} reads {read:#x}");
                 value = value.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 bus.port_write(Port(port), width, value);
-                board.advance_due(GuestTime(u64::from(port) * 1000));
+                board.clock.skip_to(GuestTime(u64::from(port) * 1000));
+                board.clock.now();
+                board.advance_due(&mut TimeSource::Board(&board.clock));
             }
         }
     }
@@ -131,7 +140,7 @@ mod ports {
     #[test]
     fn wide_accesses_cross_from_chip_to_chip() {
         let mut machine = full_machine();
-        let mut bus = VcpuBus { board: machine.board(), cpu: 0 };
+        let mut bus = VcpuBus::in_turn(machine.board(), 0);
         bus.port_write(Port(0x21), Width::Byte, 0xA5);
         assert_eq!(bus.port_read(Port(0x21), Width::Word), 0xFFA5);
         assert_eq!(bus.port_read(Port(0x20), Width::Word) >> 8, 0xA5);
@@ -220,9 +229,8 @@ mod interrupts {
     /// neighbour.
     #[test]
     fn serial_ports_share_their_interrupts() {
-        let config = MachineConfig { serial_ports: 4, ..super::super::config() };
-        let (mut machine, _) = machine(config, &[0xF4]);
-        let mut bus = VcpuBus { board: machine.board(), cpu: 0 };
+        let mut machine = super::ports::full_machine();
+        let mut bus = VcpuBus::in_turn(machine.board(), 0);
         bus.port_write(Port(0x20), Width::Byte, 0x0A);
         for (pair, irr) in [([0x3F8, 0x3E8], 0x10), ([0x2F8, 0x2E8], 0x08)] {
             let request = |bus: &mut VcpuBus<'_>| bus.port_read(Port(0x20), Width::Byte) & irr;
