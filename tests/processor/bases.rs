@@ -2,8 +2,8 @@
 //!
 //! Source: SDM Vol. 2, LGDT/LIDT, LLDT, LTR, WRMSR, INVPCID; Vol. 1, "Canonical Addressing".
 
-use crate::bare::engines;
 use crate::rig::*;
+use trimotor_test_support::engines::usable as engines;
 
 /// Canonical with 57 bits, and not with 48.
 const WIDE: u64 = 0x00AB_0000_0000_0000;

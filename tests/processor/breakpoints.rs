@@ -1,8 +1,8 @@
 //! Data breakpoints at the ends of the address space.
 
-use crate::bare::engines;
 use crate::rig::*;
 use trimotor_bus::PhysAddr;
+use trimotor_test_support::engines::usable as engines;
 
 /// Runs `code` with a breakpoint for reads and writes, and tells whether it was hit.
 fn hits(mut r: Rig, at: u64, bytes: u64, code: &[u8]) -> bool {

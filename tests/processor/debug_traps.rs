@@ -3,10 +3,10 @@
 //! Sources: SDM Vol. 3A, "Masking Exceptions and Interrupts When Switching Stacks"; Vol. 3B, "Debug Exceptions";
 //! Vol. 2, INT n/INTO/INT3/INT1.
 
-use crate::bare::engines;
 use crate::rig::*;
 use trimotor_bus::VcpuSignals;
 use trimotor_machine::engines::Engine;
+use trimotor_test_support::engines::usable as engines;
 
 /// BT, BS, BD and B3 to B0.
 const CONDITIONS: u64 = 0xE00F;

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests in tables")]
 
-#[path = "../bare/mod.rs"]
-mod bare;
 mod bases;
 mod breakpoints;
 mod debug_traps;
@@ -13,3 +11,4 @@ mod page_faults;
 mod rig;
 mod segments;
 mod stacks;
+mod stale_translations;

@@ -1,9 +1,9 @@
 //! NMIs: one is handled while one waits (SDM Vol. 3A, "Handling Multiple NMIs").
 
-use crate::bare::engines;
 use crate::rig::*;
 use trimotor_bus::VcpuSignals;
 use trimotor_machine::engines::Engine;
+use trimotor_test_support::engines::usable as engines;
 
 /// A vCPU whose NMI handler counts in RBX and returns.
 fn counting(engine: Engine) -> Rig {

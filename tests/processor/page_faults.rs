@@ -2,8 +2,9 @@
 //!
 //! Source: SDM Vol. 3A, "Page-Fault Exceptions": PK tells of the key, whatever the other rights are.
 
-use crate::bare::{engines, leaf_entry};
 use crate::rig::*;
+use trimotor_test_support::bare::leaf_entry;
+use trimotor_test_support::engines::usable as engines;
 
 const WRITABLE: u64 = 2;
 const USER: u64 = 4;

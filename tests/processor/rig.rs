@@ -1,10 +1,10 @@
 //! A vCPU of any engine with a GDT, a TSS and an IDT whose handlers halt: where it halts tells which vector was
 //! delivered last, and its stack shows the frame.
 
-use crate::bare::{BareMachine, map_one_to_one, set_long_mode};
 use trimotor_cpu::state::Activity;
 use trimotor_cpu::{ArchState, Segment, TableRegister, VcpuExit};
 use trimotor_machine::engines::Engine;
+use trimotor_test_support::bare::{BareMachine, map_one_to_one, set_long_mode};
 
 pub const GDT: u64 = 0x20_0000;
 pub const IDT: u64 = 0x20_1000;

@@ -1,8 +1,9 @@
 //! ARPL, and segments that become null.
 
-use crate::bare::{engines, leaf_entry};
 use crate::rig::*;
 use trimotor_cpu::Segment;
+use trimotor_test_support::bare::leaf_entry;
+use trimotor_test_support::engines::usable as engines;
 
 /// ARPL stores only where it raises the RPL: a page or a segment that cannot be written stops nothing else.
 #[test]

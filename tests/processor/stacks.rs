@@ -1,8 +1,8 @@
 //! Operand size and stack size that differ, and registers that a 16-bit TSS has only halves of.
 
-use crate::bare::engines;
 use crate::rig::*;
 use trimotor_machine::engines::Engine;
+use trimotor_test_support::engines::usable as engines;
 
 /// 32-bit code on a 16-bit stack at DATA, with ESP and EBP.
 fn small_stack(engine: Engine, esp: u64, ebp: u64) -> Rig {

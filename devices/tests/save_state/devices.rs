@@ -3,18 +3,19 @@
 use super::{CHANGED_STATES, User, check_states};
 use std::sync::Arc;
 use trimotor_bus::{
-    BusMaster, GuestMemory, GuestTime, IrqLine, MsiSink, PciAddress, PciBars, PciFunction, PhysAddr, Port,
-    RestoreError, SaveState, Timed, VcpuSignals, Width, board,
+    BusMaster, GuestMemory, GuestTime, IrqLine, PciAddress, PciFunction, PhysAddr, Port, RestoreError,
+    SaveState, Timed, VcpuSignals, Width, board,
 };
-use trimotor_devices::acpi_pm::AcpiPm;
+use trimotor_devices::acpi_pm::{AcpiPm, PowerManagement};
 use trimotor_devices::demo_card::DemoCard;
-use trimotor_devices::device::{self, Completion};
+use trimotor_devices::device::Nowhere;
 use trimotor_devices::dma8237::Dma8237;
 use trimotor_devices::fw_cfg::FwCfg;
 use trimotor_devices::hpet::Hpet;
 use trimotor_devices::i8042::{I8042, KeyCode};
 use trimotor_devices::interrupts::{InterruptFabric, InterruptsStateV1, lines};
 use trimotor_devices::lapic::LapicModel;
+use trimotor_devices::pci::piix::PM_BLOCK;
 use trimotor_devices::pci::{ConfigCycles, ConfigMechanism, I440fx, Piix3Isa, Piix4Pm, PirqRouter};
 use trimotor_devices::pit::Pit;
 use trimotor_devices::post_port::{POST_PORT, PostPort};
@@ -26,6 +27,7 @@ use trimotor_devices::serial::{LineSpeed, SerialBackend, SerialPort};
 use trimotor_devices::test_device::{ECHO_MEMORY_BYTES, PageFlush, TestDevice};
 use trimotor_devices::vga_text::{FIRST_PORT, LAST_PORT, VgaText};
 use trimotor_devices::x87_error::{COPROCESSOR_ERROR, X87Error};
+use trimotor_devices::{Completion, Device};
 
 /// Changed states of devices that save hundreds of kilobytes.
 const LARGE: u32 = 100;
@@ -210,70 +212,58 @@ fn vga() {
     });
 }
 
-/// Configuration space is used as mechanism 1 does: naturally aligned, a byte, word or dword at a time.
-fn configuration(function: &mut impl PciFunction, user: &mut User) {
-    for _ in 0..20 {
-        let width = [Width::Byte, Width::Word, Width::Dword][user.random.below(3) as usize];
-        let offset = user.random.below(0x100) as u8 & !(width.bytes() as u8 - 1);
-        let value = user.random.edge() as u32;
-        if user.random.below(2) == 0 {
-            assert_eq!(u64::from(function.config_read(offset, width)) & !width.mask(), 0, "{offset:#x}");
-        } else {
-            function.config_write(offset, width, value & width.mask() as u32, user.now);
-        }
-        _ = function.decoded_regions();
-    }
-}
-
 #[test]
 fn chipset_functions() {
-    const STATES: u32 = CHANGED_STATES / 3;
-    let memory = GuestMemory::new(1 << 20, &[]).unwrap();
-    check_states("host bridge", STATES, || I440fx::new(memory.clone()), configuration);
     let router = || {
         let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
         PirqRouter::new(fabric.holder())
     };
-    check_states("ISA bridge", STATES, || Piix3Isa::new(router()), configuration);
-    check_states("power management", STATES, Piix4Pm::default, configuration);
-    check_states("configuration mechanism", STATES, ConfigMechanism::default, |mechanism, user| {
-        struct Empty;
-        impl ConfigCycles for Empty {
-            fn function<R>(
-                &mut self,
-                _at: PciAddress,
-                _access: impl FnOnce(&mut dyn PciFunction) -> R,
-            ) -> Option<R> {
-                None
-            }
+    let host_bridge = || I440fx::new(GuestMemory::new(1 << 20, &[]).unwrap());
+    check_states("host bridge", CHANGED_STATES / 3, host_bridge, |bridge, user| user.configuration(bridge));
+    let isa_bridge = || Piix3Isa::new(router());
+    check_states("ISA bridge", CHANGED_STATES / 3, isa_bridge, |bridge, user| user.configuration(bridge));
+    let power = || PowerManagement::new(Piix4Pm::default(), AcpiPm::new(wire(), MachineRequests::new()));
+    check_states("power management", CHANGED_STATES / 3, power, |power, user| {
+        if let Some(function) = power.pci() {
+            user.configuration(function);
         }
-        let value = user.random.edge() as u32;
-        mechanism.port_write(board::PCI_CONFIG_ADDRESS, Width::Dword, value, user.now, &mut Empty);
-        _ = mechanism.port_read(board::PCI_CONFIG_DATA, Width::Dword, &mut Empty);
+        user.bar(power, PM_BLOCK, board::PM_BYTES.into());
+        user.time(&mut power.registers);
     });
+    check_states(
+        "PCI configuration mechanism",
+        CHANGED_STATES,
+        ConfigMechanism::default,
+        |mechanism, user| {
+            let (address, now) = (user.random.edge() as u32, user.now);
+            mechanism.port_write(board::PCI_CONFIG_ADDRESS, Width::Dword, address, now, &mut NoFunction);
+        },
+    );
+}
+
+/// A bus without a function.
+struct NoFunction;
+impl ConfigCycles for NoFunction {
+    fn function<R>(&mut self, _: PciAddress, _: impl FnOnce(&mut dyn PciFunction) -> R) -> Option<R> {
+        None
+    }
 }
 
 #[test]
 fn demo_card() {
-    struct Unheard;
-    impl MsiSink for Unheard {
-        fn send(&self, _address: u64, _data: u32) {}
-    }
-    let memory = GuestMemory::new(1 << 20, &[]).unwrap();
     let make = || {
-        DemoCard::new(wire(), Arc::new(Unheard), BusMaster::new(memory.clone()), Arc::new(device::Nowhere))
+        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
+        let memory = BusMaster::new(GuestMemory::new(1 << 20, &[]).unwrap());
+        DemoCard::new(wire(), fabric, memory, Arc::new(Nowhere))
     };
-    check_states("demo card", CHANGED_STATES / 3, make, |card, user| {
-        configuration(card, user);
-        for _ in 0..20 {
-            let bar = user.random.below(6) as u8;
-            let width = [Width::Byte, Width::Word, Width::Dword, Width::Qword][user.random.below(4) as usize];
-            let offset = user.random.below(0x1000) & !(width.bytes() as u64 - 1);
-            let value = user.random.edge();
-            _ = card.bar_read(bar, offset, width, user.now);
-            card.bar_write(bar, offset, width, value & width.mask(), user.now);
+    check_states("demonstration card", CHANGED_STATES / 3, make, |card, user| {
+        user.configuration(card);
+        for (bar, bytes) in [(0, 32), (2, 0x48), (4, 0x1000), (6, 2048)] {
+            user.bar(card, bar, bytes);
         }
-        card.complete(user.random.below(3), &[1, 2, 3], user.now);
+        let (token, now) = (user.random.below(16), user.now);
+        let result = vec![1; user.random.below(300) as usize];
+        card.complete(token, &result, now);
     });
 }
 

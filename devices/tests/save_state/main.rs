@@ -16,7 +16,7 @@ use mutate::{Random, mutate};
 use serde_json::Value;
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
-use trimotor_bus::{GuestTime, MmioDevice, Port, PortDevice, SaveState, Timed, Width};
+use trimotor_bus::{GuestTime, MmioDevice, PciBars, PciFunction, Port, PortDevice, SaveState, Timed, Width};
 
 /// States that are changed, for each device.
 const CHANGED_STATES: u32 = 1500;
@@ -55,6 +55,32 @@ impl User {
                 assert_eq!(device.mmio_read(offset, width, self.now) & !width.mask(), 0, "{offset:#x}");
             } else {
                 device.mmio_write(offset, width, value, self.now);
+            }
+        }
+    }
+    /// Accesses to configuration space, aligned.
+    fn configuration(&mut self, function: &mut (impl PciFunction + ?Sized)) {
+        for _ in 0..ACCESSES {
+            let width = [Width::Byte, Width::Word, Width::Dword][self.random.below(3) as usize];
+            let offset = self.random.below(0x100) as u8 & !(width.bytes() as u8 - 1);
+            if self.random.below(2) == 0 {
+                _ = function.config_read(offset, width);
+            } else {
+                function.config_write(offset, width, self.random.edge() as u32, self.now);
+            }
+        }
+        _ = function.decoded_regions();
+    }
+    /// Accesses to the `bytes` bytes behind a base address register.
+    fn bar(&mut self, device: &mut impl PciBars, bar: u8, bytes: u64) {
+        for _ in 0..ACCESSES {
+            let width = [Width::Byte, Width::Word, Width::Dword, Width::Qword][self.random.below(4) as usize];
+            let offset = self.random.below(bytes);
+            if self.random.below(2) == 0 {
+                let read = device.bar_read(bar, offset, width, self.now);
+                assert_eq!(read & !width.mask(), 0, "BAR {bar}, {offset:#x}");
+            } else {
+                device.bar_write(bar, offset, width, self.random.edge() & width.mask(), self.now);
             }
         }
     }

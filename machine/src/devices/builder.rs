@@ -83,7 +83,7 @@ impl Builder<'_> {
     pub fn requests(&self) -> &MachineRequests {
         &self.requests
     }
-    /// An end of the wire to an interrupt input: the wire is high while any device pulls it.
+    /// A wire to an interrupt input, of the device's own: an input is high while any of its wires is.
     pub fn line(&self, irq: u8) -> IrqLine {
         self.fabric.line(irq)
     }

@@ -101,7 +101,7 @@ mod ports {
     const WIDTHS: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
 
     /// A board with everything that can be asked for.
-    pub fn full_machine() -> Machine {
+    fn full_machine() -> Machine {
         let kinds = [
             "isa-serial",
             "isa-serial",
@@ -229,7 +229,9 @@ mod interrupts {
     /// neighbour.
     #[test]
     fn serial_ports_share_their_interrupts() {
-        let mut machine = super::ports::full_machine();
+        let devices = vec![DeviceConfig::new("isa-serial"); 4];
+        let config = MachineConfig { devices, ..super::super::config() };
+        let (mut machine, _) = machine(config, &[0xF4]);
         let mut bus = VcpuBus::in_turn(machine.board(), 0);
         bus.port_write(Port(0x20), Width::Byte, 0x0A);
         for (pair, irr) in [([0x3F8, 0x3E8], 0x10), ([0x2F8, 0x2E8], 0x08)] {

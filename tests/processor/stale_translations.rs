@@ -1,7 +1,5 @@
 //! Translations that stay until the guest flushes them, on request; without it they go with their page-table entries.
 
-#![allow(clippy::unwrap_used, reason = "a guest that does not assemble ends the test")]
-
 use iced_x86::code_asm::*;
 use std::sync::{Arc, Mutex};
 use trimotor_bus::empty_board::EmptyBoard;
@@ -10,8 +8,10 @@ use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, VcpuExit};
 use trimotor_machine::engines::{Engine, EngineOptions, STALE_USES};
 
-mod bare;
-use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA, engines, leaf_entry, map_one_to_one, set_long_mode};
+use trimotor_test_support::bare::{
+    BareMachine, LONG_MODE_CODE, LONG_MODE_DATA, leaf_entry, map_one_to_one, set_long_mode,
+};
+use trimotor_test_support::engines::usable as engines;
 
 /// A page of data; a test that looks at messages has one of its own.
 const PAGE: u64 = LONG_MODE_DATA + 0x1000;
