@@ -41,6 +41,10 @@ impl GuestFiles {
             kind: run.boot_as.map(kind),
         })
     }
+    /// The kernel's command line.
+    pub fn command_line(&self) -> &str {
+        &self.command_line
+    }
     /// Reads all files.
     ///
     /// # Errors

@@ -17,13 +17,15 @@ mod lockstep;
 mod note;
 mod perf_map;
 mod ports;
+mod qemu_habits;
 mod report;
 mod rtc_base;
 mod run;
 mod screen_dump;
+mod watch;
 
 use args::{Cli, Command, DemoArgs, GuestCommand};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,14 +34,16 @@ fn main() -> ExitCode {
         .target(messages)
         .init();
     let success = |()| ExitCode::SUCCESS;
-    let outcome = match Cli::parse().command {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|text| text.to_string_lossy().into()).collect();
+    let outcome = qemu_habits::check(&arguments, &Cli::command()).and_then(|()| match Cli::parse().command {
         None => run::demo(&DemoArgs::default()),
         Some(Command::Demo(args)) => run::demo(&args),
         Some(Command::Run(args)) => run::kernel(&args),
         Some(Command::Lockstep(args)) => lockstep::run(*args),
-        Some(Command::Doctor) => doctor::run().map(success),
+        Some(Command::Doctor { verbose }) => doctor::run(verbose).map(success),
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
-    };
+    });
     outcome.unwrap_or_else(|failure| failure.report())
 }

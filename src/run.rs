@@ -1,22 +1,27 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs};
+use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs, Stats};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
 use crate::note::note;
 use crate::ports::{self, Ports};
+use crate::report::Detail;
 use crate::rtc_base::RtcBase;
+use crate::watch::Watch;
 use crate::{cpus, host_fault, host_memory, perf_map, report, screen_dump};
 use anyhow::{Context, anyhow};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Instant;
 use trimotor_bus::memory::LOW_RAM_LIMIT;
 use trimotor_console::escape::Escape;
+use trimotor_console::serial::NullSink;
 use trimotor_console::session::{Display, Ending, Session};
+use trimotor_console::{charset, terminal};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::{MemoryMap, Platform};
@@ -38,6 +43,16 @@ pub(crate) enum Payload {
     Demo,
     /// Files.
     Kernel(Box<GuestFiles>),
+}
+
+impl Payload {
+    /// The kernel's command line, where there is a kernel.
+    fn command_line(&self) -> Option<String> {
+        match self {
+            Payload::Demo => None,
+            Payload::Kernel(files) => Some(files.command_line().to_owned()),
+        }
+    }
 }
 
 /// Makes the boot plan, at power-on and at each reset.
@@ -103,6 +118,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.screen_dump {
         screen_dump::check(path)?;
     }
+    let escape = Escape::new(args.escape.0);
     let session = Session::new();
     let wake = Arc::new(OnceLock::<MachineControl>::new());
     let kick = wake.clone();
@@ -111,8 +127,14 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
             control.wake();
         }
     });
-    let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
+    let Ports { mut serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
+    let watch = Watch::new(&args.expect, &args.exit_on, wake.clone());
+    if let Some(first) = serial.first_mut() {
+        let backend = std::mem::replace(first, Box::new(NullSink));
+        *first = watch.on(backend);
+    }
     let config = config(args, engine, serial.len());
+    let command_line = payload.command_line();
     let boot = Box::new(Planner::new(payload, &config));
     let services = HostServices {
         clock: Arc::new(MonotonicClock::new()),
@@ -124,19 +146,39 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     let control = machine.control();
     // Nobody else sets it.
     let _ = wake.set(control.clone());
-    let view = GuestView { control, console, engine };
-    let (ending, reason, machine) = show(machine, view, session, display, Escape::new(args.escape.0))?;
-    if let Some(path) = &args.screen_dump {
-        screen_dump::write(path, machine.screen().as_ref())?;
+    if display == Display::Serial && console.is_some() && on_terminal() {
+        tell_keys(&escape);
     }
+    let view = GuestView { control, console, engine, command_line };
+    let started = Instant::now();
+    let timer = args.timeout.map(|limit| watch.start_timer(limit)).transpose();
+    let timer = timer.context("a thread for --timeout")?;
+    let (ending, reason, machine) = show(machine, view, session, display, escape)?;
+    let elapsed = started.elapsed();
+    let dumped = match &args.screen_dump {
+        Some(path) => screen_dump::write(path, machine.screen().as_ref()),
+        None => Ok(()),
+    };
     log_end(&machine);
-    if args.stats {
-        note(report::text(engine, &machine.statistics()).trim_end());
+    if let Some(detail) = detail(args) {
+        note(report::text(engine, &machine.statistics(), elapsed, detail).trim_end());
     }
     if args.check_tlb {
         report_tlb_check(&machine);
     }
-    finish(ending, reason, &machine, display)
+    drop(timer);
+    let own = finish(ending, reason, &machine, display);
+    let outcome = watch.outcome(ExitCode::SUCCESS, own, matches!(ending, Ending::Signal(_)));
+    outcome.and_then(|code| dumped.map(|()| code))
+}
+
+/// What is told of the engine's counts at the end, if anything.
+fn detail(args: &MachineArgs) -> Option<Detail> {
+    match args.stats {
+        Some(Stats::Most) => Some(Detail::Most),
+        Some(Stats::All) => Some(Detail::All),
+        None => args.profile.then_some(Detail::Profile),
+    }
 }
 
 /// What `--check-tlb` found.
@@ -208,12 +250,12 @@ fn show(
     escape: Escape,
 ) -> Result<(Ending, ExitReason, Machine), Failure> {
     let notice = session.end_notice();
-    let thread = thread::Builder::new().name("machine".to_owned()).stack_size(MACHINE_STACK_BYTES).spawn(
-        move || {
-            let _notice = notice;
-            (machine.run(), machine)
-        },
-    )?;
+    let builder = thread::Builder::new().name("machine".to_owned()).stack_size(MACHINE_STACK_BYTES);
+    let thread = builder.spawn(move || {
+        let _notice = notice;
+        (machine.run(), machine)
+    });
+    let thread = thread.context("a thread for the machine")?;
     let ending = session.run(&mut view, display, escape);
     view.control.quit();
     let (reason, machine) =
@@ -234,13 +276,14 @@ fn finish(
             if display == Display::Screen
                 && let Some(screen) = machine.screen()
             {
-                note(screen.text().trim_end_matches('\n'));
+                note(charset::shown(screen.text().trim_end_matches('\n')));
             }
             Err(Failure::TripleFault(fault.to_string()))
         }
         ExitReason::Quit => match ending {
             Ending::Signal(signal) => Ok(ExitCode::from((SIGNAL_EXIT_BASE + signal) as u8)),
             Ending::Quit => Ok(ExitCode::SUCCESS),
+            // What asked for it, if nothing else did: a reset that failed.
             Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
         },
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
@@ -261,18 +304,35 @@ pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
     Ok(engine)
 }
 
+/// How to leave, for those who have no status line.
+fn tell_keys(escape: &Escape) {
+    if let Some(prefix) = escape.name() {
+        note(format_args!(
+            "trimotor: the serial port is on this terminal; {prefix} x leaves, {prefix} h shows the keys"
+        ));
+    }
+}
+
+/// Whether a person sits at standard input and output.
+fn on_terminal() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
 /// Where the guest is shown.
 fn display(args: &MachineArgs) -> Result<Display, Failure> {
-    let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let refuse =
+        |why: &str| Err(Failure::bad(format!("--display terminal: {why}; use --display lines or none")));
     match args.display {
         _ if args.nographic => Ok(Display::Serial),
-        Some(DisplayArg::Terminal) if !on_terminal => Err(Failure::bad(
-            "--display terminal: standard input and output are no terminal; use --display lines or none",
-        )),
+        Some(DisplayArg::Terminal) if !on_terminal() => refuse("standard input and output are no terminal"),
+        Some(DisplayArg::Terminal) if !terminal::can_be_drawn_on() => {
+            refuse("the terminal cannot be drawn on (TERM is dumb or not set)")
+        }
         Some(DisplayArg::Terminal) => Ok(Display::Screen),
         Some(DisplayArg::Lines) => Ok(Display::Lines),
         Some(DisplayArg::None) => Ok(Display::Serial),
-        None if on_terminal => Ok(Display::Screen),
+        None if on_terminal() && terminal::can_be_drawn_on() => Ok(Display::Screen),
+        None if on_terminal() => Ok(Display::Lines),
         None => Ok(Display::Serial),
     }
 }

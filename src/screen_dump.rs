@@ -1,6 +1,7 @@
 //! `--screen-dump`: the last text screen in a file.
 
 use crate::error::Failure;
+use anyhow::Context;
 use std::path::Path;
 use trimotor_console::svg;
 use trimotor_devices::vga_text::TextScreen;
@@ -18,7 +19,7 @@ pub fn check(path: &Path) -> Result<(), Failure> {
 /// Writes the screen: as a picture where the file's name ends in `.svg`, as text otherwise.
 ///
 /// # Errors
-/// The host cannot write the file.
+/// The host cannot write the file; the message names it.
 pub fn write(path: &Path, screen: Option<&TextScreen>) -> Result<(), Failure> {
     let is_picture = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
     let contents = match screen {
@@ -26,6 +27,6 @@ pub fn write(path: &Path, screen: Option<&TextScreen>) -> Result<(), Failure> {
         Some(screen) => screen.text(),
         None => String::new(),
     };
-    std::fs::write(path, contents)?;
+    std::fs::write(path, contents).with_context(|| format!("--screen-dump {}", path.display()))?;
     Ok(())
 }

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 use support::program::run_to_end;
+use support::small_guest::small_guest;
 
 /// A folder for a test's files, gone with the test.
 struct Folder(PathBuf);
@@ -147,4 +148,42 @@ fn a_file_is_no_folder_for_guests() {
     let folder = Folder::new("guests");
     let file = folder.file("file", b"");
     check_refused(&["guest", "linux", "--out", &format!("{file}/below")], &["--out", &file]);
+}
+
+/// Runs with `arguments`, which write to a device that is always full: the message names option and file.
+#[track_caller]
+fn check_full(arguments: &[&str], code: i32, word: &str) {
+    let ended = run_to_end(arguments);
+    assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+    assert!(ended.errors.contains(word), "{arguments:?}: no {word:?} in {:?}", ended.errors);
+    assert!(ended.errors.contains("No space left"), "{}", ended.errors);
+}
+
+#[test]
+fn a_full_disk_is_named_with_its_option() {
+    let demo = |more: &[&'static str]| [&["demo", "--expect", "trimotor> "], more].concat();
+    check_full(&demo(&["--screen-dump", "/dev/full"]), 1, "--screen-dump /dev/full");
+    check_full(&demo(&["--serial", "file:/dev/full"]), 0, "--serial file:/dev/full");
+    if support::engines::usable("jit") {
+        check_full(&demo(&["--accel", "jit", "--perf-map=/dev/full"]), 0, "--perf-map /dev/full");
+    }
+    // mov al, 'x'; out 0e9h, al; xor al, al; out 0f4h, al; hlt
+    let image = small_guest("debugcon-full", &[0xb0, b'x', 0xe6, 0xe9, 0x30, 0xc0, 0xe6, 0xf4, 0xf4]);
+    let path = image.path();
+    let arguments =
+        ["run", "--memory", "16M", "--debug-exit", "--debugcon", "file:/dev/full", "--kernel", &path];
+    check_full(&arguments, 1, "--debugcon file:/dev/full");
+}
+
+#[test]
+fn a_full_standard_output_is_named() {
+    for arguments in [&["cpus"][..], &["doctor"], &["demo", "--serial", "stdio"]] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trimotor"));
+        let command = command.args(arguments).stdin(std::process::Stdio::null()).stdout(full);
+        let ended = command.output().expect("the program");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("standard output: No space left"), "{arguments:?}: {told}");
+    }
 }

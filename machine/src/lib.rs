@@ -45,6 +45,6 @@ pub mod vcpu_bus;
 pub use clock::HostClock;
 pub use config::{ClockSource, MachineConfig, OnReset};
 pub use control::MachineControl;
-pub use engines::{Engine, EngineOptions, EngineStatus};
+pub use engines::{Engine, EngineOptions, EngineStatus, Unusable};
 pub use exit::{ExitReason, TripleFault};
 pub use machine::{BootSource, HostServices, Machine, MachineError};
