@@ -307,9 +307,7 @@ pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
 /// How to leave, for those who have no status line.
 fn tell_keys(escape: &Escape) {
     if let Some(prefix) = escape.name() {
-        note(format_args!(
-            "trimotor: the serial port is on this terminal; {prefix} x leaves, {prefix} h shows the keys"
-        ));
+        note(format_args!("trimotor: serial port on this terminal; {prefix} x leaves, {prefix} h: keys"));
     }
 }
 

@@ -14,6 +14,8 @@ const CELL_HEIGHT: usize = 16;
 const FONT_SIZE: usize = 15;
 /// Pixels from a cell's top to the line that characters stand on.
 const BASELINE: usize = 12;
+/// Characters that are placed together: where a font's are a little too wide, no more than these drift.
+const PLACED_TOGETHER: usize = 10;
 /// Pixels around the screen.
 const MARGIN: usize = 12;
 
@@ -68,7 +70,11 @@ fn draw_characters(svg: &mut String, screen: &TextScreen, place: Place, attribut
     for word in text.chunk_by(|left, right| kind(*left) == kind(*right)) {
         match kind(word[0]) {
             Kind::Blank => {}
-            Kind::Word => draw_word(svg, (column, row), word, &colour),
+            Kind::Word => {
+                for (number, part) in word.chunks(PLACED_TOGETHER).enumerate() {
+                    draw_word(svg, (column + number * PLACED_TOGETHER, row), part, &colour);
+                }
+            }
             Kind::Block(block) => draw_block(svg, (column, row), word.len(), block, &colour),
         }
         column += word.len();
@@ -175,6 +181,15 @@ mod tests {
         assert!(svg.contains(word), "{svg}");
         // The fifth cell on.
         assert!(svg.contains("<text x=\"57\"") && svg.contains("textLength=\"18\""), "{svg}");
+    }
+
+    #[test]
+    fn long_words_are_placed_in_parts() {
+        let svg = drawn(&[b'x'; 25]);
+        for (x, width) in [(12, 90), (102, 90), (192, 45)] {
+            let part = format!("<text x=\"{x}\" y=\"24\" fill=\"#ffff55\" textLength=\"{width}\"");
+            assert!(svg.contains(&part), "no {part} in {svg}");
+        }
     }
 
     #[test]
