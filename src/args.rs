@@ -7,6 +7,7 @@ use crate::watch;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use trimotor_machine::DeviceConfig;
 
 const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   trimotor                          the built-in demo, on the terminal
@@ -24,6 +25,7 @@ Exit codes
     3  the guest triple-faulted, with a report
     4  a host fault in translated code: a bug of ours, with a report
     6  the run ended and text of --expect had not come
+    8  the guest's kernel panicked and said so through pvpanic (--on-panic exit)
   124  the time of --timeout was up
   128  and more: a signal ended the program (128 + its number)
   A guest that writes v to --debug-exit chooses (v << 1) | 1, an odd code.";
@@ -88,6 +90,8 @@ pub enum Command {
         #[command(subcommand)]
         guest: GuestCommand,
     },
+    /// List the devices that a machine has or may have, with their options
+    Devices,
     /// List the CPU models and their features
     Cpus {
         /// Only this model, with its features changed as --cpu takes it
@@ -214,6 +218,10 @@ pub struct MachineArgs {
     /// Repeatable: any of them
     #[arg(long, value_name = "TEXT", action = ArgAction::Append, allow_hyphen_values = true, value_parser = watch::parse_text, help_heading = "End of the run")]
     pub exit_on: Vec<String>,
+    /// What to do when the guest's kernel says through pvpanic that it panicked. Adds the device; Linux needs its driver
+    /// pvpanic-mmio [default: exit, where --device pvpanic is given]
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "End of the run")]
+    pub on_panic: Option<OnPanic>,
     /// Shows the guest on the serial port: no text screen
     #[arg(long, help_heading = "Console")]
     pub nographic: bool,
@@ -246,6 +254,9 @@ pub struct MachineArgs {
     /// A value v written to this port ends the program with code (v << 1) | 1
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "End of the run")]
     pub debug_exit: Option<u16>,
+    /// One more device, with its options; `trimotor devices` lists them. May be given several times
+    #[arg(long, value_name = "KIND[,OPTION=VALUE]", help_heading = "Devices")]
+    pub device: Vec<DeviceConfig>,
     /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
     #[arg(long, help_heading = "Debugging")]
     pub test_device: bool,
@@ -303,6 +314,19 @@ pub enum OnReset {
     Reset,
     /// The program ends with code 0
     Exit,
+}
+
+/// What a panic of the guest's kernel does.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnPanic {
+    /// The machine stands still, to be looked at
+    Pause,
+    /// The program ends with code 8
+    Exit,
+    /// The machine starts over
+    Reset,
+    /// Nothing: the guest goes on as it sees fit
+    Ignore,
 }
 
 /// Which counts are printed.

@@ -16,6 +16,8 @@ pub const EXIT_TRIPLE_FAULT: u8 = 3;
 pub const EXIT_HOST_FAULT: u8 = 4;
 /// Exit code where text that `--expect` names did not come. Even, as all codes of ours above 3: isa-debug-exit's are odd.
 pub const EXIT_EXPECTED_TEXT_MISSING: u8 = 6;
+/// Exit code for a guest whose kernel panicked and said so.
+pub const EXIT_GUEST_PANIC: u8 = 8;
 /// Exit code where the time of `--timeout` was up: that of the program `timeout`.
 pub const EXIT_TIMEOUT: u8 = 124;
 /// Exit code for a host that fails us.
@@ -33,6 +35,9 @@ pub enum Failure {
     /// The guest triple-faulted; the report says how.
     #[error("{0}")]
     TripleFault(String),
+    /// The guest's kernel panicked and said so.
+    #[error("the guest's kernel panicked and said so through pvpanic")]
+    GuestPanic,
     /// Text that `--expect` names did not come.
     #[error("{0}")]
     TextMissing(MissingText),
@@ -57,6 +62,7 @@ impl Failure {
         match self {
             Failure::BadInput(_) => EXIT_BAD_INPUT,
             Failure::TripleFault(_) => EXIT_TRIPLE_FAULT,
+            Failure::GuestPanic => EXIT_GUEST_PANIC,
             Failure::TextMissing(_) => EXIT_EXPECTED_TEXT_MISSING,
             Failure::TimedOut(_) => EXIT_TIMEOUT,
             Failure::Host(_) => EXIT_HOST,

@@ -83,6 +83,7 @@ impl Guest for GuestView {
             engine: self.engine.name().to_owned(),
             guest_time_ns: self.control.guest_time().ns(),
             instructions: Some(self.control.instructions()),
+            paused: self.control.paused(),
         }
     }
 }

@@ -15,10 +15,18 @@ enum Answer {
     Later(&'static str),
     /// Why there is no such option.
     Without(&'static str),
-    /// It depends on the value: see [`DEVICES`].
-    Device,
 }
-use Answer::{Device, Later, Ours, Without};
+use Answer::{Later, Ours, Without};
+
+impl Answer {
+    fn text(self) -> String {
+        match self {
+            Ours(option) => format!("here it is {option}"),
+            Later(what) => format!("{what} come later; {WHAT_BOOTS}"),
+            Without(why) => why.to_owned(),
+        }
+    }
+}
 
 const DISKS: Answer = Later("disks and CDs");
 const NETWORK: Answer = Later("network cards");
@@ -41,9 +49,8 @@ const HABITS: &[(&[&str], Answer)] = &[
     (&["curses"], Ours("--display terminal")),
     (&["chardev"], Ours("--serial SPEC")),
     (&["seed"], Ours("--icount")),
-    (&["action", "watchdog-action"], Ours("--on-reset exit")),
+    (&["action", "watchdog-action"], Ours("--on-reset and --on-panic")),
     (&["d", "D", "trace", "plugin"], Ours("--stats or --profile")),
-    (&["device"], Device),
     (
         &[
             "hda", "hdb", "hdc", "hdd", "cdrom", "drive", "blockdev", "disk", "sd", "fda", "fdb", "mtdblock",
@@ -92,12 +99,8 @@ const HABITS: &[(&[&str], Answer)] = &[
     (&["k"], Without("keys are those of a US keyboard; leave it out")),
 ];
 
-/// Devices behind QEMU's `-device`, by the beginning of their names.
+/// QEMU's devices behind `-device` that are not ours, by the beginning of their names.
 const DEVICES: &[(&str, Answer)] = &[
-    ("isa-debug-exit", Ours("--debug-exit[=PORT]")),
-    ("isa-debugcon", Ours("--debugcon SPEC")),
-    ("pc-testdev", Ours("--test-device")),
-    ("isa-serial", Ours("--serial SPEC")),
     ("pci-serial", Ours("--serial SPEC")),
     ("VGA", GRAPHICS),
     ("virtio-gpu", GRAPHICS),
@@ -136,6 +139,22 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("serial", "none", "write --serial null"),
     ("rtc", "base=", "write --rtc utc, or a date as in --rtc 2026-01-31"),
 ];
+
+/// What is said of a value that an option of ours has in QEMU and not here.
+fn of_value(option: &str, value: &str) -> Option<String> {
+    if option == "device" {
+        let device = value.split(',').next().unwrap_or_default();
+        let device = device.strip_prefix("driver=").unwrap_or(device);
+        if trimotor_machine::devices::kind(device).is_ok() {
+            return None;
+        }
+        let (_, answer) = DEVICES.iter().find(|(start, _)| device.starts_with(start))?;
+        return Some(format!("{} (`trimotor devices` lists what there is)", answer.text()));
+    }
+    let value = value.to_ascii_lowercase();
+    let (.., advice) = VALUES.iter().find(|row| row.0 == option && value.starts_with(row.1))?;
+    Some((*advice).to_owned())
+}
 
 /// Refuses a command line that is written in QEMU's way, or has a file where an option should be. Says of each such
 /// argument what to write.
@@ -233,11 +252,9 @@ impl Scan<'_> {
     fn option(&mut self, argument: &str, name: &str, value: Option<&str>, double: bool) -> bool {
         let dashed = argument.split('=').next().unwrap_or(argument);
         if self.ours(name, double).is_some() {
-            let of_value = |row: &&(&str, &str, &str)| {
-                row.0 == name && value.is_some_and(|value| value.to_ascii_lowercase().starts_with(row.1))
-            };
-            if let Some((_, _, advice)) = VALUES.iter().find(of_value) {
-                self.said.push(format!("{dashed} {}: {advice}", value.unwrap_or_default()));
+            let value = value.unwrap_or_default();
+            if let Some(advice) = of_value(name, value) {
+                self.said.push(format!("{dashed} {value}: {advice}"));
             } else if !double && name.len() > 1 {
                 self.said.push(format!("{dashed}: write --{name}, with two dashes"));
             } else if !self.in_run && (double || name.len() == 1) {
@@ -248,23 +265,7 @@ impl Scan<'_> {
             return true;
         }
         let Some((_, answer)) = HABITS.iter().find(|(names, _)| names.contains(&name)) else { return false };
-        let answer = match answer {
-            Device => {
-                let device = value.unwrap_or_default();
-                let device = device.strip_prefix("driver=").unwrap_or(device);
-                DEVICES
-                    .iter()
-                    .find(|(start, _)| device.starts_with(start))
-                    .map_or(DISKS, |(_, answer)| *answer)
-            }
-            answer => *answer,
-        };
-        self.said.push(match answer {
-            Ours(option) => format!("{dashed}: here it is {option}"),
-            Later(what) => format!("{dashed}: {what} come later; {WHAT_BOOTS}"),
-            Without(why) => format!("{dashed}: {why}"),
-            Device => format!("{dashed}: name a device"),
-        });
+        self.said.push(format!("{dashed}: {}", answer.text()));
         true
     }
 

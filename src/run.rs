@@ -1,6 +1,6 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs, Stats};
+use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnPanic, OnReset, RunArgs, Stats};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
@@ -17,17 +17,16 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
-use trimotor_bus::memory::LOW_RAM_LIMIT;
 use trimotor_console::escape::Escape;
 use trimotor_console::serial::NullSink;
 use trimotor_console::session::{Display, Ending, Session};
 use trimotor_console::{charset, terminal};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
-use trimotor_firmware::tables::{MemoryMap, Platform};
+use trimotor_firmware::tables::Platform;
 use trimotor_machine::engines::{Engine, EngineOptions, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
-    BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
+    BootSource, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
 
 /// The stack of the thread that runs the guest. Handlers of the interpreter tail-call each other, but one that went a
@@ -64,14 +63,7 @@ pub(crate) struct Planner {
 impl Planner {
     /// For a machine of that configuration.
     pub(crate) fn new(payload: Payload, config: &MachineConfig) -> Self {
-        let low = config.memory_bytes.min(LOW_RAM_LIMIT);
-        let platform = Platform {
-            memory: MemoryMap::new(low, config.memory_bytes - low),
-            vcpus: config.cpus,
-            hpet: true,
-            serial_ports: config.serial_ports,
-        };
-        Self { payload, platform }
+        Self { payload, platform: config.platform() }
     }
     /// The plan.
     ///
@@ -287,6 +279,7 @@ fn finish(
             Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
         },
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
+        ExitReason::Panic => Err(Failure::GuestPanic),
         ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
     }
 }
@@ -347,10 +340,27 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
             OnReset::Reset => trimotor_machine::OnReset::Reset,
             OnReset::Exit => trimotor_machine::OnReset::Exit,
         },
-        serial_ports: serial_ports as u8,
-        test_device: args.test_device,
-        debug_exit: args.debug_exit,
+        devices: devices(args, serial_ports),
+        on_panic: match args.on_panic {
+            Some(OnPanic::Pause) => trimotor_machine::OnPanic::Pause,
+            Some(OnPanic::Reset) => trimotor_machine::OnPanic::Reset,
+            Some(OnPanic::Ignore) => trimotor_machine::OnPanic::Ignore,
+            Some(OnPanic::Exit) | None => trimotor_machine::OnPanic::Exit,
+        },
         check_tlb: args.check_tlb,
         random_seed: host_services::random_seed(args.icount),
     }
+}
+/// The devices that the options ask for, beside those that every board has.
+fn devices(args: &MachineArgs, serial_ports: usize) -> Vec<DeviceConfig> {
+    let serial = std::iter::repeat_n(DeviceConfig::new("isa-serial"), serial_ports);
+    let exit = args.debug_exit.map(|port| DeviceConfig::new("isa-debug-exit").with("iobase", port));
+    let has_pvpanic = args.device.iter().any(|device| device.kind == "pvpanic");
+    let named = [
+        (args.debugcon.is_some(), "isa-debugcon"),
+        (args.test_device, "pc-testdev"),
+        (args.on_panic.is_some() && !has_pvpanic, "pvpanic"),
+    ];
+    let named = named.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| DeviceConfig::new(kind));
+    serial.chain(exit).chain(named).chain(args.device.iter().cloned()).collect()
 }

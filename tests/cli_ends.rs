@@ -63,6 +63,37 @@ fn time_that_is_up_has_a_code_of_its_own() {
     check("done", debug_exit, &["--timeout", "1h"], 1, &[]);
 }
 
+/// Reports a panic through pvpanic, and ends the program with code 1 if nothing comes of it: mov dx, 505h; mov al, 1;
+/// out dx, al; then as `debug_exit`.
+fn panics(at: u32) -> Vec<u8> {
+    [&[0x66, 0xba, 0x05, 0x05, 0xb0, 1, 0xee][..], &debug_exit(at)].concat()
+}
+
+#[test]
+fn a_panic_that_the_guest_reports_does_what_is_asked() {
+    check("panic", panics, &[], 1, &[]);
+    check("panic", panics, &["--on-panic", "ignore"], 1, &["the guest panicked"]);
+    for more in [
+        &["--on-panic", "exit"][..],
+        &["--device", "pvpanic"],
+        &["--device", "pvpanic", "--on-panic", "exit"],
+    ] {
+        check("panic", panics, more, 8, &["panicked and said so through pvpanic"]);
+    }
+    check("panic", panics, &["--on-panic", "exit", "--expect", "login:"], 6, &["pvpanic", "\"login:\""]);
+    check("panic", panics, &["--on-panic", "pause", "--timeout", "500ms"], 124, &["the machine is paused"]);
+}
+
+#[test]
+fn a_panic_may_start_the_machine_over() {
+    for engine in ["interp", "jit"].into_iter().filter(|name| usable(name)) {
+        let more = ["--on-panic", "reset", "--expect", "panic", "--expect", "panic"];
+        let ended = run_on(engine, "panic", panics, &more);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.output.starts_with("panicpanic"), "{ended:?}");
+    }
+}
+
 #[test]
 fn the_same_instructions_run_each_time() {
     // Goes on writing: what comes behind the text tells where the run ended.

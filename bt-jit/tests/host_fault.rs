@@ -13,11 +13,15 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use trimotor_bt_jit::CODE_BYTES;
 use trimotor_bt_jit::Translator;
+use trimotor_bt_jit::home::CoreHome;
 use trimotor_bt_jit::host_fault::{self, Reporting};
 use trimotor_bt_jit::insight::Insight;
 use trimotor_bus::empty_board::EmptyBoard;
+use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::Vcpu;
 use trimotor_cpu::code_observer::{CodeKind, PlacedCode};
+use trimotor_cpu::model::CpuModel;
+use trimotor_cpu_interp::core::Core;
 
 /// Says that this process is the one that faults.
 const CHILD: &str = "TRIMOTOR_TEST_FAULTS";
@@ -212,6 +216,25 @@ fn faults_elsewhere_end_the_process_as_before() {
     }
     let output = child("faults_elsewhere_end_the_process_as_before");
     assert_eq!(output.status.signal(), Some(libc::SIGILL), "{output:?}");
+}
+
+/// What translated code calls runs on a stack that ends at a page which nobody may access.
+#[test]
+fn a_stack_of_translated_code_that_overflows_ends_the_process() {
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+    let memory = GuestMemory::new(1 << 20, &[]).unwrap();
+    let core = Core::new(0, model, memory, VcpuSignals::new());
+    let home = CoreHome::new(core, 5000).unwrap();
+    let end = home.stack_end();
+    assert_eq!(home.as_ptr() as usize - end as usize, 8192);
+    // SAFETY: the stack is this test's.
+    unsafe { std::ptr::write_bytes(end, 1, 8192) };
+    if is_child() {
+        // SAFETY: it is not safe: that is the test.
+        unsafe { end.sub(1).write_volatile(1) };
+    }
+    let output = child("a_stack_of_translated_code_that_overflows_ends_the_process");
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
 }
 
 #[test]

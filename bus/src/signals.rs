@@ -1,19 +1,16 @@
 //! What the board tells a running vCPU from outside: interrupt pins and kicks.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Thread;
+use crate::event_flags::EventFlags;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// The signal pins of one vCPU. Shared by the interrupt controllers, the board and
 /// the engine that runs the vCPU; safe to drive from any thread.
 #[derive(Debug, Default)]
 pub struct VcpuSignals {
-    pending: AtomicU32,
+    flags: EventFlags,
     startup_vector: AtomicU8,
-    /// The vCPU's thread sleeps, or is about to.
-    waiting: AtomicBool,
-    sleeper: Mutex<Option<Thread>>,
 }
 
 impl VcpuSignals {
@@ -28,7 +25,7 @@ impl VcpuSignals {
     pub const INIT: u32 = 1 << 3;
     /// Start-up IPI: an edge, taken once, with a vector.
     pub const SIPI: u32 = 1 << 4;
-    /// Someone wants the run to end soon (pause, reset, an alarm).
+    /// The run must end soon (pause, reset, an alarm).
     pub const KICK: u32 = 1 << 5;
 
     /// A fresh set of pins, all low.
@@ -38,31 +35,17 @@ impl VcpuSignals {
     /// Raises the given bits, and wakes the vCPU's thread.
     #[inline]
     pub fn raise(&self, bits: u32) {
-        self.pending.fetch_or(bits, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) {
-            self.wake();
-        }
+        self.flags.raise(bits);
     }
-    #[cold]
-    fn wake(&self) {
-        if let Some(thread) = &*self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) {
-            thread.unpark();
-        }
-    }
-    /// Sleeps until bits other than those of `seen` are high or something is raised, at most for `limit`.
-    /// Called by the one thread that runs the vCPU; may return early.
-    pub fn wait(&self, seen: u32, limit: Duration) {
-        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
-        self.waiting.store(true, Ordering::SeqCst);
-        if self.pending.load(Ordering::SeqCst) & !seen == 0 {
-            std::thread::park_timeout(limit);
-        }
-        self.waiting.store(false, Ordering::SeqCst);
+    /// Sleeps until one of `bits`, or KICK, is high, at most for `limit`. Called by the one thread that runs the vCPU;
+    /// may return early.
+    pub fn wait(&self, bits: u32, limit: Duration) {
+        self.flags.sleep(bits | Self::KICK, limit);
     }
     /// Lowers the given bits.
     #[inline]
     pub fn lower(&self, bits: u32) {
-        self.pending.fetch_and(!bits, Ordering::AcqRel);
+        self.flags.lower(bits);
     }
     /// Raises or lowers INTR.
     #[inline]
@@ -72,16 +55,18 @@ impl VcpuSignals {
     /// All bits that are high.
     #[inline]
     pub fn pending(&self) -> u32 {
-        self.pending.load(Ordering::Acquire)
+        self.flags.raised()
     }
-    /// The word behind [`pending`](Self::pending), for code that looks at it without a call.
-    pub fn pending_word(&self) -> &AtomicU32 {
-        &self.pending
+    /// The word behind [`pending`](Self::pending), for code that looks at it without a call. While the vCPU runs it is 0
+    /// where all bits are low.
+    #[cfg(not(feature = "loom"))]
+    pub fn pending_word(&self) -> &std::sync::atomic::AtomicU32 {
+        self.flags.word()
     }
     /// Takes the given bits: returns those that were high, and lowers them.
     #[inline]
     pub fn take(&self, bits: u32) -> u32 {
-        self.pending.fetch_and(!bits, Ordering::AcqRel) & bits
+        self.flags.take(bits)
     }
     /// Raises SIPI with `vector`: the target starts at `vector << 12`.
     pub fn raise_sipi(&self, vector: u8) {

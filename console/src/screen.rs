@@ -118,6 +118,9 @@ impl Speed {
 fn status_line(status: &Status, mips: Option<f64>, prefix: Option<&str>) -> StatusLine {
     let mut line = StatusLine::default();
     line.push(4, status.engine.as_str());
+    if status.paused {
+        line.push(6, "paused");
+    }
     line.push(3, format!("{:.1} s", status.guest_time_ns as f64 / 1e9));
     if let Some(mips) = mips {
         line.push(1, format!("{mips:.0} MIPS"));
@@ -145,10 +148,12 @@ mod tests {
     #[test]
     fn the_status_line_says_engine_time_and_speed() {
         let status =
-            Status { engine: "interp".to_owned(), guest_time_ns: 12_340_000_000, instructions: None };
+            Status { engine: "interp".to_owned(), guest_time_ns: 12_340_000_000, ..Status::default() };
         let line = |mips, columns| status_line(&status, mips, Some("Ctrl-B")).fit(columns);
         assert_eq!(line(None, 80), " interp │ 12.3 s │ Ctrl-B h: keys, Ctrl-B x: leave");
         assert!(line(Some(99.6), 80).contains("100 MIPS"));
+        let paused = Status { paused: true, ..status.clone() };
+        assert!(status_line(&paused, None, None).fit(80).contains("interp │ paused │"));
         assert_eq!(line(Some(99.6), 40), " Ctrl-B h: keys, Ctrl-B x: leave");
     }
 }

@@ -60,6 +60,8 @@ pub struct Status {
     pub guest_time_ns: u64,
     /// Instructions retired, where the engine counts them.
     pub instructions: Option<u64>,
+    /// Whether the machine stands still.
+    pub paused: bool,
 }
 
 /// Where the guest is shown.
@@ -149,6 +151,7 @@ impl Session {
             display,
             screen: ScreenDisplay::new(escape.name()),
             silence: (display == Display::Serial).then(Silence::new),
+            told_of_pause: false,
             passage: Passage::new(),
             lines: Vec::new(),
             has_screen: display != Display::Serial,
@@ -189,6 +192,7 @@ struct Desk<'a> {
     screen: ScreenDisplay,
     /// Of the serial port, where it is shown from the beginning.
     silence: Option<Silence>,
+    told_of_pause: bool,
     passage: Passage,
     lines: Vec<String>,
     has_screen: bool,
@@ -325,11 +329,21 @@ impl Desk<'_> {
         match self.display {
             Display::Serial => {
                 self.tell_of_silence();
+                self.tell_of_pause();
                 Ok(())
             }
             Display::Screen => self.screen.show(self.guest),
             Display::Lines => self.print_changed_lines(),
         }
+    }
+    /// Where there is no status line.
+    fn tell_of_pause(&mut self) {
+        let paused = self.guest.status().paused;
+        if paused && !self.told_of_pause {
+            let keys = self.escape.name().map(|prefix| format!("; {prefix} x leaves")).unwrap_or_default();
+            let _ = writeln!(MessageWriter, "trimotor: the machine is paused{keys}");
+        }
+        self.told_of_pause = paused;
     }
     fn tell_of_silence(&mut self) {
         let Some(silence) = &mut self.silence else { return };

@@ -382,8 +382,8 @@ impl Core {
     }
 
     /// Host address of `bytes` bytes at a checked linear address that are to be read and written as one,
-    /// whatever else happens; `None` where that is done piece by piece: over two pages, in a device, with
-    /// alignment checks or breakpoints on.
+    /// whatever else happens; `None` where that is done piece by piece: over two pages, in a device, where reads come
+    /// from elsewhere, with alignment checks or breakpoints on.
     ///
     /// # Faults
     /// #PF.
@@ -393,7 +393,9 @@ impl Core {
             return Ok(None);
         }
         let m = self.translate(linear, Access::Write)?;
-        Ok(if m.host.is_null() { None } else { Some(m) })
+        // In the first megabyte reads may come from elsewhere.
+        let one_place = m.phys.0 >= 1 << 20 || self.translate(linear, Access::Read)?.host == m.host;
+        Ok(if m.host.is_null() || !one_place { None } else { Some(m) })
     }
     /// Bytes of [`host_to_exchange`](Self::host_to_exchange) were written.
     pub(crate) fn exchanged(&mut self, linear: u64, m: Mapped, bytes: usize) {

@@ -8,10 +8,10 @@
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
-use crate::home::CoreHome;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
+use std::ops::DerefMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use trimotor_bus::memory::View;
@@ -47,16 +47,14 @@ impl Interpreter {
         self.check_tlb = true;
         self
     }
-    /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
-    /// hand instructions over (see [`home`](crate::home)).
-    pub fn vcpu(
-        &mut self,
+    /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
+    pub fn core(
+        &self,
         id: u32,
         model: &Arc<CpuModel>,
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
-        stack_bytes: usize,
-    ) -> InterpVcpu {
+    ) -> Core {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
@@ -65,8 +63,7 @@ impl Interpreter {
             core.mmu.check_hits();
             core.mmu.select(&mut core.state);
         }
-        let core = CoreHome::new(core, stack_bytes);
-        InterpVcpu { core, code: CodeCache::new(id as usize) }
+        core
     }
 }
 
@@ -81,24 +78,27 @@ impl CpuBackend for Interpreter {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        Ok(Box::new(self.vcpu(id, model, memory, signals, 0)))
+        Ok(Box::new(InterpVcpu::new(Box::new(self.core(id, model, memory, signals)))))
     }
 }
 
-/// One vCPU of the interpreter.
-pub struct InterpVcpu {
-    core: CoreHome,
+/// One vCPU of the interpreter, whose core lives in an `H`.
+pub struct InterpVcpu<H = Box<Core>> {
+    core: H,
     code: CodeCache,
 }
 
-impl InterpVcpu {
+impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
+    /// A vCPU without decoded code.
+    pub fn new(core: H) -> InterpVcpu<H> {
+        let code = CodeCache::new(core.id as usize);
+        InterpVcpu { core, code }
+    }
     /// The core, for tests and for engines that hand single instructions over.
     pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
-}
 
-impl InterpVcpu {
     /// Runs as [`Vcpu::run`] does, with `blocks` in the place of the interpreter's blocks: called with RIP
     /// in `state`, it runs code until there is something to look at.
     pub fn run_with(
@@ -148,12 +148,15 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Vcpu for InterpVcpu {
+impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         self.run_with(bus, budget, &mut Core::run_blocks)
     }
     fn set_exact_budget(&mut self, exact: bool) {
         self.core.exact_budget = exact;
+    }
+    fn open_signals(&self) -> u32 {
+        self.core.open_signals()
     }
     fn state(&self) -> ArchState {
         self.core.state.to_arch()
@@ -361,15 +364,33 @@ impl Core {
         if by_device {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
         }
-        // A write to SMRAM is told too.
-        let page = memory.backing_for(addr, View::SmmCode).read;
-        !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
+        // Code is known by the RAM that it came from, whatever is seen there now.
+        let Some(ram_page) = memory.ram_page(addr) else { return false };
+        let at = memory.ram_page_host(ram_page).wrapping_add(addr.page_offset() as usize);
+        self.code().written(memory, at, bytes)
+    }
+
+    /// The signals that are taken before the next instruction, as the state stands. Those that end a halt are the same.
+    fn open_signals(&self) -> u32 {
+        use VcpuSignals as S;
+        let s = &self.state;
+        match s.activity {
+            Activity::WaitForSipi => return S::INIT | S::SIPI,
+            Activity::Shutdown => return S::INIT,
+            Activity::Active | Activity::Halted => {}
+        }
+        // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
+        let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
+        S::INIT
+            | open(S::SMI, !s.in_smm)
+            | open(S::NMI, !s.nmi_blocked && !(shadow && s.shadow_is_ss))
+            | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
     /// Takes interrupts and other pins in the order of their priority.
     fn take_signals(&mut self, pending: u32) -> Option<VcpuExit> {
         use VcpuSignals as S;
-        let shadow = self.state.shadow_at == self.state.retired;
         if pending & S::KICK != 0 {
             self.signals.take(S::KICK);
             return Some(VcpuExit::Budget);
@@ -377,28 +398,25 @@ impl Core {
         if pending & S::INIT != 0 && self.signals.take(S::INIT) != 0 {
             events::init(self);
         }
+        let open = pending & self.open_signals();
         if self.state.activity == Activity::WaitForSipi {
-            if pending & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
+            if open & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
                 let vector = self.signals.startup_vector();
                 events::startup(self, vector);
             }
             return None;
         }
         self.signals.take(S::SIPI);
-        if self.state.activity == Activity::Shutdown {
-            return None;
-        }
-        if pending & S::SMI != 0 && !self.state.in_smm && self.signals.take(S::SMI) != 0 {
+        if open & S::SMI != 0 && self.signals.take(S::SMI) != 0 {
             events::enter_smm(self);
             return None;
         }
-        let nmi_blocked = self.state.nmi_blocked || shadow && self.state.shadow_is_ss;
-        if pending & S::NMI != 0 && !nmi_blocked && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take(S::NMI) != 0 {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;
         }
-        if pending & S::INTR != 0 && !shadow && self.state.rflags.contains(Rflags::IF) {
+        if open & S::INTR != 0 {
             self.current = std::ptr::null();
             if let Some(vector) = self.bus().acknowledge_interrupt() {
                 self.counts.interrupts += 1;

@@ -49,6 +49,9 @@ pub trait Vcpu: Send {
     /// a run that has retired something may end before a block that does not fit, which saves
     /// running the rest one instruction at a time.
     fn set_exact_budget(&mut self, exact: bool);
+    /// The signals ([`VcpuSignals`]) that the vCPU would take before its next instruction: after
+    /// [`VcpuExit::Halted`], those that end the halt. INTR is among them where interrupts are enabled.
+    fn open_signals(&self) -> u32;
     /// The architectural state.
     fn state(&self) -> ArchState;
     /// Takes an architectural state.
@@ -74,7 +77,7 @@ pub trait Vcpu: Send {
 pub enum VcpuExit {
     /// The budget is spent, or a kick asked for it.
     Budget,
-    /// HLT, waiting for SIPI: nothing to do until a signal comes.
+    /// HLT, waiting for SIPI: nothing to do until one of [`Vcpu::open_signals`] is pending.
     Halted,
     /// Triple fault: the CPU is in shutdown.
     Shutdown(Box<ShutdownReport>),

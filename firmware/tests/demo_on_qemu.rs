@@ -79,7 +79,13 @@ fn boot_sector() -> Result<Vec<u8>, iced_x86::IcedError> {
 
 /// Boot sector, demo and memory map.
 fn disk() -> Vec<u8> {
-    let platform = Platform { memory: MemoryMap::new(64 << 20, 0), vcpus: 1, hpet: true, serial_ports: 1 };
+    let platform = Platform {
+        memory: MemoryMap::new(64 << 20, 0),
+        vcpus: 1,
+        hpet: true,
+        serial_ports: 1,
+        pvpanic: false,
+    };
     let plan = demo::plan(&platform).unwrap();
     assert_eq!((plan.entry.mode, plan.entry.rip), (EntryMode::Real, u64::from(LOAD_AT)));
     let written = |at: u32| {

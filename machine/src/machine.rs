@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::boot;
 use crate::clock::HostClock;
-use crate::config::{ClockSource, MachineConfig, OnReset};
+use crate::config::{ClockSource, MachineConfig, OnPanic, OnReset};
 use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
@@ -59,6 +59,9 @@ pub enum MachineError {
     /// The boot plan does not fit this machine.
     #[error(transparent)]
     Boot(#[from] ApplyError),
+    /// The board cannot have a device.
+    #[error(transparent)]
+    Device(#[from] crate::devices::DeviceError),
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
@@ -87,10 +90,8 @@ impl BootSource for BootPlan {
 pub(crate) struct VcpuSlot {
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) signals: Arc<VcpuSignals>,
-    /// Halted, with the signals that were pending then and could not wake it.
+    /// Halted, until one of these signals is pending.
     pub(crate) halted: Option<u32>,
-    /// Halted in the last run although signals were pending: looked at once more.
-    pub(crate) looked_again: bool,
 }
 
 /// One PC.
@@ -145,9 +146,9 @@ impl Machine {
             let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
             // With the host's clock a slice is an estimate.
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
-            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None, looked_again: false });
+            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services);
+        let board = Board::new(&config, memory, signals, model.tsc_hz, services)?;
         let mut machine = Self {
             config,
             engine,
@@ -179,13 +180,12 @@ impl Machine {
             slot.signals.lower(!VcpuSignals::INTR);
             slot.vcpu.reset();
             slot.halted = None;
-            slot.looked_again = false;
         }
         self.power_on()
     }
     fn power_on(&mut self) -> Result<(), MachineError> {
         let plan = self.boot.plan().map_err(MachineError::Source)?;
-        boot::firmware_setup(&mut self.board);
+        boot::firmware_setup(&self.board);
         plan.apply(&self.board.memory)?;
         for (id, slot) in self.vcpus.iter_mut().enumerate() {
             let mut state = slot.vcpu.state();
@@ -217,6 +217,21 @@ impl Machine {
         if self.config.on_reset == OnReset::Exit {
             return Some(ExitReason::Reset(cause));
         }
+        self.start_over()
+    }
+    /// A panic that the guest reported: what the configuration says.
+    pub(crate) fn guest_panic(&mut self) -> Option<ExitReason> {
+        match self.config.on_panic {
+            OnPanic::Ignore => None,
+            OnPanic::Pause => {
+                self.set_paused(true);
+                None
+            }
+            OnPanic::Reset => self.start_over(),
+            OnPanic::Exit => Some(ExitReason::Panic),
+        }
+    }
+    fn start_over(&mut self) -> Option<ExitReason> {
         if let Err(error) = self.reset() {
             log::error!("{error}");
             return Some(ExitReason::Quit);
@@ -250,7 +265,8 @@ impl Machine {
     }
     /// The text screen now.
     pub fn screen(&self) -> Option<TextScreen> {
-        self.board.vga.screen()
+        let display = self.board.refs.display?;
+        self.board.devices.with(display, |display| display.screen())
     }
     /// The code bytes at a vCPU's CS:RIP that can be read now, as many as `into` takes.
     pub fn code_at_rip(&mut self, cpu: usize, into: &mut [u8]) -> usize {

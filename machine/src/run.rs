@@ -6,15 +6,17 @@
 //! host's clock a slice is an estimate of what fits before the next alarm.
 
 use crate::board::Board;
+use crate::clock::TimeSource;
 use crate::control::{Command, MachineControl};
 use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
 use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
-use trimotor_bus::{GuestTime, VcpuSignals};
+use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
 use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
+use trimotor_devices::serial::SerialPort;
 
 /// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
 /// millisecond for the translator. The end of a slice costs as much as a thousand instructions.
@@ -32,9 +34,6 @@ const NS_PER_INSTRUCTION: u64 = 2;
 pub(crate) const POLL_NS: u64 = 1_000_000;
 /// How long the machine sleeps at most: back ends that cannot wake it are looked at then.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
-/// Signals that can end HLT or the wait for SIPI.
-const WAKING: u32 =
-    VcpuSignals::INTR | VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,9 +57,8 @@ impl Machine {
                 break reason;
             }
         };
-        let now = self.board.clock.now();
-        self.board.poll_serials(now);
-        self.publish(now, true);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
+        self.publish(self.board.clock.latest(), true);
         reason
     }
 
@@ -85,7 +83,7 @@ impl Machine {
     }
     fn rests_for_good(&mut self) -> bool {
         self.board.clock.counts_instructions()
-            && self.board.alarms.earliest().is_none()
+            && self.board.timers.earliest().is_none()
             && !self.board.requests.pending()
             && !self.vcpus.iter_mut().any(VcpuSlot::can_run)
     }
@@ -107,7 +105,7 @@ impl Machine {
         {
             return Some(reason);
         }
-        self.board.advance_due(now);
+        self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
         match self.pick() {
             Some(cpu) => self.slice(cpu, now),
             None => {
@@ -132,7 +130,7 @@ impl Machine {
 
     /// Runs a vCPU for a slice.
     fn slice(&mut self, cpu: usize, now: GuestTime) -> Option<ExitReason> {
-        let until = self.board.alarms.earliest_ns().saturating_sub(now.ns());
+        let until = self.board.timers.earliest_ns().saturating_sub(now.ns());
         let counts = self.board.clock.counts_instructions();
         let budget = if counts {
             self.turn.left.min(until).max(1)
@@ -144,14 +142,14 @@ impl Machine {
             stop_at => budget.min(stop_at - self.instructions()),
         };
         let expected_ns = if counts { budget } else { budget * NS_PER_INSTRUCTION };
-        self.board.slice_end_ns = now.ns().saturating_add(expected_ns.min(until));
+        self.board.timers.expect(now.ns().saturating_add(expected_ns.min(until)));
         self.board.clock.begin_slice();
         let slot = &mut self.vcpus[cpu];
         let before = slot.vcpu.retired();
-        let exit = slot.vcpu.run(&mut VcpuBus { board: &mut self.board, cpu }, budget);
+        let exit = slot.vcpu.run(&mut VcpuBus::in_turn(&self.board, cpu), budget);
         let retired = slot.vcpu.retired().wrapping_sub(before);
         self.board.clock.set_retired(retired);
-        self.board.slice_end_ns = u64::MAX;
+        self.board.timers.expect(u64::MAX);
         // A run that retired nothing still uses up its turn a little, so that nobody starves.
         self.turn.left = self.turn.left.saturating_sub(retired.max(1));
         if !counts && self.turn.left < SHORTEST_REST {
@@ -159,7 +157,7 @@ impl Machine {
             self.turn.left = 0;
         }
         match exit {
-            VcpuExit::Budget => slot.looked_again = false,
+            VcpuExit::Budget => {}
             VcpuExit::Halted => slot.halt(),
             VcpuExit::Shutdown(report) => return Some(self.shutdown(cpu, *report)),
         }
@@ -168,7 +166,7 @@ impl Machine {
 
     /// Nobody can run: time passes.
     fn rest(&mut self, now: GuestTime) {
-        let earliest = self.board.alarms.earliest();
+        let earliest = self.board.timers.earliest();
         if self.board.clock.counts_instructions()
             && let Some(event) = earliest
         {
@@ -176,12 +174,12 @@ impl Machine {
             return;
         }
         // Output that waits goes out before the machine sleeps.
-        self.board.poll_serials(now);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.publish(now, false);
         let now = self.board.clock.now();
         let limit = self
             .board
-            .alarms
+            .timers
             .earliest()
             .map_or(LONGEST_SLEEP, |event| Duration::from_nanos(event.since(now)).min(LONGEST_SLEEP));
         if !limit.is_zero() && self.pick().is_none() {
@@ -193,7 +191,7 @@ impl Machine {
     fn look_outside(&mut self, now: GuestTime) -> Option<ExitReason> {
         self.control.attended();
         while let Some(command) = self.control.take_command() {
-            match self.obey(command, now) {
+            match self.obey(command) {
                 Ok(()) => {}
                 Err(Refusal::Later(command)) => {
                     self.control.put_back(command);
@@ -202,13 +200,13 @@ impl Machine {
                 Err(Refusal::End(reason)) => return Some(reason),
             }
         }
-        self.board.poll_serials(now);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.next_poll_ns = now.ns().saturating_add(POLL_NS);
         let wanted = self.control.take_screen_wanted();
         self.publish(now, wanted);
         None
     }
-    fn obey(&mut self, command: Command, now: GuestTime) -> Result<(), Refusal> {
+    fn obey(&mut self, command: Command) -> Result<(), Refusal> {
         match command {
             Command::Pause => self.set_paused(true),
             Command::Resume => self.set_paused(false),
@@ -218,11 +216,14 @@ impl Machine {
             })?,
             Command::Statistics => self.control.publish_statistics(self.statistics()),
             Command::Quit => return Err(Refusal::End(ExitReason::Quit)),
-            other => self.board.obey(other, now).map_err(Refusal::Later)?,
+            other => {
+                let time = &mut TimeSource::Board(&self.board.clock);
+                self.board.obey(other, time).map_err(Refusal::Later)?;
+            }
         }
         Ok(())
     }
-    fn set_paused(&mut self, paused: bool) {
+    pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
         self.control.publish_paused(paused);
         if paused {
@@ -245,10 +246,13 @@ impl Machine {
         match request? {
             MachineRequest::PowerOff => Some(ExitReason::PowerOff),
             MachineRequest::DebugExit(value) => Some(ExitReason::DebugExit(value)),
+            MachineRequest::GuestPanic => self.guest_panic(),
             MachineRequest::Reset(cause) => self.guest_reset(cause),
             MachineRequest::Suspend => {
                 log::warn!("the guest asks for S3, which the tables do not offer: it wakes at once");
-                self.board.acpi_pm.wake();
+                if let Some(power) = self.board.refs.power {
+                    self.board.devices.with(power, |power| power.registers.wake());
+                }
                 None
             }
         }
@@ -256,8 +260,7 @@ impl Machine {
 
     /// A vCPU is in shutdown: the run's end.
     pub(crate) fn shutdown(&mut self, cpu: usize, report: ShutdownReport) -> ExitReason {
-        let now = self.board.clock.now();
-        self.board.poll_serials(now);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         ExitReason::TripleFault(Box::new(self.triple_fault(cpu, report)))
     }
     fn triple_fault(&mut self, cpu: usize, report: ShutdownReport) -> TripleFault {
@@ -273,39 +276,46 @@ impl Machine {
 
 /// Shows the screen to others, if it has changed since it was `published`.
 pub(crate) fn publish_screen(control: &MachineControl, board: &Board, published: &mut Option<u64>) {
-    let changes = board.vga.changes();
-    if *published != Some(changes) {
-        *published = Some(changes);
-        control.publish_screen(board.vga.screen());
+    let Some(display) = board.refs.display else { return };
+    // Looked at under the display's lock, shown to others without it.
+    let screen = board.devices.with(display, |display| {
+        let changed = *published != Some(display.changes());
+        *published = Some(display.changes());
+        changed.then(|| display.screen())
+    });
+    if let Some(screen) = screen {
+        control.publish_screen(screen);
     }
 }
 
 impl Board {
     /// Does what a command asks of the chips, or gives it back where there is no room yet. Those that
     /// concern vCPUs are not for the board.
-    pub(crate) fn obey(&mut self, command: Command, now: GuestTime) -> Result<(), Command> {
-        use crate::alarms::Alarm;
+    pub(crate) fn obey(&self, command: Command, time: &mut TimeSource<'_>) -> Result<(), Command> {
         match command {
             Command::Key(key, down) => {
-                if !self.i8042.type_event(key, down, now) {
+                let Some(keyboard) = self.refs.keyboard else { return Ok(()) };
+                if !self.operate(keyboard, time, |keyboard, now| keyboard.type_event(key, down, now)) {
                     return Err(command);
                 }
-                self.refresh(Alarm::I8042);
             }
             Command::Text(text) => {
-                let typed = self.i8042.type_text(&text, now);
-                self.refresh(Alarm::I8042);
+                let Some(keyboard) = self.refs.keyboard else { return Ok(()) };
+                let typed = self.operate(keyboard, time, |keyboard, now| keyboard.type_text(&text, now));
                 let rest: String = text.chars().skip(typed).collect();
                 if !rest.is_empty() {
                     return Err(Command::Text(rest));
                 }
             }
-            Command::PowerButton => self.acpi_pm.press_power_button(),
+            Command::PowerButton => {
+                if let Some(power) = self.refs.power {
+                    self.operate(power, time, |power, _| power.registers.press_power_button());
+                }
+            }
             Command::Nmi => self.fabric.line(lines::NMI).pulse(),
             Command::SerialBreak(port) => {
-                if let Some(serial) = self.serials.get_mut(port) {
-                    serial.receive_break(now);
-                    self.refresh(Alarm::serial(port));
+                if let Some(serial) = self.refs.serials.get(port) {
+                    self.operate(*serial, time, SerialPort::receive_break);
                 }
             }
             Command::Pause | Command::Resume | Command::Reset | Command::Statistics | Command::Quit => {}
@@ -326,24 +336,16 @@ impl VcpuSlot {
     /// Whether the vCPU has something to do.
     #[inline]
     pub(crate) fn can_run(&mut self) -> bool {
-        let Some(seen) = &mut self.halted else { return true };
-        let pending = self.signals.pending() & WAKING;
-        *seen &= pending;
-        if pending & !*seen == 0 {
+        let Some(awaited) = self.halted else { return true };
+        if self.signals.pending() & awaited == 0 {
             return false;
         }
         self.halted = None;
         true
     }
-    /// The vCPU halted. A signal that was pending and did not wake it (INTR with interrupts off)
-    /// cannot do so later; but it may have come just after the vCPU looked, so it looks once more.
+    /// The vCPU halted. What ends that is a matter of its state alone, which stays as it is until it runs again: a signal
+    /// that came after its last look, or comes later, is found pending.
     pub(crate) fn halt(&mut self) {
-        let pending = self.signals.pending() & WAKING;
-        if pending != 0 && !self.looked_again {
-            self.looked_again = true;
-            return;
-        }
-        self.looked_again = false;
-        self.halted = Some(pending);
+        self.halted = Some(self.vcpu.open_signals());
     }
 }

@@ -1,12 +1,14 @@
 //! The machine as a whole: small guests in machine code.
 
+mod chips;
+
 use crate::*;
 use std::sync::{Arc, Mutex};
+use trimotor_bus::VcpuSignals;
 use trimotor_cpu::model::CpuModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_firmware::boot::{self, BootFile, BootPlan, BootRequest, KernelKind};
-use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// A clock that stands still: tests count instructions.
 struct NoClock;
@@ -37,7 +39,7 @@ fn config() -> MachineConfig {
         memory_bytes: 4 << 20,
         engine: Some(Engine::Interp),
         clock: ClockSource::Instructions,
-        debug_exit: Some(0xF4),
+        devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
         on_reset: OnReset::Exit,
         ..MachineConfig::default()
     }
@@ -45,12 +47,7 @@ fn config() -> MachineConfig {
 
 /// What starts `code` at 0000:7C00 in real mode.
 fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
-    let platform = Platform {
-        memory: MemoryMap::new(config.memory_bytes, 0),
-        vcpus: config.cpus,
-        hpet: true,
-        serial_ports: config.serial_ports,
-    };
+    let platform = config.platform();
     let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: code.to_vec() });
     request.kind = Some(KernelKind::Flat);
     boot::load(request, &platform).unwrap()
@@ -315,4 +312,29 @@ fn x87_errors_interrupt_by_irq_13() {
     a.hlt().unwrap();
     let code = a.assemble(0x7C00).unwrap();
     assert_eq!(run(&code).0, ExitReason::DebugExit(2));
+}
+
+/// Interrupts that come when the vCPU has looked for the last time and does not sleep yet, halt after halt.
+#[test]
+fn a_signal_that_comes_while_a_vcpu_halts_ends_the_halt() {
+    const IF: u64 = 1 << 9;
+    for (rflags, intr_ends_it) in [(IF | 2, true), (2, false)] {
+        let (mut machine, _) = machine(config(), &[0xEB, 0xFE]);
+        let slot = &mut machine.vcpus[0];
+        let mut state = slot.vcpu.state();
+        state.activity = trimotor_cpu::state::Activity::Halted;
+        state.rflags = rflags;
+        slot.vcpu.set_state(&state);
+        for round in 0..3 {
+            slot.signals.raise(VcpuSignals::INTR);
+            slot.halt();
+            assert_eq!(slot.can_run(), intr_ends_it, "INTR, RFLAGS {rflags:#x}, round {round}");
+            slot.signals.lower(VcpuSignals::INTR);
+            slot.halt();
+            assert!(!slot.can_run(), "round {round}");
+            slot.signals.raise(VcpuSignals::NMI);
+            assert!(slot.can_run(), "NMI, round {round}");
+            slot.signals.lower(VcpuSignals::NMI);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::note::note;
 use anyhow::Context;
 use clap::Args;
-use initramfs::Purpose;
+use initramfs::{Module, Purpose};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ pub struct GuestArgs {
     /// memtest86+ too
     #[arg(long)]
     memtest: bool,
+    /// A guest that panics and reports it through pvpanic too
+    #[arg(long)]
+    panic: bool,
     /// The Xen hypervisor too, which is booted by Multiboot
     #[arg(long)]
     xen: bool,
@@ -86,11 +89,9 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
         note(format_args!("  {name}: ready"));
         Ok(())
     };
-    fetch("vmlinuz-cloud", &|| {
-        kernel(&cache, &["linux-image-cloud-amd64", "linux-image-virtual"], "vmlinuz-cloud")
-    })?;
-    fetch("shell.cpio.gz", &|| file_system(&cache, Purpose::Shell, "shell.cpio.gz"))?;
-    fetch("off.cpio.gz", &|| file_system(&cache, Purpose::PowerOff, "off.cpio.gz"))?;
+    fetch("vmlinuz-cloud", &|| kernel(&cache, CLOUD_KERNELS, "vmlinuz-cloud"))?;
+    fetch("shell.cpio.gz", &|| file_system(&cache, Purpose::Shell, &[], "shell.cpio.gz"))?;
+    fetch("off.cpio.gz", &|| file_system(&cache, Purpose::PowerOff, &[], "off.cpio.gz"))?;
     if args.full {
         fetch("vmlinuz", &|| kernel(&cache, &["linux-image-amd64", "linux-image-generic"], "vmlinuz"))?;
     }
@@ -100,6 +101,9 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     }
     if args.memtest {
         fetch("memtest.bin", &|| memtest(&cache))?;
+    }
+    if args.panic {
+        fetch("panic.cpio.gz", &|| panicking(&cache))?;
     }
     if args.xen {
         fetch("xen", &|| xen(&cache))?;
@@ -166,20 +170,41 @@ fn default_folder() -> PathBuf {
     cache.unwrap_or(here).join("trimotor").join("guests")
 }
 
-/// Writes the kernel of the first of `metas` that apt knows to `name`.
-fn kernel(cache: &Cache, metas: &[&str], name: &str) -> Result<(), Failure> {
+/// The packages that stand for the cloud kernel.
+const CLOUD_KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-virtual"];
+
+/// The package with the kernel of the first of `metas` that apt knows.
+fn kernel_package(metas: &[&str]) -> String {
     packages::ensure_lists();
     let package = metas.iter().find_map(|meta| packages::dependency_of(meta, "linux-image-"));
-    let package = package.unwrap_or_else(|| metas[0].to_owned());
+    package.unwrap_or_else(|| metas[0].to_owned())
+}
+
+/// Writes the kernel of the first of `metas` that apt knows to `name`.
+fn kernel(cache: &Cache, metas: &[&str], name: &str) -> Result<(), Failure> {
+    let package = kernel_package(metas);
     let image =
         packages::file_of(cache, &package, "boot/vmlinuz-*", &|path| path.starts_with("boot/vmlinuz"))?;
     write_whole(&cache.file(name), &image)
 }
 
-fn file_system(cache: &Cache, purpose: Purpose, name: &str) -> Result<(), Failure> {
+/// The cloud kernel, and a file system with the modules of that very kernel, which takes no others.
+fn panicking(cache: &Cache) -> Result<(), Failure> {
+    let package = kernel_package(CLOUD_KERNELS);
+    let mut modules = Vec::new();
+    for (index, name) in ["pvpanic.ko", "pvpanic-mmio.ko"].iter().enumerate() {
+        let path = format!("/pvpanic/{name}");
+        let content = packages::file_of(cache, &package, &path, &|found| found.ends_with(&path))?;
+        modules.push((format!("{index}-{name}"), content));
+    }
+    kernel(cache, CLOUD_KERNELS, "vmlinuz-cloud")?;
+    file_system(cache, Purpose::Panic, &modules, "panic.cpio.gz")
+}
+
+fn file_system(cache: &Cache, purpose: Purpose, modules: &[Module], name: &str) -> Result<(), Failure> {
     let busybox =
         packages::file_of(cache, "busybox-static", "bin/busybox", &|path| path.ends_with("bin/busybox"))?;
-    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox)?)
+    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox, modules)?)
 }
 
 fn i386_installer(cache: &Cache) -> Result<(), Failure> {

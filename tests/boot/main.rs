@@ -6,5 +6,7 @@ mod support;
 mod demo;
 mod linux;
 mod memtest;
+mod pvpanic;
+mod small_kernels;
 mod vmlinux;
 mod xen;

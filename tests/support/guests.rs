@@ -22,6 +22,8 @@ pub enum Guest {
     InstallerKernel,
     /// The file system of Debian's 32-bit installer.
     InstallerInitrd,
+    /// Panics with the cloud kernel, whose pvpanic driver it loads before.
+    Panic,
     /// memtest86+.
     Memtest,
     /// The Xen hypervisor.
@@ -37,6 +39,7 @@ impl Guest {
             Guest::PowerOff => ("off.cpio.gz", None),
             Guest::InstallerKernel => ("di-i386/linux", Some("--i386-installer")),
             Guest::InstallerInitrd => ("di-i386/initrd.gz", Some("--i386-installer")),
+            Guest::Panic => ("panic.cpio.gz", Some("--panic")),
             Guest::Memtest => ("memtest.bin", Some("--memtest")),
             Guest::Xen => ("xen", Some("--xen")),
         }

@@ -264,6 +264,9 @@ fn classify_rare(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures, 
     if let Some(kind) = stack_instruction(i, lowering.mode, wide) {
         return kind;
     }
+    if system::is_bit_string(i) && iced_address_bits(i, lowering.mode) != if wide { 64 } else { 32 } {
+        return Kind::HandOver; // address and bit number are added before they are cut
+    }
     if let Some(kind) = special(i) {
         return kind;
     }

@@ -49,6 +49,11 @@ impl Translator<'_> {
             if keeps == Keeps::Memory {
                 self.keep_memory(&mut g, u.operand, operand.displacement);
             }
+            if keeps == Keeps::Register && self.lost_flags().is_some_and(|lost| lost.keeps != Keeps::Nothing)
+            {
+                // Both keep something in the same place, and a fault of the access needs what is there now.
+                self.load_memory(&mut g, u.operand, operand.displacement);
+            }
         }
         let (read, written) = self.plan.flags[self.number].uses;
         let partial = written != 0 && written != ARITHMETIC;
@@ -89,9 +94,14 @@ impl Translator<'_> {
             let n = gpr_number(r);
             if is_high_byte(r) {
                 let Some(host) = HOST[n as usize] else { unreachable!("{r:?} has a register") };
-                if u.written {
+                if u.written && memory {
+                    // The access may yet fault, and the register must be what it was then.
+                    let copy = self.take_free();
+                    rotated = Some((copy, host));
+                    g.set_op_register(u.operand, sized(copy, 1));
+                } else if u.written {
                     copied |= self.keep_low(i, g, uses, n, host);
-                    rotated = Some(host);
+                    rotated = Some((host, host));
                     g.set_op_register(u.operand, sized(host, 1));
                 } else {
                     let copy = self.take_free();
@@ -122,8 +132,8 @@ impl Translator<'_> {
                 g.set_op_register(u.operand, renamed(r, host));
             }
         }
-        if let Some(host) = rotated {
-            self.e.rorx(Width::Qword, host, host, 8);
+        if let Some((copy, host)) = rotated {
+            self.e.rorx(Width::Qword, copy, host, 8);
         }
         if keeps == Keeps::Register {
             let n = gpr_number(i.op0_register());
@@ -132,24 +142,29 @@ impl Translator<'_> {
             }
         }
         self.encode(g);
-        if let Some(host) = rotated {
-            self.e.rorx(Width::Qword, host, host, 56);
+        if let Some((copy, host)) = rotated {
+            self.e.rorx(Width::Qword, host, copy, 56);
         }
     }
 
     /// Loads the memory operand, number `n` of `g`, which becomes a register, and keeps it for the
     /// instruction's recipe.
     fn keep_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) {
+        let host = self.load_memory(g, n, displacement);
+        self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
+    }
+    /// Loads the memory operand, number `n` of `g`, into a free register, which takes its place.
+    fn load_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) -> Reg {
         let bytes = g.memory_size().size();
         let (host, place) = (self.take_free(), Mem::base(T1, displacement));
         match width_of(bytes) {
             width @ (Width::Byte | Width::Word) => self.e.movzx_rm(width, host, place),
             width => self.e.mov_rm(width, host, place),
         }
-        self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
         g.set_op_kind(n, OpKind::Register);
         g.set_op_register(n, sized(host, bytes));
         g.set_segment_prefix(Register::None);
+        host
     }
 
     /// `host` will be rotated to reach its high byte: where its low byte is also read, that is

@@ -142,8 +142,10 @@ impl Mmu {
         let writes_unseen = cacheable && result.writable && backing.read == backing.write;
         let watched = match backing.ram_page {
             Some(ram_page) if writes_unseen => !self.may_write_unseen(ram_page),
-            Some(ram_page) => memory.page_state(ram_page).load(Ordering::Acquire) != 0,
-            None => false,
+            // Writes may go to RAM where reads do not come from: a window of the first megabyte.
+            _ => memory
+                .ram_page_of_host(backing.write)
+                .is_some_and(|ram_page| memory.page_state(ram_page).load(Ordering::Acquire) != 0),
         };
         if cacheable && !backing.read.is_null() {
             self.fill(state, linear, &result, backing, request, watched);

@@ -51,6 +51,11 @@ impl PageWalk for GuestTables<'_> {
             return true; // tables in ROM keep what they have
         }
         let at = page.wrapping_add(addr.page_offset() as usize);
+        if backing.read != page {
+            // Tables in ROM whose writes go to RAM: what is read stays as it is.
+            self.memory.write_for(addr, &(old | bits).to_le_bytes()[..usize::from(bytes)], self.view);
+            return true;
+        }
         let (o, r) = (Ordering::AcqRel, Ordering::Relaxed);
         // SAFETY: as in read_entry, and RAM is writable.
         let done = unsafe {

@@ -12,6 +12,10 @@
 //!
 //! Source: ACPI 6.4, 4.8 "ACPI Hardware Specification"; 82371AB (PIIX4) data sheet.
 
+mod function;
+
+pub use function::{PowerManagement, PowerManagementStateV1};
+
 use crate::requests::{MachineRequest, MachineRequests};
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{

@@ -1,6 +1,7 @@
 //! The HPET's registers and wires.
 
 use super::timer::*;
+use crate::device::Device;
 use crate::interrupts::{InterruptFabric, lines};
 use std::sync::Arc;
 use trimotor_bus::board::IOAPIC_PINS;
@@ -217,6 +218,22 @@ impl SaveState for Hpet {
         }
         self.state = state;
         Ok(())
+    }
+}
+
+impl Device for Hpet {
+    fn reset(&mut self, _now: GuestTime) {
+        Hpet::reset(self);
+    }
+    fn info(&self) -> String {
+        let running = if self.state.running() { "counts" } else { "stands still" };
+        format!("main counter {running}")
+    }
+    fn memory(&mut self) -> Option<&mut dyn MmioDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
     }
 }
 

@@ -14,6 +14,7 @@ mod access;
 pub mod message;
 mod routing;
 
+use crate::device::Device;
 use crate::ioapic::{IoApic, IoApicStateV1};
 use crate::lapic::registers::LvtEntry;
 use crate::lapic::{LapicStateV1, LineEffect, LocalApic};
@@ -122,21 +123,10 @@ impl InterruptFabric {
             }
         }
     }
-    /// The fabric as a timed device.
-    pub fn timed(self: &Arc<Self>) -> FabricTimers {
-        FabricTimers(self.clone())
-    }
-}
-
-/// The local APIC timers as the board's alarm list takes them.
-pub struct FabricTimers(Arc<InterruptFabric>);
-
-impl Timed for FabricTimers {
-    fn next_event(&self) -> Option<GuestTime> {
-        self.0.next_event()
-    }
-    fn advance(&mut self, now: GuestTime) {
-        self.0.advance(now);
+    /// Tells `publish` when a local APIC timer expires next, while no other thread can change it.
+    pub fn publish_next_event(&self, publish: impl FnOnce(Option<GuestTime>)) {
+        let chips = self.chips();
+        publish(chips.lapics.iter().filter_map(LocalApic::next_event).min());
     }
 }
 
@@ -180,6 +170,42 @@ impl InterruptFabric {
         (chips.pic, chips.ioapic, chips.lapics, chips.wires) = (new_pic, new_ioapic, new_lapics, wires);
         chips.update_all();
         Ok(())
+    }
+}
+
+/// The fabric as a device of the board. Its registers are reached through [`InterruptFabric`] itself, which
+/// has a lock of its own.
+pub struct FabricDevice(pub Arc<InterruptFabric>);
+
+impl Device for FabricDevice {
+    fn reset(&mut self, _now: GuestTime) {
+        self.0.reset();
+    }
+    fn info(&self) -> String {
+        let chips = self.0.chips();
+        format!("PIC pair, IOAPIC, {} local APICs", chips.lapics.len())
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
+    }
+}
+
+impl Timed for FabricDevice {
+    fn next_event(&self) -> Option<GuestTime> {
+        self.0.next_event()
+    }
+    fn advance(&mut self, now: GuestTime) {
+        self.0.advance(now);
+    }
+}
+
+impl SaveState for FabricDevice {
+    type State = InterruptsStateV1;
+    fn save(&self) -> InterruptsStateV1 {
+        self.0.save()
+    }
+    fn restore(&mut self, state: InterruptsStateV1) -> Result<(), RestoreError> {
+        self.0.restore(state)
     }
 }
 

@@ -10,6 +10,7 @@
 
 use super::config_space::*;
 use super::pirq::{LINKS, PirqRouter, ROUTE_DISABLED};
+use crate::device::Device;
 use std::sync::Arc;
 use trimotor_bus::pci::{PciRegion, PciSpace};
 use trimotor_bus::{GuestTime, PciFunction, Port, RestoreError, SaveState, Width, board};
@@ -80,9 +81,10 @@ impl PciFunction for Piix3Isa {
     fn config_read(&mut self, offset: u8, width: Width) -> u32 {
         self.config.read(offset, width)
     }
-    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) {
+    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) -> bool {
         self.config.write(offset, width, value);
         self.apply();
+        false
     }
     fn decoded_regions(&self) -> Vec<PciRegion> {
         Vec::new()
@@ -158,8 +160,10 @@ impl PciFunction for Piix4Pm {
     fn config_read(&mut self, offset: u8, width: Width) -> u32 {
         self.config.read(offset, width)
     }
-    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) {
+    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) -> bool {
+        let before = self.pm_base();
         self.config.write(offset, width, value);
+        self.pm_base() != before
     }
     fn decoded_regions(&self) -> Vec<PciRegion> {
         let region = |base: Port| PciRegion {
@@ -180,6 +184,21 @@ impl SaveState for Piix4Pm {
     }
     fn restore(&mut self, state: ConfigSpaceStateV1) -> Result<(), RestoreError> {
         self.config.restore(state)
+    }
+}
+
+impl Device for Piix3Isa {
+    fn reset(&mut self, _now: GuestTime) {
+        Piix3Isa::reset(self);
+    }
+    fn info(&self) -> String {
+        format!(
+            "PCI links routed to {:02x?}",
+            (0..4).map(|link| self.config.read(PIRQRCA + link, Width::Byte)).collect::<Vec<_>>()
+        )
+    }
+    fn pci(&mut self) -> Option<&mut dyn PciFunction> {
+        Some(self)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The 8254 at its ports, with port 61h.
 
 use super::{Counter, CounterStateV1};
+use crate::device::Device;
+use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{PIT, SYSTEM_CONTROL_B};
 use trimotor_bus::{GuestTime, IrqLine, Port, PortDevice, RestoreError, SaveState, Timed, Width};
@@ -103,13 +105,10 @@ impl Pit {
 
 impl PortDevice for Pit {
     fn port_read(&mut self, port: Port, width: Width, now: GuestTime) -> u32 {
-        (0..width.bytes() as u16)
-            .fold(0, |value, i| value | u32::from(self.read_byte(port.0.wrapping_add(i), now)) << (8 * i))
+        isa_cycles::read_bytes(port, width, |p| self.read_byte(p.0, now))
     }
     fn port_write(&mut self, port: Port, width: Width, value: u32, now: GuestTime) {
-        for i in 0..width.bytes() as u16 {
-            self.write_byte(port.0.wrapping_add(i), (value >> (8 * i)) as u8, now);
-        }
+        isa_cycles::write_bytes(port, width, value, |p, byte| self.write_byte(p.0, byte, now));
     }
 }
 
@@ -136,6 +135,21 @@ impl SaveState for Pit {
         self.counters = [Counter::from_state(c0)?, Counter::from_state(c1)?, Counter::from_state(c2)?];
         (self.control, self.seen) = (control & 0xF, seen);
         Ok(())
+    }
+}
+
+impl Device for Pit {
+    fn reset(&mut self, now: GuestTime) {
+        Pit::reset(self, now);
+    }
+    fn info(&self) -> String {
+        format!("port 61h {:#x}, speaker {}", self.control, if self.speaker_on() { "on" } else { "off" })
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
     }
 }
 

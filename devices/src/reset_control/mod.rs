@@ -6,6 +6,7 @@
 //!
 //! Source: 82371SB (PIIX3) data sheet, Reset Control Register; PS/2 Technical Reference, port 92h.
 
+use crate::device::Device;
 use crate::requests::{A20Source, MachineRequests, ResetCause};
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{RESET_CONTROL, SYSTEM_CONTROL_A};
@@ -83,6 +84,18 @@ impl SaveState for ResetControl {
         self.requests.set_a20(A20Source::SystemControlA, state.system_control_a & A20 != 0);
         self.state = state;
         Ok(())
+    }
+}
+
+impl Device for ResetControl {
+    fn reset(&mut self, _now: GuestTime) {
+        ResetControl::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("{:?}", self.save())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

@@ -29,6 +29,7 @@ mod tests;
 pub use registers::{InterruptCause, ModemControl, ModemStatus};
 pub use uart::{LineSpeed, Uart, UartStateV1};
 
+use crate::device::Device;
 use crate::isa_cycles;
 use registers::FIFO_BYTES;
 use trimotor_bus::{GuestTime, IrqLine, Port, PortDevice, RestoreError, SaveState, Timed, Width};
@@ -198,5 +199,20 @@ impl SaveState for SerialPort {
         self.driven = self.uart.interrupt();
         self.irq.set(self.driven);
         Ok(())
+    }
+}
+
+impl Device for SerialPort {
+    fn reset(&mut self, _now: GuestTime) {
+        SerialPort::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("port {:#x}, interrupt {}", self.base.0, if self.driven { "raised" } else { "low" })
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
     }
 }

@@ -9,7 +9,7 @@
 //! Source: the Linux kernel's "The Linux/x86 Boot Protocol".
 
 use super::bytes::Fields;
-use super::entry::{EntryState, IDENTITY_TABLE_BYTES, RSI, identity_page_tables};
+use super::entry::{EntryState, IDENTITY_TABLE_BYTES, RSI, Selectors, identity_page_tables};
 use super::error::BootError;
 use super::layout::ONE_MIB;
 use super::zero_page::{SETUP_HEADER, SETUP_HEADER_END, ZeroPage};
@@ -208,9 +208,9 @@ pub(crate) fn enter_linux(
         // The tables hold their own address, so they are placed first and filled afterwards.
         let tables = env.layout.boot_data(file, 4096, vec![0; IDENTITY_TABLE_BYTES])?;
         env.layout.refill(identity_page_tables(tables));
-        EntryState::long64(entry, PhysAddr(0), tables)
+        EntryState::long64(entry, tables)
     } else {
-        EntryState::protected32(entry as u32, PhysAddr(0))
+        EntryState::protected32(entry as u32, Selectors::LINUX)
     };
     state.gpr[RSI] = zero_page.0;
     env.place_gdt(file, state)

@@ -3,7 +3,7 @@
 //!
 //! The kernel is an ELF executable, or any file whose header gives load addresses (bit 16). It is
 //! entered in 32-bit protected mode with 2BADB002h in EAX and the structure's address in EBX.
-//! Left out: a.out symbols, drive and APM tables, BIOS configuration table, graphics modes (the
+//! Left out: boot device, a.out symbols, drive and APM tables, BIOS configuration table, graphics modes (the
 //! screen is in text mode, and the structure says so).
 //!
 //! Source: Multiboot Specification version 0.6.96.
@@ -11,9 +11,10 @@
 use super::bytes::{Fields, Record};
 use super::entry::{EntryState, RAX, RBX};
 use super::error::BootError;
+use super::sections::SectionTable;
 use super::{
     BOOT_LOADER_NAME, BootFile, BootRequest, Environment, MAX_COMMAND_LINE, PlacedModule, check_command_line,
-    elf,
+    elf, sections,
 };
 use crate::tables::e820::EBDA_BASE;
 use trimotor_bus::PhysAddr;
@@ -34,6 +35,7 @@ mod info {
     pub const MEMORY: u32 = 1 << 0;
     pub const COMMAND_LINE: u32 = 1 << 2;
     pub const MODULES: u32 = 1 << 3;
+    pub const ELF_SECTIONS: u32 = 1 << 5;
     pub const MEMORY_MAP: u32 = 1 << 6;
     pub const LOADER_NAME: u32 = 1 << 9;
     pub const FRAMEBUFFER: u32 = 1 << 12;
@@ -102,11 +104,15 @@ pub(crate) fn load(
     };
     let BootRequest { kernel, command_line, .. } = request;
     let placed = env.place_modules(modules)?;
-    let info = information(&kernel.name, &command_line, &placed, env)?;
-    let mut state = EntryState::protected32(entry, PhysAddr(0));
+    // Sections are told of where the kernel was loaded as ELF.
+    let sections = match header.flags & ADDRESSES_VALID {
+        0 => sections::place(&kernel, &mut env.layout),
+        _ => None,
+    };
+    let info = information(&kernel.name, &command_line, &placed, sections, env)?;
+    let mut state = env.enter_protected(&kernel.name, entry)?;
     state.gpr[RAX] = LOADER_MAGIC;
     state.gpr[RBX] = info.0;
-    let state = env.place_gdt(&kernel.name, state)?;
     Ok((format!("{} (Multiboot 1)", kernel.name), state))
 }
 
@@ -191,6 +197,7 @@ fn information(
     file: &str,
     command_line: &str,
     modules: &[PlacedModule],
+    sections: Option<SectionTable>,
     env: &mut Environment<'_>,
 ) -> Result<PhysAddr, BootError> {
     let mut list = Record::new(modules.len() * 16);
@@ -208,15 +215,20 @@ fn information(
         .flat_map(|e| [&20u32.to_le_bytes()[..], &e.to_bytes()[..]].concat())
         .collect();
     let mut r = Record::new(info::BYTES);
-    r.u32(
-        0,
-        info::MEMORY
-            | info::COMMAND_LINE
-            | info::MODULES
-            | info::MEMORY_MAP
-            | info::LOADER_NAME
-            | info::FRAMEBUFFER,
-    );
+    let mut flags = info::MEMORY
+        | info::COMMAND_LINE
+        | info::MODULES
+        | info::MEMORY_MAP
+        | info::LOADER_NAME
+        | info::FRAMEBUFFER;
+    if let Some(table) = sections {
+        flags |= info::ELF_SECTIONS;
+        r.u32(28, table.count);
+        r.u32(32, table.entry_bytes);
+        r.u32(36, env.layout.boot_data(file, 16, table.headers)?.0 as u32);
+        r.u32(40, table.names);
+    }
+    r.u32(0, flags);
     r.u32(4, (EBDA_BASE >> 10) as u32);
     r.u32(8, env.memory().upper_kib() as u32);
     r.u32(16, env.place_string(file, &behind_name(file, command_line))? as u32);

@@ -35,9 +35,8 @@ pub(crate) fn load(
     image.place(&kernel, &mut env.layout)?;
     let placed = env.place_modules(modules)?;
     let info = start_info(&kernel.name, &command_line, &placed, env)?;
-    let mut state = EntryState::protected32(entry, PhysAddr(0));
+    let mut state = env.enter_protected(&kernel.name, entry)?;
     state.gpr[RBX] = info.0;
-    let state = env.place_gdt(&kernel.name, state)?;
     Ok((format!("{} (PVH)", kernel.name), state))
 }
 

@@ -50,6 +50,8 @@ pub struct Platform {
     pub hpet: bool,
     /// Serial ports, 0 to 4, from COM1 on.
     pub serial_ports: u8,
+    /// Whether the board has pvpanic.
+    pub pvpanic: bool,
 }
 
 /// All tables for a platform.
@@ -101,6 +103,7 @@ mod tests {
             vcpus,
             hpet,
             serial_ports: vcpus.min(4),
+            pvpanic: hpet,
         };
         vec![p(1 << 20, 0, 1, false), p(512 << 20, 0, 2, true), p(3 << 30, 61 << 30, 8, true)]
     }

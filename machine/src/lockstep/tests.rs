@@ -1,13 +1,14 @@
 //! Lockstep finds what is planted, and nothing where nothing is.
 
 use super::{Outcome, Plan, Progress, run};
-use crate::{ClockSource, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError};
+use crate::{
+    ClockSource, DeviceConfig, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError,
+};
 use std::sync::Arc;
 use trimotor_bus::CpuBus;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, Vcpu, VcpuExit};
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
-use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// Counts to 1000 with the timer's interrupts off, asks for a random number, stores it, counts again,
 /// and ends by the debug exit.
@@ -38,16 +39,11 @@ fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices) -> Result<Mach
             memory_bytes: 4 << 20,
             engine: Some(Engine::Interp),
             clock: ClockSource::Instructions,
-            debug_exit: Some(0xF4),
+            devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
             random_seed: seeds[side],
             ..MachineConfig::default()
         };
-        let platform = Platform {
-            memory: MemoryMap::new(config.memory_bytes, 0),
-            vcpus: 1,
-            hpet: true,
-            serial_ports: config.serial_ports,
-        };
+        let platform = config.platform();
         let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: CODE.to_vec() });
         request.kind = Some(KernelKind::Flat);
         let plan = boot::load(request, &platform).unwrap();
@@ -145,6 +141,9 @@ impl Vcpu for Wrong {
     fn set_exact_budget(&mut self, exact: bool) {
         self.inner.set_exact_budget(exact);
     }
+    fn open_signals(&self) -> u32 {
+        self.inner.open_signals()
+    }
     fn state(&self) -> ArchState {
         self.inner.state()
     }
@@ -190,15 +189,10 @@ fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
             memory_bytes: 4 << 20,
             engine: Some([Engine::Interp, Engine::Jit][side]),
             clock: ClockSource::Instructions,
-            debug_exit: Some(0xF4),
+            devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
             ..MachineConfig::default()
         };
-        let platform = Platform {
-            memory: MemoryMap::new(config.memory_bytes, 0),
-            vcpus: 1,
-            hpet: true,
-            serial_ports: config.serial_ports,
-        };
+        let platform = config.platform();
         let request = BootRequest::new(BootFile { name: "test".into(), bytes: image() });
         let plan = boot::load(request, &platform).unwrap();
         let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
