@@ -7,6 +7,7 @@ mod args;
 mod boot_files;
 mod cpus;
 mod devices;
+mod display;
 mod doctor;
 mod error;
 mod guest;
@@ -27,12 +28,15 @@ mod watch;
 
 use args::{Cli, Command, DemoArgs, GuestCommand};
 use clap::{CommandFactory, Parser};
+use log::Level;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let messages = env_logger::Target::Pipe(Box::new(trimotor_console::terminal::MessageWriter));
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
         .target(messages)
+        .format(write_message)
         .init();
     let success = |()| ExitCode::SUCCESS;
     let arguments: Vec<String> =
@@ -48,4 +52,13 @@ fn main() -> ExitCode {
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     });
     outcome.unwrap_or_else(|failure| failure.report())
+}
+
+/// A message as people read it; those that are asked for with RUST_LOG say where they come from.
+fn write_message(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> io::Result<()> {
+    match record.level() {
+        Level::Error => writeln!(out, "trimotor: error: {}", record.args()),
+        Level::Warn => writeln!(out, "trimotor: warning: {}", record.args()),
+        level => writeln!(out, "trimotor: {level} of {}: {}", record.target(), record.args()),
+    }
 }

@@ -23,7 +23,7 @@ pub fn observer(path: Option<&Path>) -> Result<CodeObserver, Failure> {
         Some(path) => (path.to_owned(), File::create(path)),
         None => (usual_path(), create_anew(&usual_path())),
     };
-    let name = format!("--perf-map {}", path.display());
+    let name = format!("--perf-map={}", path.display());
     let file =
         file.map_err(|error| Failure::bad(format!("{name}: {error}; name a file that can be written")))?;
     let mut map = PerfMap::new(file, name);
@@ -44,7 +44,7 @@ fn create_anew(path: &Path) -> io::Result<File> {
 
 struct PerfMap<W: Write> {
     out: BufWriter<W>,
-    /// Option and file, for messages.
+    /// Flag and file, for messages.
     name: String,
     lines: u32,
     failed: bool,
@@ -53,11 +53,6 @@ struct PerfMap<W: Write> {
 impl<W: Write> PerfMap<W> {
     fn new(out: W, name: String) -> Self {
         Self { out: BufWriter::new(out), name, lines: 0, failed: false }
-    }
-    /// Said once; nothing is written from then on.
-    fn fail(&mut self, error: &io::Error) {
-        log::error!("{}: {error}; the map is not complete", self.name);
-        self.failed = true;
     }
     fn add(&mut self, code: &PlacedCode) {
         if self.failed {
@@ -71,6 +66,13 @@ impl<W: Write> PerfMap<W> {
         if let Err(error) = written {
             self.fail(&error);
         }
+    }
+}
+
+impl<W: Write> PerfMap<W> {
+    fn fail(&mut self, error: &io::Error) {
+        log::warn!("{}: {error}; the map is not complete", self.name);
+        self.failed = true;
     }
 }
 
@@ -92,7 +94,7 @@ mod tests {
     #[test]
     fn a_line_has_start_length_and_name() {
         let mut lines = Vec::new();
-        let mut map = PerfMap::new(&mut lines, "--perf-map".to_owned());
+        let mut map = PerfMap::new(&mut lines, String::new());
         let block = GuestBlock { rip: 0x40_1000, instructions: 3, bits: 64, user: true };
         map.add(&PlacedCode { host: 0x7f00_0000_1000, bytes: 0x60, what: CodeKind::Block(block) });
         map.add(&PlacedCode { host: 0x7f00_0000_0000, bytes: 16, what: CodeKind::Shared("enter") });

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 use std::time::Duration;
-use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS, TRANSLATION_TIME};
+use trimotor_machine::engines::{Engine, STALE_USES, TLB_DIFFERENCES, TLB_HITS, TRANSLATION_TIME};
 
 /// Counts of one vCPU.
 type Counts = [(String, u64)];
@@ -23,6 +23,7 @@ const OF_VCPU: &[&str] = &[
     "page-table writes noticed",
     TLB_HITS,
     TLB_DIFFERENCES,
+    STALE_USES,
 ];
 /// Counts that are shown for all vCPUs together, in groups.
 const OF_ALL: &[(&str, &[&str])] = &[

@@ -1,6 +1,6 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnPanic, OnReset, RunArgs, Stats};
+use crate::args::{Accel, DemoArgs, MachineArgs, OnPanic, OnReset, RunArgs, Stats, Tlb};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
@@ -10,21 +10,20 @@ use crate::ports::{self, Ports};
 use crate::report::Detail;
 use crate::rtc_base::RtcBase;
 use crate::watch::Watch;
-use crate::{cpus, host_fault, host_memory, perf_map, report, screen_dump};
+use crate::{cpus, display, host_fault, host_memory, perf_map, report, screen_dump};
 use anyhow::{Context, anyhow};
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
+use trimotor_console::charset;
 use trimotor_console::escape::Escape;
 use trimotor_console::serial::NullSink;
 use trimotor_console::session::{Display, Ending, Session};
-use trimotor_console::{charset, terminal};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::Platform;
-use trimotor_machine::engines::{Engine, EngineOptions, TLB_DIFFERENCES, TLB_HITS};
+use trimotor_machine::engines::{Engine, EngineOptions, STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
     BootSource, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
@@ -106,7 +105,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     model.cpus = args.cpus.into();
     let engine = engine(args.accel)?;
     host_fault::report(engine)?;
-    let display = display(args)?;
+    let display = display::choose(args)?;
     if let Some(path) = &args.screen_dump {
         screen_dump::check(path)?;
     }
@@ -138,8 +137,8 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     let control = machine.control();
     // Nobody else sets it.
     let _ = wake.set(control.clone());
-    if display == Display::Serial && console.is_some() && on_terminal() {
-        tell_keys(&escape);
+    if display == Display::Serial && console.is_some() {
+        display::tell_keys(&escape);
     }
     let view = GuestView { control, console, engine, command_line };
     let started = Instant::now();
@@ -156,7 +155,10 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         note(report::text(engine, &machine.statistics(), elapsed, detail).trim_end());
     }
     if args.check_tlb {
-        report_tlb_check(&machine);
+        report_sums(&machine, &[TLB_HITS, TLB_DIFFERENCES]);
+    }
+    if args.tlb == Tlb::Keep {
+        report_sums(&machine, &[STALE_USES]);
     }
     drop(timer);
     let own = finish(ending, reason, &machine, display);
@@ -173,19 +175,14 @@ fn detail(args: &MachineArgs) -> Option<Detail> {
     }
 }
 
-/// What `--check-tlb` found.
-fn report_tlb_check(machine: &Machine) {
+/// Says what `--check-tlb` or `--tlb keep` counted: these lines, summed over the vCPUs.
+fn report_sums(machine: &Machine, lines: &[&str]) {
     let statistics = machine.statistics();
     let sum = |wanted: &str| -> u64 {
         statistics.iter().flatten().filter(|(name, _)| name == wanted).map(|(_, count)| count).sum()
     };
-    note(format_args!(
-        "trimotor: {}: {}, {}: {}",
-        TLB_HITS,
-        sum(TLB_HITS),
-        TLB_DIFFERENCES,
-        sum(TLB_DIFFERENCES)
-    ));
+    let sums: Vec<_> = lines.iter().map(|line| format!("{line}: {}", sum(line))).collect();
+    note(format_args!("trimotor: {}", sums.join(", ")));
 }
 
 /// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
@@ -297,37 +294,6 @@ pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
     Ok(engine)
 }
 
-/// How to leave, for those who have no status line.
-fn tell_keys(escape: &Escape) {
-    if let Some(prefix) = escape.name() {
-        note(format_args!("trimotor: serial port on this terminal; {prefix} x leaves, {prefix} h: keys"));
-    }
-}
-
-/// Whether a person sits at standard input and output.
-fn on_terminal() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
-}
-
-/// Where the guest is shown.
-fn display(args: &MachineArgs) -> Result<Display, Failure> {
-    let refuse =
-        |why: &str| Err(Failure::bad(format!("--display terminal: {why}; use --display lines or none")));
-    match args.display {
-        _ if args.nographic => Ok(Display::Serial),
-        Some(DisplayArg::Terminal) if !on_terminal() => refuse("standard input and output are no terminal"),
-        Some(DisplayArg::Terminal) if !terminal::can_be_drawn_on() => {
-            refuse("the terminal cannot be drawn on (TERM is dumb or not set)")
-        }
-        Some(DisplayArg::Terminal) => Ok(Display::Screen),
-        Some(DisplayArg::Lines) => Ok(Display::Lines),
-        Some(DisplayArg::None) => Ok(Display::Serial),
-        None if on_terminal() && terminal::can_be_drawn_on() => Ok(Display::Screen),
-        None if on_terminal() => Ok(Display::Lines),
-        None => Ok(Display::Serial),
-    }
-}
-
 /// What the options say of the machine.
 pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
     MachineConfig {
@@ -348,6 +314,7 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
             Some(OnPanic::Exit) | None => trimotor_machine::OnPanic::Exit,
         },
         check_tlb: args.check_tlb,
+        keep_tlb: args.tlb == Tlb::Keep,
         random_seed: host_services::random_seed(args.icount),
     }
 }

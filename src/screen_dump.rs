@@ -11,15 +11,19 @@ use trimotor_devices::vga_text::TextScreen;
 /// # Errors
 /// [`Failure::BadInput`] that names the file.
 pub fn check(path: &Path) -> Result<(), Failure> {
-    std::fs::write(path, "").map_err(|error| {
-        Failure::bad(format!("--screen-dump {}: {error}; name a file that can be written", path.display()))
-    })
+    std::fs::write(path, "")
+        .map_err(|error| Failure::bad(format!("{}: {error}; name a file that can be written", flag(path))))
+}
+
+/// Flag and file, as messages name them.
+fn flag(path: &Path) -> String {
+    format!("--screen-dump {}", path.display())
 }
 
 /// Writes the screen: as a picture where the file's name ends in `.svg`, as text otherwise.
 ///
 /// # Errors
-/// The host cannot write the file; the message names it.
+/// The host cannot write the file.
 pub fn write(path: &Path, screen: Option<&TextScreen>) -> Result<(), Failure> {
     let is_picture = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
     let contents = match screen {
@@ -27,6 +31,6 @@ pub fn write(path: &Path, screen: Option<&TextScreen>) -> Result<(), Failure> {
         Some(screen) => screen.text(),
         None => String::new(),
     };
-    std::fs::write(path, contents).with_context(|| format!("--screen-dump {}", path.display()))?;
+    std::fs::write(path, contents).with_context(|| flag(path))?;
     Ok(())
 }

@@ -14,7 +14,6 @@ use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
-use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 use trimotor_devices::serial::SerialPort;
 
@@ -91,7 +90,8 @@ impl Machine {
     /// One slice or one rest, and what comes between.
     fn step(&mut self) -> Option<ExitReason> {
         let now = self.board.clock.now();
-        if self.control.wants_attention() || now.ns() >= self.next_poll_ns {
+        // While the machine is paused, the host's clock as the guest sees it stands before the next poll.
+        if self.paused || self.control.wants_attention() || now.ns() >= self.next_poll_ns {
             if let Some(reason) = self.look_outside(now) {
                 return Some(reason);
             }
@@ -104,6 +104,10 @@ impl Machine {
             && let Some(reason) = self.do_requests()
         {
             return Some(reason);
+        }
+        if self.paused {
+            // A request did it: a panic of the guest's.
+            return None;
         }
         self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
         match self.pick() {
@@ -199,6 +203,9 @@ impl Machine {
                 }
                 Err(Refusal::End(reason)) => return Some(reason),
             }
+        }
+        if !self.board.clock.counts_instructions() {
+            self.board.deliver_completions(&mut TimeSource::Board(&self.board.clock));
         }
         self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.next_poll_ns = now.ns().saturating_add(POLL_NS);
@@ -312,7 +319,7 @@ impl Board {
                     self.operate(power, time, |power, _| power.registers.press_power_button());
                 }
             }
-            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::Nmi => self.fabric.pulse_nmi(),
             Command::SerialBreak(port) => {
                 if let Some(serial) = self.refs.serials.get(port) {
                     self.operate(*serial, time, SerialPort::receive_break);

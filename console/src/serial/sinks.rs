@@ -10,14 +10,13 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Output to a file. A write to a file never has to wait for anyone, so all bytes are taken.
 pub struct FileSink {
     file: File,
-    /// Option and file, for messages.
     name: String,
     buffer: Vec<u8>,
     failed: bool,
 }
 
 impl FileSink {
-    /// Output to `file`; `name` is what people wrote for it, for messages.
+    /// Output to `file`; `name` is for messages: flag and file.
     pub fn new(file: File, name: String) -> Self {
         Self { file, name, buffer: Vec::with_capacity(BUFFER_BYTES), failed: false }
     }
