@@ -273,7 +273,7 @@ impl Core {
             if let Some(exit) = self.look_around() {
                 return exit;
             }
-            if self.state.budget <= 0 {
+            if self.state.budget <= 0 && !self.next_quantum() {
                 return VcpuExit::Budget;
             }
             // What happened between blocks ends none: the look-up sees it. Left over, it would end the first
@@ -281,6 +281,8 @@ impl Core {
             self.attention = false;
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
+                // The pins are looked at, and the next block is found again.
+                Exit::Budget if self.next_quantum() => self.settle(exit),
                 Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
