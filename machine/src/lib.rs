@@ -53,6 +53,6 @@ pub use clock::HostClock;
 pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
 pub use control::MachineControl;
 pub use devices::{DeviceConfig, DeviceError};
-pub use engines::{Engine, EngineOptions, EngineStatus};
+pub use engines::{Engine, EngineOptions, EngineStatus, Unusable};
 pub use exit::{ExitReason, TripleFault};
 pub use machine::{BootSource, HostServices, Machine, MachineError};

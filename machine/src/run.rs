@@ -97,7 +97,8 @@ impl Machine {
     /// One slice or one rest, and what comes between.
     fn step(&mut self) -> Option<ExitReason> {
         let now = self.board.clock.now();
-        if self.control.wants_attention() || now.ns() >= self.next_poll_ns {
+        // While the machine is paused, the host's clock as the guest sees it stands before the next poll.
+        if self.paused || self.control.wants_attention() || now.ns() >= self.next_poll_ns {
             if let Some(reason) = self.look_outside(now) {
                 return Some(reason);
             }
@@ -110,6 +111,10 @@ impl Machine {
             && let Some(reason) = self.do_requests()
         {
             return Some(reason);
+        }
+        if self.paused {
+            // A request did it: a panic of the guest's.
+            return None;
         }
         self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
         match self.pick() {

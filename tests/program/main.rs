@@ -9,6 +9,8 @@ use trimotor_test_support as support;
 
 mod boot;
 mod cli_bad_input;
+mod cli_ends;
+mod cli_habits;
 mod cli_help;
 mod demo_on_qemu;
 mod exit_codes;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         boot::small_kernels::tests(),
         boot::xen::tests(),
         cli_bad_input::tests(),
+        cli_ends::tests(),
+        cli_habits::tests(),
         cli_help::tests(),
         demo_on_qemu::tests(),
         exit_codes::tests(),
