@@ -4,6 +4,8 @@
 //! `cargo test --release -p trimotor-bus --features loom --test loom`. Under loom a sleep has no time limit, so that a
 //! wake-up that is lost is a deadlock, which loom reports with the threads' steps.
 
+#![allow(clippy::unwrap_used, reason = "a thread that panicked ends the test")]
+
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
