@@ -14,6 +14,7 @@ pub mod cpu_bus;
 pub mod device;
 pub mod empty_board;
 pub mod event_flags;
+mod guest_copy;
 pub mod irq;
 pub mod memory;
 pub mod pci;
