@@ -15,6 +15,7 @@ pub mod device;
 pub mod dma;
 pub mod empty_board;
 pub mod event_flags;
+mod guest_copy;
 pub mod irq;
 pub mod memory;
 pub mod msi;

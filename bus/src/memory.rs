@@ -16,6 +16,7 @@
 
 use crate::address::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 use crate::device::DmaBus;
+use crate::guest_copy;
 use crate::peers::Peers;
 use crate::table_watch::TableWatch;
 use std::sync::Arc;
@@ -162,8 +163,8 @@ pub struct GuestMemory {
 }
 
 // SAFETY: the raw pointers are the bases of mappings that `mmap` owns for as long as
-// `self` lives. Guest memory is shared by nature: accesses through the pointers are
-// unaligned volatile or atomic, and any value read is valid data.
+// `self` lives. Guest memory is shared by nature: this module accesses it atomically (`guest_copy`), but for
+// `differing_pages`, which is for machines that stand still. What engines do with the pointers is theirs to justify.
 unsafe impl Send for GuestMemory {}
 // SAFETY: as above; all other fields are Sync.
 unsafe impl Sync for GuestMemory {}
@@ -479,9 +480,7 @@ impl GuestMemory {
                 part.fill(0xFF);
             } else {
                 // SAFETY: `source` is a whole mapped page and the piece lies within it.
-                unsafe {
-                    std::ptr::copy(source.add(at.page_offset() as usize), part.as_mut_ptr(), part.len());
-                }
+                unsafe { guest_copy::read(source.add(at.page_offset() as usize), part) };
                 backed += part.len();
             }
         }
@@ -498,10 +497,8 @@ impl GuestMemory {
             let part = &from[piece];
             let target = self.backing_for(at, view).write;
             if !target.is_null() {
-                // SAFETY: `target` is a whole mapped page and the piece lies within it.
-                unsafe {
-                    std::ptr::copy(part.as_ptr(), target.add(at.page_offset() as usize), part.len());
-                }
+                // SAFETY: `target` is a whole mapped page of RAM and the piece lies within it.
+                unsafe { guest_copy::write(target.add(at.page_offset() as usize), part) };
                 self.note_write(at, part.len() as u64);
                 taken += part.len();
             }

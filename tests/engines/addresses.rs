@@ -299,3 +299,33 @@ fn one_program(guest: &mut Guest, random: &mut Random, cpl: u8) {
         |values: &[u64; 16]| [POINTERS, LOADED].concat().iter().map(|&n| values[n]).collect::<Vec<_>>();
     assert_eq!(changed(&end), changed(&values), "{}, {bits} bits, CPL {cpl}", guest.engine);
 }
+
+/// Strings that begin at the first byte of the address space, and end with the last one of what addresses are cut to.
+#[test]
+fn strings_reach_both_ends_of_the_address_space() {
+    for (engine, bits) in engines().into_iter().flat_map(|engine| [(engine, 64), (engine, 32)]) {
+        let mut guest = Guest::new(engine, bits);
+        guest.m.write(0, &[7; 16]);
+        let mut registers = [0; 16];
+        // REP MOVSB, from 0; REP STOSB at 0
+        (registers[1], registers[6], registers[7]) = (16, 0, LONG_MODE_DATA);
+        let end = guest.run(&[0xF3, 0xA4, 0xF4], 0, &registers, 0);
+        assert_eq!((end[1], end[6], end[7]), (0, 16, LONG_MODE_DATA + 16), "{engine}, {bits} bits");
+        assert_eq!(guest.m.read_byte(LONG_MODE_DATA + 15), 7);
+        (registers[0], registers[7]) = (9, 0);
+        let end = guest.run(&[0xF3, 0xAA, 0xF4], 0, &registers, 0);
+        assert_eq!((end[1], end[7], guest.m.read_byte(15)), (0, 16, 9), "{engine}, {bits} bits");
+        // LODSB of the last byte, which nothing maps: the address is not a sum that wraps.
+        registers[6] = guest.mask();
+        registers[1] = 1;
+        guest.m.write(LONG_MODE_CODE, &[0xF3, 0xAC, 0xF4]);
+        let mut s = guest.m.vcpu.state();
+        (s.gpr, s.rip, s.activity) = (registers, LONG_MODE_CODE, Activity::Active);
+        guest.m.vcpu.set_state(&s);
+        assert!(
+            matches!(guest.m.vcpu.run(&mut guest.m.bus, 10), VcpuExit::Shutdown(_)),
+            "{engine}, {bits} bits"
+        );
+        assert_eq!(guest.m.vcpu.state().gpr[6], guest.mask(), "{engine}, {bits} bits");
+    }
+}

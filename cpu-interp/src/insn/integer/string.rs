@@ -143,7 +143,7 @@ fn elements_in_page<T: Int>(linear: u64) -> u64 {
 }
 /// How many elements may be moved before an index register wraps.
 fn elements_to_wrap<T: Int>(index: u64, mask: u64) -> u64 {
-    (mask - index) / T::BYTES as u64 + 1
+    ((mask - index) / T::BYTES as u64).saturating_add(1)
 }
 
 /// Copies as many elements as lie in the present pages of both sides; returns bytes (0: none).
