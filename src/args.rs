@@ -41,7 +41,7 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
         --append \"console=ttyS0\" --nographic
   A boot as a test: code 0 at the prompt, 6 after a panic or two minutes
     trimotor run --kernel vmlinuz --initrd shell.cpio.gz --append \"console=ttyS0\" \\
-        --nographic --expect \"~ #\" --exit-on \"Kernel panic\" --timeout 2m
+        --nographic --expect \"# \" --exit-on \"Kernel panic\" --timeout 2m
   Four processors, a second serial port in a file:
     trimotor run --cpus 4 --serial stdio --serial file:com2.log --kernel vmlinuz
   A multiboot kernel with modules, results through the debug port:

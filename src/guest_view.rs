@@ -71,8 +71,8 @@ impl Guest for GuestView {
             Some(text) => {
                 let text: String = text.trim().chars().take(QUOTED).collect();
                 format!(
-                    "{silent}, but the guest writes to its VGA screen (\"{text}\"): leave --nographic out to see it, or \
-                     use --display lines; for the serial port, {console}"
+                    "{silent}, but the guest writes to its VGA screen (\"{text}\"): to see it, leave --nographic \
+                     out or use --display lines; for the serial port, {console}"
                 )
             }
             None => format!("{silent}, and the VGA screen is blank; {console}"),
