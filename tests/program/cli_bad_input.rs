@@ -24,6 +24,7 @@ pub fn tests() -> Tests {
         .test(too_many_processors)
         .test(serial_ports_that_cannot_be_opened)
         .test(unknown_flags_and_commands_are_named)
+        .test(devices_that_no_board_can_have)
         .test(a_screen_dump_that_cannot_be_written)
         .test(a_file_is_no_folder_for_guests)
         .test(a_full_standard_output_is_named)
@@ -216,6 +217,21 @@ fn serial_ports_that_cannot_be_opened() {
     serial("telepathy", &["--serial", "telepathy", "stdio"]);
     let five = ["--serial", "null"].repeat(5);
     check_refused(&[&["demo"], &five[..]].concat(), &["--serial", "4"]);
+}
+
+fn devices_that_no_board_can_have() {
+    for (device, says) in [
+        ("isa-nothing", "there is no device \"isa-nothing\""),
+        ("isa-debug-exit,port=1", "its options: iobase"),
+        ("isa-debug-exit,iobase=0x60", "another device has port 0x60"),
+        ("demo-card,addr=1", "piix3 is at 00:01.0 already"),
+        ("demo-card,addr=20", "a slot from 0 to 1f"),
+        ("isa-debugcon", "--debugcon"),
+    ] {
+        check_refused(&["demo", "--device", device], &["--device", device.split(',').next().unwrap(), says]);
+    }
+    let five = ["--device", "isa-serial"].repeat(5);
+    check_refused(&[&["demo"][..], &five].concat(), &["four serial ports"]);
 }
 
 fn unknown_flags_and_commands_are_named() {

@@ -11,6 +11,7 @@ pub fn tests() -> Tests {
         .test(version_is_the_workspace_s)
         .test(doctor_names_every_engine_and_the_host)
         .test(cpus_lists_models_and_features)
+        .test(devices_lists_kinds_and_options)
         .test(a_reader_who_leaves_early_gets_no_complaint)
         .test(nothing_panics_where_nobody_reads)
 }
@@ -63,6 +64,17 @@ fn cpus_lists_models_and_features() {
     }
     let one = printed(&["cpus", "x86-64-v3,-avx2"]);
     assert!(!one.split_whitespace().any(|feature| feature == "avx2"), "{one}");
+}
+
+fn devices_lists_kinds_and_options() {
+    let list = printed(&["devices"]);
+    let (fixed, named) = list.split_once("--device").expect("devices that are there when they are named");
+    for word in ["pit", "i440fx", "fw_cfg"] {
+        assert!(fixed.contains(word), "no {word:?} in {fixed}");
+    }
+    for word in ["isa-serial", "isa-debug-exit", "iobase=PORT", "demo-card", "addr=SLOT"] {
+        assert!(named.contains(word), "no {word:?} in {named}");
+    }
 }
 
 /// The program with these arguments and descriptors, to its end.
