@@ -25,6 +25,11 @@ mod screen_dump;
 use args::{Cli, Command, DemoArgs, GuestCommand};
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Duration;
+use trimotor_console::background_writer;
+
+/// How long a standard error that takes nothing is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let messages = env_logger::Target::Pipe(Box::new(trimotor_console::terminal::MessageWriter));
@@ -41,5 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     };
-    outcome.unwrap_or_else(|failure| failure.report())
+    let code = outcome.unwrap_or_else(|failure| failure.report());
+    background_writer::stderr().drain(LAST_WAIT);
+    code
 }

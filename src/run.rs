@@ -103,6 +103,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.screen_dump {
         screen_dump::check(path)?;
     }
+    host_services::sleep_precisely();
     let session = Session::new();
     let wake = Arc::new(OnceLock::<MachineControl>::new());
     let kick = wake.clone();
@@ -111,7 +112,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
             control.wake();
         }
     });
-    let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
+    let Ports { serial, console, debug, output_waits } = ports::open(args, &session.outlet(), &kick)?;
     let config = config(args, engine, serial.len());
     let boot = Box::new(Planner::new(payload, &config));
     let services = HostServices {
@@ -119,6 +120,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         serial,
         debug_console: debug,
         engine: engine_options(args, engine)?,
+        output_waits: Some(output_waits),
     };
     let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
     let control = machine.control();

@@ -7,6 +7,7 @@
 //! out ([`terminal`]). A running PC appears here as the small trait
 //! [`session::Guest`]; the program implements it for the board.
 
+pub mod background_writer;
 pub mod console_port;
 pub mod decode;
 pub mod escape;

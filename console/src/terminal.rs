@@ -6,6 +6,7 @@
 //! printed, and the signal thread of [`crate::input`] gives it back before it ends the
 //! process. All of them call [`restore`], which does its work once.
 
+use crate::background_writer;
 use crossterm::cursor::Show;
 use crossterm::execute;
 use crossterm::style::ResetColor;
@@ -15,9 +16,13 @@ use crossterm::terminal::{
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
 
 /// Messages kept while the screen is drawn on, in bytes; later ones are dropped.
 const MOST_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// How long a terminal that takes nothing is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// What has to be given back.
 struct Taken {
@@ -72,7 +77,8 @@ impl RawTerminal {
         if let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             taken.alternate_screen = true;
         }
-        execute!(io::stdout(), EnterAlternateScreen, DisableLineWrap, SetTitle(title))
+        let mut out = background_writer::stdout();
+        execute!(out, EnterAlternateScreen, DisableLineWrap, SetTitle(title))
     }
     /// Leaves the alternate screen: what was there before is back.
     ///
@@ -84,7 +90,7 @@ impl RawTerminal {
             Some(taken) if taken.alternate_screen => {
                 taken.alternate_screen = false;
                 leave_alternate_screen()?;
-                io::stderr().write_all(&std::mem::take(&mut taken.messages))
+                background_writer::stderr().write_all(&std::mem::take(&mut taken.messages))
             }
             _ => Ok(()),
         }
@@ -98,7 +104,8 @@ impl Drop for RawTerminal {
 }
 
 fn leave_alternate_screen() -> io::Result<()> {
-    execute!(io::stdout(), ResetColor, EnableLineWrap, LeaveAlternateScreen, Show)
+    let mut out = background_writer::stdout();
+    execute!(out, ResetColor, EnableLineWrap, LeaveAlternateScreen, Show)
 }
 
 /// Gives the terminal back as it was, if it is taken. Errors have nobody to hear them.
@@ -108,7 +115,8 @@ pub fn restore() {
     let Some(taken) = guard.take() else { return };
     if taken.alternate_screen {
         let _ = leave_alternate_screen();
-        let _ = io::stderr().write_all(&taken.messages);
+        background_writer::stdout().drain(LAST_WAIT);
+        let _ = background_writer::stderr().write_all(&taken.messages);
     }
     if let Some(modes) = taken.modes {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
@@ -147,10 +155,11 @@ impl Write for MessageWriter {
             }
             return Ok(bytes.len());
         }
-        io::stderr().write(bytes)
+        // Whoever logs may hold a lock that others wait for.
+        background_writer::stderr().write(bytes)
     }
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

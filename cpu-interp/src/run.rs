@@ -294,11 +294,11 @@ impl Core {
     }
 
     /// Whether repeated string instructions were left between two iterations, or faults led to faults, so often that
-    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget much later, as
-    /// there no time passes meanwhile.
+    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget later, as there no
+    /// time passes meanwhile; but commands wait.
     #[inline]
     pub(crate) fn repeats_long(&self) -> bool {
-        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
+        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 12 } else { 1 << 8 }
     }
 
     /// Delivers the fault that ended a block, if one did.
@@ -385,7 +385,7 @@ impl Core {
         let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
         S::INIT
             | open(S::SMI, !s.in_smm)
-            | open(S::NMI, !s.nmi_blocked && !(shadow && s.shadow_is_ss))
+            | open(S::NMI, !(s.nmi_blocked || shadow && s.shadow_is_ss))
             | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 

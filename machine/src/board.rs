@@ -95,7 +95,7 @@ impl Board {
         tsc_hz: u64,
         services: HostServices,
     ) -> Self {
-        let HostServices { clock, serial, debug_console, engine: _ } = services;
+        let HostServices { clock, serial, debug_console, engine: _, output_waits: _ } = services;
         let requests = MachineRequests::new();
         let fabric = InterruptFabric::new(signals.clone(), tsc_hz);
         let pirq = PirqRouter::new(fabric.clone());

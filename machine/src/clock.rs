@@ -77,6 +77,10 @@ impl GuestClock {
         self.latest = self.latest.max(now);
         self.latest
     }
+    /// With the host's clock: its reading at a guest time, if time does not stop before.
+    pub(crate) fn host_ns(&self, at: GuestTime) -> u64 {
+        self.origin.saturating_add(at.ns())
+    }
     /// The clock for a vCPU on another thread, while time does not stand still; only with the host's clock.
     pub(crate) fn running(&self) -> RunningClock {
         RunningClock { host: self.host.clone(), origin: self.origin, latest: self.latest }

@@ -16,6 +16,7 @@
 //! | when chips want to be woken | [`alarms`] |
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
+//! | the end of a slice by the host's clock | `slice_timer` |
 //! | what other threads may do to a running machine | [`control`] |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
@@ -37,6 +38,7 @@ pub mod machine;
 pub mod mmio;
 pub mod ports;
 pub mod run;
+mod slice_timer;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -8,6 +8,7 @@ use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
 use crate::run::Turn;
+use crate::slice_timer::SliceTimer;
 use std::sync::Arc;
 use trimotor_bus::board::MAX_VCPUS;
 use trimotor_bus::memory::MemoryError;
@@ -31,6 +32,8 @@ pub struct HostServices {
     pub debug_console: Option<Box<dyn DebugSink>>,
     /// What profilers want of the engine.
     pub engine: EngineOptions,
+    /// With a counted clock: whether so much output waits for the host that the machine must stand still for a while.
+    pub output_waits: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 /// A machine could not be made.
@@ -53,6 +56,9 @@ pub enum MachineError {
         /// Why, and what would help.
         reason: String,
     },
+    /// The host has no thread left.
+    #[error("the host gives no thread: {0}")]
+    Thread(#[from] std::io::Error),
     /// The engine cannot make a vCPU.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -113,6 +119,10 @@ pub struct Machine {
     pub(crate) stop_at: u64,
     /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
     pub(crate) at_once: bool,
+    /// With the host's clock: ends slices where vCPUs run in turn.
+    pub(crate) timer: Option<SliceTimer>,
+    /// See [`HostServices::output_waits`].
+    pub(crate) output_waits: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Machine {
@@ -145,6 +155,10 @@ impl Machine {
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
+        let by_host_clock = config.clock == ClockSource::Host;
+        let timer =
+            by_host_clock.then(|| SliceTimer::start(services.clock.clone(), signals.clone())).transpose()?;
+        let output_waits = services.output_waits.take();
         let board = Board::new(&config, memory, signals, model.tsc_hz, services);
         let mut machine = Self {
             config,
@@ -162,6 +176,8 @@ impl Machine {
             paused: false,
             stop_at: u64::MAX,
             at_once,
+            timer,
+            output_waits,
         };
         machine.power_on()?;
         Ok(machine)

@@ -66,6 +66,7 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
         serial: vec![Box::new(log.clone())],
         debug_console: None,
         engine: EngineOptions::default(),
+        output_waits: None,
     };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     (Machine::new(config, model, services, Box::new(plan)).unwrap(), log)
@@ -220,6 +221,7 @@ fn numbers_that_no_board_has_are_refused() {
         serial: Vec::new(),
         debug_console: None,
         engine: EngineOptions::default(),
+        output_waits: None,
     };
     for bad in [
         MachineConfig { cpus: 0, ..config() },
@@ -255,6 +257,7 @@ fn a_reset_asks_for_the_plan_again() {
         serial: vec![Box::new(log.clone())],
         debug_console: None,
         engine: EngineOptions::default(),
+        output_waits: None,
     };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     let mut machine = Machine::new(config, model, services, Box::new(plans)).unwrap();
@@ -341,4 +344,22 @@ fn a_signal_that_comes_while_a_vcpu_halts_ends_the_halt() {
             slot.signals.lower(VcpuSignals::NMI);
         }
     }
+}
+
+/// A guest that takes no keys, and more of them than anything keeps.
+#[test]
+fn commands_do_not_wait_behind_input() {
+    let (mut machine, _) = machine(config(), &[0xFA, 0xEB, 0xFE]); // cli; jmp $
+    let control = machine.control();
+    let mut typed = 0;
+    while control.type_text("many letters ") {
+        typed += 1;
+        assert!(typed < 10_000, "what waits is bounded");
+    }
+    control.ask_statistics();
+    control.nmi();
+    control.quit();
+    assert_eq!(machine.run(), ExitReason::Quit);
+    assert_eq!(machine.run_until(1_000_000), None, "the end was that of the run before");
+    assert!(control.take_statistics().is_some());
 }

@@ -68,7 +68,16 @@ impl Pair {
         let mut one = |side: usize| {
             let serial: Vec<Box<dyn SerialBackend>> = vec![Box::new(outputs[side].clone())];
             let engine = EngineOptions::default();
-            make(side, HostServices { clock: Arc::new(NoClock), serial, debug_console: None, engine })
+            make(
+                side,
+                HostServices {
+                    clock: Arc::new(NoClock),
+                    serial,
+                    debug_console: None,
+                    engine,
+                    output_waits: None,
+                },
+            )
         };
         let machines = [one(0)?, one(1)?];
         assert!(
