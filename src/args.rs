@@ -5,6 +5,7 @@ use crate::host_memory::{CodeCacheSize, MemorySize};
 use crate::rtc_base::RtcBase;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use trimotor_machine::DeviceConfig;
 
 const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   trimotor                          the built-in demo, on the terminal
@@ -71,6 +72,8 @@ pub enum Command {
         #[command(subcommand)]
         guest: GuestCommand,
     },
+    /// List the devices that a machine has or may have, with their options
+    Devices,
     /// List the CPU models and their features
     Cpus {
         /// Only this model, with its features changed as --cpu takes it
@@ -218,12 +221,18 @@ pub struct MachineArgs {
     /// A value v written to this port ends the program with code (v << 1) | 1
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "Debugging")]
     pub debug_exit: Option<u16>,
+    /// One more device, with its options; `trimotor devices` lists them. May be given several times
+    #[arg(long, value_name = "KIND[,OPTION=VALUE]", help_heading = "Devices")]
+    pub device: Vec<DeviceConfig>,
     /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
     #[arg(long, help_heading = "Debugging")]
     pub test_device: bool,
     /// Walks the guest's page tables again at each access and compares with what the engine has kept of them: slow
     #[arg(long, help_heading = "Debugging")]
     pub check_tlb: bool,
+    /// How long translations of linear addresses stay in use
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Tlb::Fresh, conflicts_with = "check_tlb", help_heading = "Debugging")]
+    pub tlb: Tlb,
 }
 
 impl Default for MachineArgs {
@@ -266,6 +275,15 @@ pub enum Accel {
     Jit,
     /// Hardware, through /dev/kvm
     Kvm,
+}
+
+/// How long translations of linear addresses stay in use.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tlb {
+    /// Until their page-table entry changes
+    Fresh,
+    /// Until the guest flushes them (INVLPG, CR3 and the like), as on most processors; says where it should have
+    Keep,
 }
 
 /// What a reset does.

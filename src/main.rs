@@ -6,6 +6,7 @@
 mod args;
 mod boot_files;
 mod cpus;
+mod devices;
 mod doctor;
 mod error;
 mod guest;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Lockstep(args)) => lockstep::run(*args),
         Some(Command::Doctor) => doctor::run().map(success),
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
+        Some(Command::Devices) => devices::run().map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     };
     let code = outcome.unwrap_or_else(|failure| failure.report());

@@ -1,6 +1,6 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs};
+use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs, Tlb};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
@@ -14,15 +14,14 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use trimotor_bus::memory::LOW_RAM_LIMIT;
 use trimotor_console::escape::Escape;
 use trimotor_console::session::{Display, Ending, Session};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
-use trimotor_firmware::tables::{MemoryMap, Platform};
-use trimotor_machine::engines::{Engine, EngineOptions, TLB_DIFFERENCES, TLB_HITS};
+use trimotor_firmware::tables::Platform;
+use trimotor_machine::engines::{Engine, EngineOptions, STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
-    BootSource, ClockSource, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
+    BootSource, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
 
 /// The stack of the thread that runs the guest. Handlers of the interpreter tail-call each other, but one that went a
@@ -49,14 +48,7 @@ pub(crate) struct Planner {
 impl Planner {
     /// For a machine of that configuration.
     pub(crate) fn new(payload: Payload, config: &MachineConfig) -> Self {
-        let low = config.memory_bytes.min(LOW_RAM_LIMIT);
-        let platform = Platform {
-            memory: MemoryMap::new(low, config.memory_bytes - low),
-            vcpus: config.cpus,
-            hpet: true,
-            serial_ports: config.serial_ports,
-        };
-        Self { payload, platform }
+        Self { payload, platform: config.platform() }
     }
     /// The plan.
     ///
@@ -136,24 +128,22 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         note(report::text(engine, &machine.statistics()).trim_end());
     }
     if args.check_tlb {
-        report_tlb_check(&machine);
+        report_sums(&machine, &[TLB_HITS, TLB_DIFFERENCES]);
+    }
+    if args.tlb == Tlb::Keep {
+        report_sums(&machine, &[STALE_USES]);
     }
     finish(ending, reason, &machine, display)
 }
 
-/// What `--check-tlb` found.
-fn report_tlb_check(machine: &Machine) {
+/// Says what `--check-tlb` or `--tlb keep` counted: these lines, summed over the vCPUs.
+fn report_sums(machine: &Machine, lines: &[&str]) {
     let statistics = machine.statistics();
     let sum = |wanted: &str| -> u64 {
         statistics.iter().flatten().filter(|(name, _)| name == wanted).map(|(_, count)| count).sum()
     };
-    note(format_args!(
-        "trimotor: {}: {}, {}: {}",
-        TLB_HITS,
-        sum(TLB_HITS),
-        TLB_DIFFERENCES,
-        sum(TLB_DIFFERENCES)
-    ));
+    let sums: Vec<_> = lines.iter().map(|line| format!("{line}: {}", sum(line))).collect();
+    note(format_args!("trimotor: {}", sums.join(", ")));
 }
 
 /// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
@@ -246,6 +236,7 @@ fn finish(
             Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
         },
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
+        ExitReason::Panic => Err(anyhow!("the guest panicked").into()),
         ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
     }
 }
@@ -291,10 +282,18 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
             OnReset::Reset => trimotor_machine::OnReset::Reset,
             OnReset::Exit => trimotor_machine::OnReset::Exit,
         },
-        serial_ports: serial_ports as u8,
-        test_device: args.test_device,
-        debug_exit: args.debug_exit,
+        devices: devices(args, serial_ports),
+        on_panic: trimotor_machine::OnPanic::Exit,
         check_tlb: args.check_tlb,
+        keep_tlb: args.tlb == Tlb::Keep,
         random_seed: host_services::random_seed(args.icount),
     }
+}
+/// The devices that the options ask for, beside those that every board has.
+fn devices(args: &MachineArgs, serial_ports: usize) -> Vec<DeviceConfig> {
+    let serial = std::iter::repeat_n(DeviceConfig::new("isa-serial"), serial_ports);
+    let exit = args.debug_exit.map(|port| DeviceConfig::new("isa-debug-exit").with("iobase", port));
+    let named = [(args.debugcon.is_some(), "isa-debugcon"), (args.test_device, "pc-testdev")];
+    let named = named.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| DeviceConfig::new(kind));
+    serial.chain(exit).chain(named).chain(args.device.iter().cloned()).collect()
 }

@@ -7,6 +7,7 @@
 //! - [`region`]: parts of code memory that are filled and emptied as a whole.
 //! - [`listing`]: host code as text.
 //! - [`positions`]: which guest instruction a place in host code belongs to.
+//! - [`home`]: where a vCPU's state lives, above a stack.
 //! - [`host_fault`]: the report of a signal in translated code.
 //! - [`statistics`]: what was counted.
 //! - [`jumps`]: where indirect jumps lead.
@@ -23,6 +24,8 @@ pub mod emitter;
 
 #[cfg(target_arch = "x86_64")]
 pub mod cache;
+#[cfg(target_arch = "x86_64")]
+pub mod home;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host_fault;
 #[cfg(target_arch = "x86_64")]

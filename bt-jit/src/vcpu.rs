@@ -3,11 +3,12 @@
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
 use crate::cache::{TranslatedCode, X87_HANDED_OVER};
+use crate::home::CoreHome;
 use crate::insight::Insight;
 use crate::jumps::JumpTables;
 use crate::native;
 use crate::start::CODE_BYTES;
-use crate::thunks::{Leave, Runtime, ThunkError, answer};
+use crate::thunks::{Leave, Runtime, answer};
 use crate::x87;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
@@ -58,6 +59,12 @@ impl Translator {
         self.interpreter = self.interpreter.checking_tlb();
         self
     }
+    /// vCPUs made from now on keep translations until something flushes them, as [`Interpreter::keeping_tlb`] has it.
+    #[must_use]
+    pub fn keeping_tlb(mut self) -> Translator {
+        self.interpreter = self.interpreter.keeping_tlb();
+        self
+    }
 }
 
 impl CpuBackend for Translator {
@@ -71,13 +78,15 @@ impl CpuBackend for Translator {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        let mut interp = self.interpreter.vcpu(id, model, memory, signals, STACK_BYTES);
-        interp.core().atomic = true;
+        let unavailable = |reason| BackendError::Unavailable { engine: self.name(), reason };
+        let mut core = self.interpreter.core(id, model, memory, signals);
+        core.atomic = true;
+        let home = CoreHome::new(core, STACK_BYTES)
+            .map_err(|error| unavailable(format!("the host refuses a stack for translated code: {error}")))?;
+        let interp = InterpVcpu::new(home);
         let jumps = Box::new(JumpTables::new());
-        let unavailable =
-            |error: ThunkError| BackendError::Unavailable { engine: self.name(), reason: error.to_string() };
         let code = TranslatedCode::new(&runtime(), self.code_bytes, self.insight.for_another())
-            .map_err(unavailable)?;
+            .map_err(|error| unavailable(error.to_string()))?;
         Ok(Box::new(JitVcpu { interp, code, jumps }))
     }
     fn runs_vcpus_at_once(&self) -> bool {
@@ -102,7 +111,7 @@ fn runtime() -> Runtime {
 
 /// One vCPU of the translator.
 pub struct JitVcpu {
-    interp: InterpVcpu,
+    interp: InterpVcpu<CoreHome>,
     code: TranslatedCode,
     jumps: Box<JumpTables>,
 }

@@ -100,6 +100,8 @@ pub const I8042_COMMAND: Port = Port(0x64);
 pub const SERIAL: [Port; 4] = [Port(0x3F8), Port(0x2F8), Port(0x3E8), Port(0x2E8)];
 /// Interrupts of the serial ports COM1 to COM4.
 pub const SERIAL_IRQS: [u8; 4] = [4, 3, 4, 3];
+/// pvpanic, where drivers look for it without ACPI.
+pub const PVPANIC: Port = Port(0x505);
 /// fw_cfg: selector (2 bytes), data at 511h, DMA address at 514h (8 bytes).
 pub const FW_CFG: Port = Port(0x510);
 /// The debug console port.

@@ -2,6 +2,7 @@
 
 use crate::{GuestTime, Width};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Bus, device and function number of a PCI function.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -14,6 +15,13 @@ pub struct PciAddress {
     pub function: u8,
 }
 
+impl fmt::Display for PciAddress {
+    /// As `lspci` prints it: `00:1f.3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}:{:02x}.{}", self.bus, self.device, self.function)
+    }
+}
+
 impl PciAddress {
     /// A function on bus 0.
     pub const fn new(device: u8, function: u8) -> Self {
@@ -21,15 +29,24 @@ impl PciAddress {
     }
 }
 
-/// A PCI function: 256 bytes of configuration space, and base address registers
-/// whose decoding the host bridge asks for after each configuration write.
+/// A PCI function: 256 bytes of configuration space, and base address registers whose decoding
+/// the board asks for where a configuration write may have changed it.
 pub trait PciFunction: Send {
     /// Reads configuration space at `offset` (0 to 255, naturally aligned for `width`).
     fn config_read(&mut self, offset: u8, width: Width) -> u32;
-    /// Writes configuration space at `offset` (0 to 255, naturally aligned for `width`).
-    fn config_write(&mut self, offset: u8, width: Width, value: u32, now: GuestTime);
+    /// Writes configuration space at `offset` (0 to 255, naturally aligned for `width`). Returns
+    /// whether [`decoded_regions`](Self::decoded_regions) may differ from before.
+    fn config_write(&mut self, offset: u8, width: Width, value: u32, now: GuestTime) -> bool;
     /// The regions that the function decodes now (command register and BARs applied).
     fn decoded_regions(&self) -> Vec<PciRegion>;
+}
+
+/// What answers behind a function's base address registers.
+pub trait PciBars: Send {
+    /// Reads `width` bytes at `offset` into the region of `bar`.
+    fn bar_read(&mut self, bar: u8, offset: u64, width: Width, now: GuestTime) -> u64;
+    /// Writes the low `width` bytes of `value` at `offset` into the region of `bar`.
+    fn bar_write(&mut self, bar: u8, offset: u64, width: Width, value: u64, now: GuestTime);
 }
 
 /// One decoded base address register.

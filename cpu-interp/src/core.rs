@@ -195,6 +195,7 @@ pub struct Counts {
     pub slow_reads: u64,
     pub slow_writes: u64,
     pub single_steps: u64,
+    pub stale_uses_told: u64,
 }
 
 // SAFETY: the raw pointers are used only during a run, on the thread that runs.
@@ -365,6 +366,13 @@ impl Core {
     pub fn set_shadow(&mut self, is_ss: bool) {
         self.state.shadow_at = self.retired_before_current() + 1;
         self.state.shadow_is_ss = is_ss;
+    }
+
+    /// NMIs are not blocked any more, after IRET or RSM.
+    pub(crate) fn unblock_nmis(&mut self) {
+        if std::mem::take(&mut self.state.nmi_blocked) {
+            self.signals.keep_one_nmi();
+        }
     }
 
     /// Recomputes what depends on mode and segments: derived slots, the decode mode, the table.

@@ -10,7 +10,7 @@
 
 use crate::core::{Core, mode};
 use crate::lower::{Lowering, plain_op};
-use crate::op::{Exit, Op};
+use crate::op::{Exit, LOOPS, Op};
 use iced_x86::Instruction;
 use trimotor_bus::GuestMemory;
 use trimotor_cpu::Fault;
@@ -147,8 +147,11 @@ impl Default for X87Area {
     }
 }
 
-/// The end of a handed-over instruction: back to who handed it over.
-fn finished(_core: &mut Core, _op: *const Op) -> Exit {
+/// The end of a handed-over instruction: back to who handed it over. A loop that dispatches finds no next op.
+fn finished(core: &mut Core, _op: *const Op) -> Exit {
+    if LOOPS {
+        core.next_op = std::ptr::null();
+    }
     Exit::Continue
 }
 
@@ -188,11 +191,8 @@ impl Core {
         // SAFETY: the caller's promise; the last op's handler returns at once.
         unsafe {
             let mut exit = ((*ops).handler)(self, ops);
-            if cfg!(debug_assertions) {
-                // Builds that dispatch by a loop: until the op that ends the handover has run.
-                while exit == Exit::Continue
-                    && (*self.next_op).handler as usize != finished as *const () as usize
-                {
+            if LOOPS {
+                while exit == Exit::Continue && !self.next_op.is_null() {
                     let op = self.next_op;
                     exit = ((*op).handler)(self, op);
                 }

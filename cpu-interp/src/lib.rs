@@ -11,7 +11,6 @@ pub mod core;
 pub mod decode;
 pub mod events;
 pub mod handover;
-pub mod home;
 mod hot;
 pub mod insn;
 pub mod jump;

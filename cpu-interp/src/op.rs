@@ -1,8 +1,8 @@
 //! The decoded operation and its dispatch.
 //!
 //! A block of guest code is an array of 32-byte [`Op`]s. Each names its handler, and a handler ends
-//! by tail-calling the next op's: there is no loop around it. In builds without optimisation
-//! (where calls in tail position are real calls) handlers return to a loop instead.
+//! by tail-calling the next op's: there is no loop around it. In builds without optimisation or with debug
+//! assertions handlers return to a loop instead ([`LOOPS`]).
 
 #![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
 
@@ -15,6 +15,10 @@ pub type Done = Result<(), Fault>;
 
 /// The code of one op: does its work and goes on to the next op.
 pub type Handler = unsafe fn(&mut Core, *const Op) -> Exit;
+
+/// Handlers return to a loop: without optimisation calls in tail position are real calls. (`tail_calls` comes from the
+/// build script.)
+pub(crate) const LOOPS: bool = cfg!(any(debug_assertions, not(tail_calls)));
 
 /// Why handlers returned to the run loop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -282,7 +286,7 @@ pub unsafe fn next(core: &mut Core, op: *const Op) -> Exit {
 /// `op` is an op of a live block, and `slot::BLOCK_RIP` is that block's RIP.
 #[inline(always)]
 pub unsafe fn go(core: &mut Core, op: *const Op) -> Exit {
-    if cfg!(debug_assertions) {
+    if LOOPS {
         core.next_op = op;
         Exit::Continue
     } else {

@@ -8,10 +8,10 @@
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
 use crate::events;
-use crate::home::CoreHome;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
 use crate::op::{Exit, Op};
+use std::ops::DerefMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use trimotor_bus::memory::View;
@@ -29,10 +29,14 @@ pub const TLB_HITS: &str = "TLB hits checked";
 /// Statistics line: those that a walk contradicts.
 pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
 
+/// Statistics line: uses of translations that a flush was missing for.
+pub const STALE_USES: &str = "missing INVLPGs";
+
 /// The interpreter as an engine. Its vCPUs run one at a time: locked instructions are not atomic.
 #[derive(Default)]
 pub struct Interpreter {
     check_tlb: bool,
+    keep_tlb: bool,
 }
 
 impl Interpreter {
@@ -47,26 +51,34 @@ impl Interpreter {
         self.check_tlb = true;
         self
     }
-    /// Makes a vCPU with a stack of `stack_bytes` bytes below its core, for engines that
-    /// hand instructions over (see [`home`](crate::home)).
-    pub fn vcpu(
-        &mut self,
+    /// vCPUs made from now on keep translations until something flushes them, and report uses of those that the guest
+    /// should have flushed: see [`Mmu::keep_until_flush`](trimotor_cpu::mmu::Mmu::keep_until_flush). Their statistics
+    /// then tell of [`STALE_USES`].
+    #[must_use]
+    pub fn keeping_tlb(mut self) -> Interpreter {
+        self.keep_tlb = true;
+        self
+    }
+    /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
+    pub fn core(
+        &self,
         id: u32,
         model: &Arc<CpuModel>,
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
-        stack_bytes: usize,
-    ) -> InterpVcpu {
+    ) -> Core {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
+        }
+        if self.keep_tlb {
+            core.mmu.keep_until_flush();
         }
         if self.check_tlb {
             core.mmu.check_hits();
             core.mmu.select(&mut core.state);
         }
-        let core = CoreHome::new(core, stack_bytes);
-        InterpVcpu { core, code: CodeCache::new(id as usize) }
+        core
     }
 }
 
@@ -81,24 +93,27 @@ impl CpuBackend for Interpreter {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError> {
-        Ok(Box::new(self.vcpu(id, model, memory, signals, 0)))
+        Ok(Box::new(InterpVcpu::new(Box::new(self.core(id, model, memory, signals)))))
     }
 }
 
-/// One vCPU of the interpreter.
-pub struct InterpVcpu {
-    core: CoreHome,
+/// One vCPU of the interpreter, whose core lives in an `H`.
+pub struct InterpVcpu<H = Box<Core>> {
+    core: H,
     code: CodeCache,
 }
 
-impl InterpVcpu {
+impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
+    /// A vCPU without decoded code.
+    pub fn new(core: H) -> InterpVcpu<H> {
+        let code = CodeCache::new(core.id as usize);
+        InterpVcpu { core, code }
+    }
     /// The core, for tests and for engines that hand single instructions over.
     pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
-}
 
-impl InterpVcpu {
     /// Runs as [`Vcpu::run`] does, with `blocks` in the place of the interpreter's blocks: called with RIP
     /// in `state`, it runs code until there is something to look at.
     pub fn run_with(
@@ -148,7 +163,7 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Vcpu for InterpVcpu {
+impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         self.run_with(bus, budget, &mut Core::run_blocks)
     }
@@ -227,6 +242,9 @@ impl Vcpu for InterpVcpu {
             lines.push((TLB_HITS.to_owned(), found.hits));
             lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
         }
+        if let Some(uses) = self.core.mmu.stale_uses() {
+            lines.push((STALE_USES.to_owned(), uses));
+        }
         let code = &self.code;
         lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
         lines.push(("blocks decoded".to_owned(), code.decoded));
@@ -294,11 +312,11 @@ impl Core {
     }
 
     /// Whether repeated string instructions were left between two iterations, or faults led to faults, so often that
-    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget later, as there no
-    /// time passes meanwhile; but commands wait.
+    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget much later, as
+    /// there no time passes meanwhile.
     #[inline]
     pub(crate) fn repeats_long(&self) -> bool {
-        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 12 } else { 1 << 8 }
+        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
     }
 
     /// Delivers the fault that ended a block, if one did.
@@ -325,7 +343,8 @@ impl Core {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
         }
-        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+        if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
+        {
             events::after_instruction(self);
         }
         let pending = self.signals.pending();
@@ -366,9 +385,10 @@ impl Core {
         if by_device {
             self.mmu.device_wrote(&mut self.state, addr, bytes);
         }
-        // A write to SMRAM is told too.
-        let page = memory.backing_for(addr, View::SmmCode).read;
-        !page.is_null() && self.code().written(memory, page.wrapping_add(addr.page_offset() as usize), bytes)
+        // Code is known by the RAM that it came from, whatever is seen there now.
+        let Some(ram_page) = memory.ram_page(addr) else { return false };
+        let at = memory.ram_page_host(ram_page).wrapping_add(addr.page_offset() as usize);
+        self.code().written(memory, at, bytes)
     }
 
     /// The signals that are taken before the next instruction, as the state stands. Those that end a halt are the same.
@@ -382,10 +402,11 @@ impl Core {
         }
         // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
         let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let ss_shadow = shadow && s.shadow_is_ss;
         let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
         S::INIT
-            | open(S::SMI, !s.in_smm)
-            | open(S::NMI, !(s.nmi_blocked || shadow && s.shadow_is_ss))
+            | open(S::SMI, !s.in_smm && !ss_shadow)
+            | open(S::NMI, !(s.nmi_blocked || ss_shadow))
             | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
@@ -412,7 +433,7 @@ impl Core {
             events::enter_smm(self);
             return None;
         }
-        if open & S::NMI != 0 && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;

@@ -4,8 +4,9 @@
 //! is never 0: a test suite's success is a code of its choice. Port and number of ports are
 //! configured (by default F4h, one). Reads answer 0. No state, no interrupt.
 
+use crate::device::Device;
 use crate::requests::{MachineRequest, MachineRequests};
-use trimotor_bus::{GuestTime, Port, PortDevice, Width, board};
+use trimotor_bus::{GuestTime, Port, PortDevice, RestoreError, SaveState, Width, board};
 
 /// The port.
 pub struct DebugExit {
@@ -40,6 +41,25 @@ impl PortDevice for DebugExit {
         if port == self.port {
             self.requests.request(MachineRequest::DebugExit(value & width.mask() as u32));
         }
+    }
+}
+
+impl Device for DebugExit {
+    fn reset(&mut self, _now: GuestTime) {}
+    fn info(&self) -> String {
+        format!("port {:#x}", self.port.0)
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+}
+
+/// It remembers nothing.
+impl SaveState for DebugExit {
+    type State = ();
+    fn save(&self) {}
+    fn restore(&mut self, (): ()) -> Result<(), RestoreError> {
+        Ok(())
     }
 }
 

@@ -3,8 +3,9 @@
 //! A guest writes bytes to the port and they come out at the other end; a read answers E9h,
 //! which tells a guest that the port is there. No state, no interrupt.
 
+use crate::device::Device;
 use crate::isa_cycles;
-use trimotor_bus::{GuestTime, Port, PortDevice, Width};
+use trimotor_bus::{GuestTime, Port, PortDevice, RestoreError, SaveState, Width};
 
 /// Where the bytes go. Must not wait; what it cannot take is lost.
 pub trait DebugSink: Send {
@@ -38,6 +39,25 @@ impl PortDevice for DebugPort {
                 self.sink.byte(byte);
             }
         });
+    }
+}
+
+impl Device for DebugPort {
+    fn reset(&mut self, _now: GuestTime) {}
+    fn info(&self) -> String {
+        "port e9h".to_owned()
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+}
+
+/// It remembers nothing.
+impl SaveState for DebugPort {
+    type State = ();
+    fn save(&self) {}
+    fn restore(&mut self, (): ()) -> Result<(), RestoreError> {
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@
 //! channel ever has a request and nothing is copied; firmware and kernels that set the
 //! controllers up and read them back find what they wrote.
 
+use crate::device::Device;
 use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::{GuestTime, Port, PortDevice, RestoreError, SaveState, Width};
@@ -152,6 +153,18 @@ impl SaveState for Dma8237 {
         let Dma8237StateV1 { controllers, pages } = state;
         (self.controllers, self.pages) = (controllers, pages);
         Ok(())
+    }
+}
+
+impl Device for Dma8237 {
+    fn reset(&mut self, _now: GuestTime) {
+        Dma8237::reset(self);
+    }
+    fn info(&self) -> String {
+        "two controllers".to_owned()
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

@@ -7,6 +7,8 @@
 pub mod acpi_pm;
 pub mod debug_exit;
 pub mod debug_port;
+pub mod demo_card;
+pub mod device;
 pub mod dma8237;
 pub mod fw_cfg;
 pub mod hpet;
@@ -19,11 +21,15 @@ pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod post_port;
+pub mod pvpanic;
 pub mod requests;
 pub mod reset_control;
 pub mod rtc;
+pub mod save_bytes;
 pub mod serial;
-pub mod shared_irq;
 pub mod test_device;
 pub mod vga_text;
 pub mod x87_error;
+
+pub use device::{Completion, Device, Job, Outside, OutsideRef};
+pub use save_bytes::SavedBytes;

@@ -4,6 +4,7 @@
 //! wait a microsecond, so it must be there and do nothing else. The last codes are kept for a
 //! person to look at.
 
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use trimotor_bus::{GuestTime, Port, PortDevice, RestoreError, SaveState, Width};
@@ -66,6 +67,17 @@ impl SaveState for PostPort {
         }
         self.history = history;
         Ok(())
+    }
+}
+
+impl Device for PostPort {
+    fn reset(&mut self, _now: GuestTime) {}
+    fn info(&self) -> String {
+        let codes: Vec<_> = self.history().map(|code| format!("{code:02x}")).collect();
+        format!("codes {}", codes.join(" "))
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

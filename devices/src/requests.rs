@@ -21,6 +21,8 @@ pub enum MachineRequest {
     /// isa-debug-exit: leave the program. The value is what the guest wrote; the exit code is
     /// `(value << 1) | 1`.
     DebugExit(u32),
+    /// pvpanic: the guest's kernel panicked. What follows is configured.
+    GuestPanic,
 }
 
 /// Which chip asked for a reset.

@@ -10,6 +10,7 @@
 //!
 //! It is no PC part, so a machine has it only where it is asked for.
 
+use crate::device::Device;
 use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -129,6 +130,19 @@ impl SaveState for TestDevice {
             self.set_level(line, levels >> line & 1 != 0);
         }
         Ok(())
+    }
+}
+
+impl Device for TestDevice {
+    fn reset(&mut self, _now: GuestTime) {}
+    fn info(&self) -> String {
+        format!("interrupt inputs {:#x}", self.levels)
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn memory(&mut self) -> Option<&mut dyn MmioDevice> {
+        Some(self)
     }
 }
 

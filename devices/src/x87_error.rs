@@ -9,6 +9,7 @@
 //! Source: SDM Vol. 1, x87 FPU Exception Handling (MS-DOS compatibility mode); PIIX3 data sheet,
 //! Coprocessor Error.
 
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::{GuestTime, IrqLine, Port, PortDevice, RestoreError, SaveState, Width};
 
@@ -73,6 +74,18 @@ impl SaveState for X87Error {
         (self.ferr, self.ignne) = (ferr, ignne);
         self.drive();
         Ok(())
+    }
+}
+
+impl Device for X87Error {
+    fn reset(&mut self, _now: GuestTime) {
+        X87Error::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("{:?}", self.save())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

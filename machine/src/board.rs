@@ -1,35 +1,53 @@
-//! The chips and their wires.
+//! The board: its devices, and what happens between them and the vCPUs.
+//!
+//! Everything here takes `&self`, so that vCPUs on threads of their own share a board: each device is behind a lock
+//! of its own ([`Registry`]), the interrupt controllers behind theirs, and addresses are looked up without one
+//! ([`MapCell`]). The order of locks is device, then wires and interrupt controllers, then timers.
 
-use crate::alarms::{Alarm, Alarms};
-use crate::clock::GuestClock;
-use crate::config::MachineConfig;
+use crate::address_map::{AddressMap, MapCell};
+use crate::clock::{GuestClock, TimeSource};
+use crate::completions::{Completions, Finished};
+use crate::config::{ClockSource, MachineConfig};
+use crate::control::MachineControl;
+use crate::devices::{Builder, DeviceError};
 use crate::machine::HostServices;
-use crate::ports::PortMap;
-use std::sync::Arc;
-use trimotor_bus::{GuestMemory, GuestTime, PhysAddr, Port, Timed, VcpuSignals, board};
-use trimotor_devices::acpi_pm::AcpiPm;
-use trimotor_devices::debug_exit::DebugExit;
-use trimotor_devices::debug_port::DebugPort;
-use trimotor_devices::dma8237::Dma8237;
-use trimotor_devices::fw_cfg::FwCfg;
-use trimotor_devices::hpet::Hpet;
+use crate::registry::{DeviceId, DeviceRef, Locked, Registry, typed};
+use crate::timers::Timers;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use trimotor_bus::{GuestMemory, GuestTime, PciAddress, PciFunction, Port, VcpuSignals, Width};
+use trimotor_devices::Device;
+use trimotor_devices::acpi_pm::PowerManagement;
 use trimotor_devices::i8042::I8042;
-use trimotor_devices::interrupts::{InterruptFabric, lines};
-use trimotor_devices::pci::{PciBus, Piix4Pm, PirqRouter};
-use trimotor_devices::pit::Pit;
-use trimotor_devices::post_port::PostPort;
+use trimotor_devices::interrupts::{FabricDevice, InterruptFabric};
+use trimotor_devices::lapic::LapicModel;
+use trimotor_devices::pci::{ConfigCycles, ConfigMechanism, PirqRouter, mechanism};
 use trimotor_devices::requests::MachineRequests;
-use trimotor_devices::reset_control::ResetControl;
-use trimotor_devices::rtc::{CmosSizes, Rtc};
-use trimotor_devices::serial::{LineSpeed, SerialBackend, SerialPort};
-use trimotor_devices::test_device::{PageFlush, TestDevice};
+use trimotor_devices::serial::SerialPort;
 use trimotor_devices::vga_text::VgaText;
-use trimotor_devices::x87_error::{COPROCESSOR_IRQ, X87Error};
+use trimotor_devices::x87_error::X87Error;
 
 /// No local APIC page.
 pub(crate) const NO_PAGE: u64 = u64::MAX;
 
-/// All chips of the machine, and what the board itself remembers.
+/// The devices that the board itself talks to, beside register accesses.
+#[derive(Default)]
+pub struct BoardRefs {
+    /// The interrupt controllers.
+    pub interrupts: Option<DeviceRef<FabricDevice>>,
+    /// Where keys go.
+    pub keyboard: Option<DeviceRef<I8042>>,
+    /// What has a screen.
+    pub display: Option<DeviceRef<VgaText>>,
+    /// What has the power button.
+    pub power: Option<DeviceRef<PowerManagement>>,
+    /// What has the FERR# pin.
+    pub x87_error: Option<DeviceRef<X87Error>>,
+    /// The serial ports, COM1 first.
+    pub serials: Vec<DeviceRef<SerialPort>>,
+}
+
+/// All devices of the machine, and what the board itself remembers.
 pub struct Board {
     /// Guest memory.
     pub memory: Arc<GuestMemory>,
@@ -39,258 +57,241 @@ pub struct Board {
     pub signals: Vec<Arc<VcpuSignals>>,
     /// Interrupt controllers.
     pub fabric: Arc<InterruptFabric>,
-    /// PCI bus 0 with the chipset.
-    pub pci: PciBus,
-    /// The wires of PCI interrupts, for cards.
-    pub pirq: Arc<PirqRouter>,
-    /// PIT and port 61h.
-    pub pit: Pit,
-    /// Real-time clock and CMOS memory.
-    pub rtc: Rtc,
-    /// HPET.
-    pub hpet: Hpet,
-    /// ACPI power management.
-    pub acpi_pm: AcpiPm,
-    /// Keyboard controller.
-    pub i8042: I8042,
-    /// Serial ports.
-    pub serials: Vec<SerialPort>,
-    /// Text display.
-    pub vga: VgaText,
-    /// Port 80h.
-    pub post: PostPort,
-    /// The coprocessor error.
-    pub x87_error: X87Error,
-    /// DMA controllers.
-    pub dma: Dma8237,
-    /// CF9h and port 92h.
-    pub reset_control: ResetControl,
-    /// fw_cfg.
-    pub fw_cfg: FwCfg,
-    /// The debug console, if there is one.
-    pub debug_port: Option<DebugPort>,
-    /// isa-debug-exit, if it is there.
-    pub debug_exit: Option<DebugExit>,
-    /// The test device, if it is there.
-    pub test_device: Option<TestDevice>,
-    /// What chips ask of the machine.
+    /// What devices ask of the machine.
     pub requests: MachineRequests,
-    pub(crate) ports: PortMap,
-    pub(crate) alarms: Alarms,
-    /// When the running slice is expected to end; an alarm before it shortens the slice.
-    pub(crate) slice_end_ns: u64,
+    /// The devices.
+    pub devices: Registry,
+    /// Those that are known by type.
+    pub refs: BoardRefs,
+    pub(crate) timers: Timers,
+    /// Requests that workers carry out; their next event is behind those of the devices.
+    pub(crate) completions: Arc<Completions>,
+    pub(crate) map: MapCell,
+    /// PCI functions in the order of their addresses.
+    functions: Vec<(PciAddress, DeviceId)>,
+    mechanism: Mutex<ConfigMechanism>,
     /// The local APIC's page of each vCPU.
-    pub(crate) apic_pages: Vec<u64>,
-    random: u64,
+    apic_pages: Vec<AtomicU64>,
+    /// The state of the sequence behind RDRAND.
+    random: AtomicU64,
 }
 
 impl Board {
     /// The board at power-on. `signals` has a set of pins for each vCPU.
     ///
-    /// `tsc_hz` is the frequency that the CPU model states.
+    /// `lapic` is what the CPU model says of its local APIC; `control` is woken when requests of devices are done.
+    ///
+    /// # Errors
+    /// The configuration has a device that the board cannot have.
     pub fn new(
         config: &MachineConfig,
         memory: Arc<GuestMemory>,
         signals: Vec<Arc<VcpuSignals>>,
-        tsc_hz: u64,
+        lapic: LapicModel,
         services: HostServices,
-    ) -> Self {
+        control: &MachineControl,
+    ) -> Result<Self, DeviceError> {
         let HostServices { clock, serial, debug_console, engine: _, output_waits: _ } = services;
+        let completions = Completions::new(config.clock == ClockSource::Instructions, control.clone());
         let requests = MachineRequests::new();
-        let fabric = InterruptFabric::new(signals.clone(), tsc_hz);
-        let pirq = PirqRouter::new(fabric.clone());
-        let sizes = CmosSizes {
-            low_ram_bytes: memory.low_ram_bytes(),
-            high_ram_bytes: memory.high_ram_bytes(),
-            cpus: config.cpus,
-        };
-        let line = |number| fabric.line(number);
-        let mut ports = PortMap::new();
-        let mut backends = serial.into_iter();
-        let serials: Vec<_> = (0..usize::from(config.serial_ports).min(board::SERIAL.len()))
-            .map(|index| {
-                ports.place_serial(index);
-                let backend = backends.next().unwrap_or_else(|| Box::new(Unplugged));
-                let irq = line(board::SERIAL_IRQS[index]);
-                SerialPort::new(board::SERIAL[index], irq, LineSpeed::Unlimited, backend)
-            })
-            .collect();
-        let test_device = config.test_device.then(|| {
-            ports.place_test_device();
-            TestDevice::new(fabric.clone(), Box::new(ForgetPage(memory.clone())))
-        });
-        let debug_exit = config.debug_exit.map(|port| {
-            ports.place(Port(port), 1, crate::ports::PortOwner::DebugExit);
-            DebugExit::new(Port(port), requests.clone())
-        });
-        let mut board = Self {
-            pci: PciBus::new(memory.clone(), pirq.clone(), Piix4Pm::default()),
-            pit: Pit::new(line(board::PIT_IRQ)),
-            rtc: Rtc::new(line(board::RTC_IRQ), line(lines::NMI_MASK), config.rtc_seconds, sizes),
-            hpet: Hpet::new(&fabric),
-            acpi_pm: AcpiPm::new(line(board::SCI_IRQ), requests.clone()),
-            i8042: I8042::new(line(board::KEYBOARD_IRQ), line(board::MOUSE_IRQ), requests.clone()),
-            vga: VgaText::new(),
-            post: PostPort::new(),
-            x87_error: X87Error::new(fabric.line(COPROCESSOR_IRQ)),
-            dma: Dma8237::new(),
-            reset_control: ResetControl::new(requests.clone()),
-            fw_cfg: fw_cfg(&memory, config.cpus),
-            debug_port: debug_console.map(DebugPort::new),
-            clock: GuestClock::new(clock, config.clock),
-            apic_pages: vec![NO_PAGE; signals.len()],
-            alarms: Alarms::default(),
-            slice_end_ns: u64::MAX,
-            random: config.random_seed,
+        let fabric = InterruptFabric::new(signals.clone(), lapic);
+        let pirq = PirqRouter::new(fabric.holder());
+        let mut builder = Builder {
+            config,
             memory,
-            signals,
             fabric,
             pirq,
-            serials,
-            debug_exit,
-            test_device,
             requests,
-            ports,
+            completions,
+            serial: serial.into_iter(),
+            debug_sink: debug_console,
+            devices: Registry::default(),
+            map: AddressMap::default(),
+            functions: Vec::new(),
+            refs: BoardRefs::default(),
         };
-        board.after_reset();
-        board
+        builder.add_all()?;
+        let Builder { memory, fabric, requests, completions, devices, map, functions, refs, .. } = builder;
+        let board = Self {
+            memory,
+            clock: GuestClock::new(clock, config.clock),
+            apic_pages: signals.iter().map(|_| AtomicU64::new(NO_PAGE)).collect(),
+            signals,
+            fabric,
+            requests,
+            timers: Timers::new(devices.len() + 1),
+            completions,
+            devices,
+            refs,
+            map: MapCell::new(map),
+            functions,
+            mechanism: Mutex::default(),
+            random: AtomicU64::new(config.random_seed),
+        };
+        board.after_change();
+        Ok(board)
     }
 
-    /// Hardware reset of all chips. RAM keeps its content, the real-time clock its time.
-    pub fn reset(&mut self) {
+    /// Hardware reset of all devices. RAM keeps its content, the real-time clock its time.
+    pub fn reset(&self) {
         let now = self.clock.now();
-        self.fabric.reset();
-        self.pci.reset();
-        self.pit.reset(now);
-        self.rtc.reset();
-        self.hpet.reset();
-        self.acpi_pm.reset(now);
-        self.i8042.reset();
-        self.serials.iter_mut().for_each(SerialPort::reset);
-        self.vga.reset();
-        self.dma.reset();
-        self.x87_error.reset();
-        self.reset_control.reset();
-        self.fw_cfg.reset();
+        self.completions.forget();
+        self.mechanism().reset();
+        for id in self.devices.ids() {
+            self.devices.lock(id).reset(now);
+        }
         _ = self.requests.take();
-        self.after_reset();
+        self.after_change();
     }
-    fn after_reset(&mut self) {
-        self.ports.move_pm(self.pci.pm_base());
+    /// Finds anew all that is derived from the devices' states: decoded regions, APIC pages, events.
+    pub(crate) fn after_change(&self) {
+        for (_, id) in &self.functions {
+            self.move_regions(*id);
+        }
         for cpu in 0..self.signals.len() {
             self.note_apic_page(cpu);
         }
-        self.refresh_alarms();
+        for id in self.devices.ids() {
+            self.refresh(id, &mut self.devices.lock(id));
+        }
     }
     /// Looks where a vCPU's local APIC is.
-    pub(crate) fn note_apic_page(&mut self, cpu: usize) {
-        self.apic_pages[cpu] = self.fabric.apic_page(cpu).map_or(NO_PAGE, |page| page.0);
+    pub(crate) fn note_apic_page(&self, cpu: usize) {
+        let page = self.fabric.apic_page(cpu).map_or(NO_PAGE, |page| page.0);
+        self.apic_pages[cpu].store(page, Ordering::Relaxed);
+    }
+    /// The page of a vCPU's local APIC, or [`NO_PAGE`].
+    #[inline]
+    pub(crate) fn apic_page(&self, cpu: usize) -> u64 {
+        self.apic_pages[cpu].load(Ordering::Relaxed)
     }
 
-    /// Asks every chip for its next event.
-    pub fn refresh_alarms(&mut self) {
-        for alarm in Alarm::ALL {
-            self.refresh(alarm);
+    /// Asks a device that was used for its next event.
+    #[inline]
+    pub(crate) fn refresh(&self, id: DeviceId, device: &mut Locked<'_>) {
+        if let Some(timed) = device.timed() {
+            self.timers.set(id, timed.next_event());
+        }
+        if device.completion().is_some() {
+            self.timers.set(self.devices.end(), self.completions.next_due());
         }
     }
-    /// Asks one chip for its next event.
-    #[inline]
-    pub(crate) fn refresh(&mut self, alarm: Alarm) {
-        let event = match alarm {
-            Alarm::Apic => self.fabric.next_event(),
-            Alarm::Pit => self.pit.next_event(),
-            Alarm::Rtc => self.rtc.next_event(),
-            Alarm::Hpet => self.hpet.next_event(),
-            Alarm::AcpiPm => self.acpi_pm.next_event(),
-            Alarm::I8042 => self.i8042.next_event(),
-            Alarm::Serial0 | Alarm::Serial1 | Alarm::Serial2 | Alarm::Serial3 => {
-                self.serials.get(alarm as usize - Alarm::Serial0 as usize).and_then(Timed::next_event)
-            }
-        };
-        self.alarms.set(alarm, event);
+    /// Asks the local APIC timers for their next event.
+    pub(crate) fn refresh_apic_timers(&self) {
+        if let Some(interrupts) = self.refs.interrupts {
+            self.fabric.publish_next_event(|event| self.timers.set(interrupts.id(), event));
+        }
     }
-    /// Wakes every chip whose event is due.
-    pub(crate) fn advance_due(&mut self, now: GuestTime) {
-        if self.alarms.earliest_ns() > now.ns() {
+    /// Delivers results of requests that complete now.
+    pub(crate) fn deliver_completions(&self, time: &mut TimeSource<'_>) {
+        while let Some(Finished { request: (id, token), result }) = self.completions.take(time.now()) {
+            let mut device = self.devices.lock(id);
+            let now = time.now();
+            if let Some(completion) = device.completion() {
+                completion.complete(token, &result, now);
+            }
+            self.refresh(id, &mut device);
+        }
+    }
+    /// Wakes every device whose event is due.
+    pub(crate) fn advance_due(&self, time: &mut TimeSource<'_>) {
+        let now = time.latest();
+        if self.timers.earliest_ns() > now.ns() {
             return;
         }
-        for alarm in Alarm::ALL {
-            if self.alarms.is_due(alarm, now) {
-                self.advance(alarm, now);
-                self.refresh(alarm);
+        let mut from = 0;
+        while let Some(index) = self.timers.first_due(from, now) {
+            from = index + 1;
+            let Some(id) = self.devices.ids().nth(index) else {
+                // Behind the last device: requests that are due.
+                self.deliver_completions(time);
+                self.timers.set(self.devices.end(), self.completions.next_due());
+                return;
+            };
+            let mut device = self.devices.lock(id);
+            // The time after locking: another thread may have used the device a moment ago.
+            let now = time.now();
+            if let Some(timed) = device.timed() {
+                timed.advance(now);
             }
+            self.refresh(id, &mut device);
         }
     }
-    fn advance(&mut self, alarm: Alarm, now: GuestTime) {
-        match alarm {
-            Alarm::Apic => self.fabric.advance(now),
-            Alarm::Pit => self.pit.advance(now),
-            Alarm::Rtc => self.rtc.advance(now),
-            Alarm::Hpet => self.hpet.advance(now),
-            Alarm::AcpiPm => self.acpi_pm.advance(now),
-            Alarm::I8042 => self.i8042.advance(now),
-            Alarm::Serial0 | Alarm::Serial1 | Alarm::Serial2 | Alarm::Serial3 => {
-                if let Some(port) = self.serials.get_mut(alarm as usize - Alarm::Serial0 as usize) {
-                    port.advance(now);
-                }
-            }
-        }
+    /// Uses a device of a known type, as something outside of the guest does.
+    pub(crate) fn operate<T: Device, R>(
+        &self,
+        device: DeviceRef<T>,
+        time: &mut TimeSource<'_>,
+        action: impl FnOnce(&mut T, GuestTime) -> R,
+    ) -> R {
+        let mut locked = self.devices.lock(device.id());
+        let now = time.now();
+        let answer = action(typed(&mut locked), now);
+        self.refresh(device.id(), &mut locked);
+        answer
     }
     /// Talks to the serial ports' back ends: input, output that waits, modem lines.
-    pub(crate) fn poll_serials(&mut self, now: GuestTime) {
-        for index in 0..self.serials.len() {
-            self.serials[index].poll(now);
-            self.refresh(Alarm::serial(index));
+    pub(crate) fn poll_serials(&self, time: &mut TimeSource<'_>) {
+        for serial in &self.refs.serials {
+            self.operate(*serial, time, SerialPort::poll);
         }
     }
     /// The next number of a seeded sequence (SplitMix64).
-    pub(crate) fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
+    pub(crate) fn next_random(&self) -> u64 {
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut z = self.random.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
 }
 
-/// fw_cfg with the sizes that firmware looks for.
-fn fw_cfg(memory: &Arc<GuestMemory>, cpus: u8) -> FwCfg {
-    const RAM_SIZE: u16 = 0x03;
-    const CPUS: u16 = 0x05;
-    const MAX_CPUS: u16 = 0x0F;
-    let mut device = FwCfg::new(memory.clone());
-    let items = [
-        (RAM_SIZE, memory.ram_bytes().to_le_bytes().to_vec()),
-        (CPUS, u16::from(cpus).to_le_bytes().to_vec()),
-        (MAX_CPUS, u16::from(cpus).to_le_bytes().to_vec()),
-    ];
-    for (key, bytes) in items {
-        if let Err(error) = device.add_item(key, bytes) {
-            unreachable!("each key is added once: {error}");
+/// PCI.
+impl Board {
+    fn mechanism(&self) -> MutexGuard<'_, ConfigMechanism> {
+        self.mechanism.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The functions on the bus with their devices, in the order of their addresses.
+    pub fn functions(&self) -> &[(PciAddress, DeviceId)] {
+        &self.functions
+    }
+    fn function_at(&self, at: PciAddress) -> Option<DeviceId> {
+        self.functions.iter().find(|(address, _)| *address == at).map(|(_, id)| *id)
+    }
+    /// Reads ports CF8h to CFFh.
+    pub(crate) fn pci_read(&self, port: Port, width: Width) -> u32 {
+        self.mechanism().port_read(port, width, &mut Functions(self))
+    }
+    /// Writes ports CF8h to CFFh.
+    pub(crate) fn pci_write(&self, port: Port, width: Width, value: u32, now: GuestTime) {
+        let moved = self.mechanism().port_write(port, width, value, now, &mut Functions(self));
+        if let Some(id) = moved.and_then(|at| self.function_at(at)) {
+            self.move_regions(id);
         }
     }
-    device
+    /// Writes `bytes` bytes of a function's configuration space, as firmware does.
+    pub fn config_write(&self, at: PciAddress, offset: u8, bytes: usize, value: u32) {
+        let now = self.clock.now();
+        let changed =
+            Functions(self).function(at, |function| mechanism::write(function, offset, bytes, value, now));
+        if let (Some(true), Some(id)) = (changed, self.function_at(at)) {
+            self.move_regions(id);
+        }
+    }
+    fn move_regions(&self, id: DeviceId) {
+        // Under the device's lock, so that of two changes at once the last one stays.
+        let mut device = self.devices.lock(id);
+        let Some(function) = device.pci() else { return };
+        let regions = function.decoded_regions();
+        self.map.change(|map| map.move_regions(id, &regions));
+    }
 }
 
-/// A serial port with no cable.
-struct Unplugged;
-impl SerialBackend for Unplugged {
-    fn write(&mut self, bytes: &[u8]) -> usize {
-        bytes.len()
-    }
-    fn flush(&mut self) {}
-    fn read(&mut self, _into: &mut [u8]) -> usize {
-        0
-    }
-    fn connected(&self) -> bool {
-        false
-    }
-}
-
-/// Makes engines forget a page, by noting a write to all of it.
-struct ForgetPage(Arc<GuestMemory>);
-impl PageFlush for ForgetPage {
-    fn flush_page(&mut self, addr: PhysAddr) {
-        self.0.note_write(addr.page(), trimotor_bus::address::PAGE_SIZE);
+/// The board's functions, as the configuration mechanism reaches them.
+struct Functions<'a>(&'a Board);
+impl ConfigCycles for Functions<'_> {
+    fn function<R>(&mut self, at: PciAddress, access: impl FnOnce(&mut dyn PciFunction) -> R) -> Option<R> {
+        let mut device = self.0.devices.lock(self.0.function_at(at)?);
+        Some(access(device.pci()?))
     }
 }

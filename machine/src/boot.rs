@@ -2,7 +2,8 @@
 //! firmware leaves in the chips.
 
 use crate::board::Board;
-use trimotor_bus::{Port, PortDevice, Width, board};
+use crate::vcpu_bus::VcpuBus;
+use trimotor_bus::{CpuBus, PciAddress, Port, Width, board};
 use trimotor_cpu::{ArchState, Segment, TableRegister};
 use trimotor_devices::vga_text::TextMode;
 use trimotor_firmware::boot::{EntrySegment, EntryState, EntryTable};
@@ -83,37 +84,41 @@ pub fn set_memory_types(state: &mut ArchState, phys_bits: u32) {
 }
 
 /// What firmware leaves in the chips before it starts a system.
-pub fn firmware_setup(b: &mut Board) {
+pub fn firmware_setup(b: &Board) {
+    const HOST_BRIDGE: PciAddress = PciAddress::new(0, 0);
+    const ISA_BRIDGE: PciAddress = PciAddress::new(1, 0);
     // RAM in the windows at E0000h to FFFFFh, in which the tables stand.
-    const HOST_BRIDGE: trimotor_bus::PciAddress = trimotor_bus::PciAddress::new(0, 0);
-    const ISA_BRIDGE: trimotor_bus::PciAddress = trimotor_bus::PciAddress::new(1, 0);
-    let now = b.clock.now();
     for (register, value) in [(0x59, 0x30), (0x5E, 0x33), (0x5F, 0x33)] {
-        b.pci.config_write(HOST_BRIDGE, register, Width::Byte, value, now);
+        b.config_write(HOST_BRIDGE, register, 1, value);
     }
     // The PCI links' interrupts, level triggered like the SCI.
     let mut levels = 1u16 << board::SCI_IRQ;
     for (link, irq) in board::PCI_LINK_IRQS.iter().enumerate() {
-        b.pci.config_write(ISA_BRIDGE, 0x60 + link as u8, Width::Byte, u32::from(*irq), now);
+        b.config_write(ISA_BRIDGE, 0x60 + link as u8, 1, u32::from(*irq));
         levels |= 1 << irq;
     }
+    let mut bus = VcpuBus::in_turn(b, 0);
+    let mut out = |port: u16, value: u8| bus.port_write(Port(port), Width::Byte, value.into());
     for (chip, level) in levels.to_le_bytes().iter().enumerate() {
-        b.fabric.pic_write(Port(board::ELCR.0 + chip as u16), *level);
+        out(board::ELCR.0 + chip as u16, *level);
     }
-    // PICs: vectors 08h and 70h, all inputs masked.
+    // PIT counter 0: 18.2 Hz. Before the PICs, which forget the edge that this makes.
+    for (port, value) in [(0x43, 0x36), (0x40, 0), (0x40, 0)] {
+        out(port, value);
+    }
+    // PICs, as a BIOS leaves them: vectors 08h and 70h; timer, keyboard and the slave are let in, and the
+    // slave's inputs masked. No boot protocol says anything of them, except that interrupts are off at the
+    // CPU: what initialises them loses nothing, and what counts on the BIOS's timer has it.
     for (base, words) in [
-        (board::PIC_MASTER, [0x11, 0x08, 0x04, 0x01, 0xFF]),
-        (board::PIC_SLAVE, [0x11, 0x70, 0x02, 0x01, 0xFF]),
+        (board::PIC_MASTER.0, [0x11, 0x08, 0x04, 0x01, 0xF8]),
+        (board::PIC_SLAVE.0, [0x11, 0x70, 0x02, 0x01, 0xFF]),
     ] {
-        b.fabric.pic_write(base, words[0]);
+        out(base, words[0]);
         for word in &words[1..] {
-            b.fabric.pic_write(Port(base.0 + 1), *word);
+            out(base + 1, *word);
         }
     }
-    // PIT counter 0: 18.2 Hz.
-    for (port, value) in [(0x43, 0x36), (0x40, 0), (0x40, 0)] {
-        b.pit.port_write(Port(port), Width::Byte, value, now);
+    if let Some(display) = b.refs.display {
+        b.devices.with(display, |display| display.set_mode(TextMode::Rows25));
     }
-    b.vga.set_mode(TextMode::Rows25);
-    b.refresh_alarms();
 }

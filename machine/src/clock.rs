@@ -2,12 +2,47 @@
 
 use crate::config::ClockSource;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trimotor_bus::GuestTime;
 
 /// The host's monotonic clock, handed in by the program.
 pub trait HostClock: Send + Sync {
     /// Nanoseconds since a moment of the clock's choice. Never goes back, whichever threads look.
     fn now_ns(&self) -> u64;
+}
+
+/// Guest time as one thread reads it.
+pub(crate) enum TimeSource<'a> {
+    /// The board's clock, for the one thread that runs the machine.
+    Board(&'a GuestClock),
+    /// The host's clock, for a thread beside others.
+    Thread(RunningClock),
+}
+
+impl TimeSource<'_> {
+    /// The time now.
+    #[inline]
+    pub(crate) fn now(&mut self) -> GuestTime {
+        match self {
+            TimeSource::Board(clock) => clock.now(),
+            TimeSource::Thread(clock) => clock.now(),
+        }
+    }
+    /// The latest time that was handed out here, without looking again.
+    #[inline]
+    pub(crate) fn latest(&self) -> GuestTime {
+        match self {
+            TimeSource::Board(clock) => clock.latest(),
+            TimeSource::Thread(clock) => clock.latest,
+        }
+    }
+    /// So many instructions have retired since the slice began.
+    #[inline]
+    pub(crate) fn set_retired(&self, instructions: u64) {
+        if let TimeSource::Board(clock) = self {
+            clock.set_retired(instructions);
+        }
+    }
 }
 
 /// Guest time for a vCPU that runs on a thread of its own: the host's clock.
@@ -20,7 +55,7 @@ impl RunningClock {
     /// The time now.
     #[inline]
     pub(crate) fn now(&mut self) -> GuestTime {
-        self.latest = self.latest.max(GuestTime(self.host.now_ns().saturating_sub(self.origin)));
+        self.latest = self.latest.max(GuestTime(since(self.origin, self.host.now_ns())));
         self.latest
     }
 }
@@ -30,33 +65,45 @@ impl RunningClock {
 /// With the host's clock, time is what has passed since power-on minus the time paused. With
 /// instructions, it is the time at which the present slice began plus a nanosecond for each
 /// instruction retired since.
+///
+/// One thread at a time reads and sets it (the fields are atomic only so that a board can be shared);
+/// others have a [`RunningClock`].
 pub struct GuestClock {
     host: Arc<dyn HostClock>,
     source: ClockSource,
     /// With the host's clock: its reading at guest time 0.
-    origin: u64,
-    /// With the host's clock: the guest time at which the machine was paused.
-    paused: Option<GuestTime>,
+    origin: AtomicU64,
+    /// With the host's clock: the guest time at which the machine was paused, or [`RUNS`].
+    paused: AtomicU64,
     /// With instructions: guest time at the slice's start.
-    slice_start: GuestTime,
+    slice_start: AtomicU64,
     /// With instructions: instructions retired since the slice's start.
-    retired: u64,
+    retired: AtomicU64,
     /// The latest time that was handed out.
-    latest: GuestTime,
+    latest: AtomicU64,
 }
+
+/// Nanoseconds from a clock's `origin` to `now`, modulo 2^64: a machine that was restored may be older than
+/// its host.
+fn since(origin: u64, now: u64) -> u64 {
+    now.wrapping_sub(origin).cast_signed().max(0).cast_unsigned()
+}
+
+/// `paused` of a clock that is not paused.
+const RUNS: u64 = u64::MAX;
 
 impl GuestClock {
     /// A clock at guest time 0.
     pub fn new(host: Arc<dyn HostClock>, source: ClockSource) -> Self {
-        let origin = host.now_ns();
+        let origin = AtomicU64::new(host.now_ns());
         Self {
             host,
             source,
             origin,
-            paused: None,
-            slice_start: GuestTime::ZERO,
-            retired: 0,
-            latest: GuestTime::ZERO,
+            paused: AtomicU64::new(RUNS),
+            slice_start: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
         }
     }
     /// Whether time is a count of instructions.
@@ -64,58 +111,77 @@ impl GuestClock {
     pub fn counts_instructions(&self) -> bool {
         self.source == ClockSource::Instructions
     }
+    /// With instructions: guest time at the last instruction that retired.
+    #[inline]
+    fn counted(&self) -> u64 {
+        self.slice_start.load(Relaxed).saturating_add(self.retired.load(Relaxed))
+    }
     /// The time now.
     #[inline]
-    pub fn now(&mut self) -> GuestTime {
+    pub fn now(&self) -> GuestTime {
         let now = match self.source {
-            ClockSource::Instructions => self.slice_start + self.retired,
-            ClockSource::Host => match self.paused {
-                Some(at) => at,
-                None => GuestTime(self.host.now_ns().saturating_sub(self.origin)),
+            ClockSource::Instructions => self.counted(),
+            ClockSource::Host => match self.paused.load(Relaxed) {
+                RUNS => since(self.origin.load(Relaxed), self.host.now_ns()),
+                at => at,
             },
         };
-        self.latest = self.latest.max(now);
-        self.latest
+        let now = self.latest.load(Relaxed).max(now);
+        self.latest.store(now, Relaxed);
+        GuestTime(now)
     }
     /// With the host's clock: its reading at a guest time, if time does not stop before.
     pub(crate) fn host_ns(&self, at: GuestTime) -> u64 {
-        self.origin.saturating_add(at.ns())
+        self.origin.load(Relaxed).wrapping_add(at.ns())
     }
     /// The clock for a vCPU on another thread, while time does not stand still; only with the host's clock.
     pub(crate) fn running(&self) -> RunningClock {
-        RunningClock { host: self.host.clone(), origin: self.origin, latest: self.latest }
+        RunningClock { host: self.host.clone(), origin: self.origin.load(Relaxed), latest: self.latest() }
     }
     /// The latest time that was handed out, without looking again.
     #[inline]
     pub fn latest(&self) -> GuestTime {
-        self.latest
+        GuestTime(self.latest.load(Relaxed))
     }
     /// A slice begins.
     #[inline]
-    pub fn begin_slice(&mut self) {
-        self.slice_start = self.latest.max(self.slice_start + self.retired);
-        self.retired = 0;
+    pub fn begin_slice(&self) {
+        self.slice_start.store(self.latest.load(Relaxed).max(self.counted()), Relaxed);
+        self.retired.store(0, Relaxed);
     }
     /// So many instructions have retired since the slice began.
     #[inline]
-    pub fn set_retired(&mut self, instructions: u64) {
-        self.retired = instructions;
+    pub fn set_retired(&self, instructions: u64) {
+        self.retired.store(instructions, Relaxed);
     }
     /// With instructions: skips to `to`, as nothing happens before it.
-    pub fn skip_to(&mut self, to: GuestTime) {
-        self.slice_start = self.slice_start.max(to);
-        self.retired = 0;
+    pub fn skip_to(&self, to: GuestTime) {
+        self.slice_start.store(self.slice_start.load(Relaxed).max(to.ns()), Relaxed);
+        self.retired.store(0, Relaxed);
     }
     /// Time stops.
-    pub fn pause(&mut self) {
+    pub fn pause(&self) {
         let now = self.now();
-        self.paused.get_or_insert(now);
+        if self.paused.load(Relaxed) == RUNS {
+            self.paused.store(now.ns(), Relaxed);
+        }
     }
     /// Time goes on where it stopped.
-    pub fn resume(&mut self) {
-        if let Some(at) = self.paused.take() {
-            self.origin = self.host.now_ns().saturating_sub(at.ns());
+    pub fn resume(&self) {
+        let at = self.paused.swap(RUNS, Relaxed);
+        if at != RUNS {
+            self.origin.store(self.host.now_ns().wrapping_sub(at), Relaxed);
         }
+    }
+    /// Sets the time, of a machine that does not run: it goes on from there.
+    pub fn set(&self, to: GuestTime) {
+        self.origin.store(self.host.now_ns().wrapping_sub(to.ns()), Relaxed);
+        if self.paused.load(Relaxed) != RUNS {
+            self.paused.store(to.ns(), Relaxed);
+        }
+        self.slice_start.store(to.ns(), Relaxed);
+        self.retired.store(0, Relaxed);
+        self.latest.store(to.ns(), Relaxed);
     }
 }
 
@@ -134,7 +200,7 @@ mod tests {
     #[test]
     fn host_time_stands_still_while_paused() {
         let hand = Arc::new(AtomicU64::new(1000));
-        let mut clock = GuestClock::new(Arc::new(Hand(hand.clone())), ClockSource::Host);
+        let clock = GuestClock::new(Arc::new(Hand(hand.clone())), ClockSource::Host);
         hand.store(1500, Ordering::Relaxed);
         assert_eq!(clock.now(), GuestTime(500));
         clock.pause();
@@ -148,7 +214,7 @@ mod tests {
     #[test]
     fn instructions_are_nanoseconds() {
         let hand = Arc::new(AtomicU64::new(0));
-        let mut clock = GuestClock::new(Arc::new(Hand(hand)), ClockSource::Instructions);
+        let clock = GuestClock::new(Arc::new(Hand(hand)), ClockSource::Instructions);
         clock.begin_slice();
         clock.set_retired(70);
         assert_eq!(clock.now(), GuestTime(70));

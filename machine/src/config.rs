@@ -1,7 +1,10 @@
 //! What a person configures.
 
+use crate::devices::DeviceConfig;
 use crate::engines::Engine;
 use serde::{Deserialize, Serialize};
+use trimotor_bus::memory::LOW_RAM_LIMIT;
+use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// Everything that makes one machine differ from another. What the host provides (clock, serial
 /// back ends) is handed in beside it: [`HostServices`](crate::HostServices).
@@ -19,14 +22,15 @@ pub struct MachineConfig {
     pub rtc_seconds: i64,
     /// What a reset by the guest does.
     pub on_reset: OnReset,
-    /// Serial ports, 0 to 4.
-    pub serial_ports: u8,
-    /// Whether the device that CPU test suites expect is there.
-    pub test_device: bool,
-    /// The port at which a write ends the program, if any.
-    pub debug_exit: Option<u16>,
+    /// The devices beside those that every board has.
+    pub devices: Vec<DeviceConfig>,
+    /// What a panic that the guest reports through pvpanic does.
+    pub on_panic: OnPanic,
     /// Whether the engine holds each translation it has kept against a walk of the guest's page tables: slow.
     pub check_tlb: bool,
+    /// Whether translations stay until the guest flushes them, where they go with their page-table entry otherwise; uses
+    /// of those that it should have flushed are logged.
+    pub keep_tlb: bool,
     /// The seed of RDRAND and RDSEED.
     pub random_seed: u64,
 }
@@ -41,11 +45,29 @@ impl Default for MachineConfig {
             clock: ClockSource::Host,
             rtc_seconds: 0,
             on_reset: OnReset::Reset,
-            serial_ports: 1,
-            test_device: false,
-            debug_exit: None,
+            devices: vec![DeviceConfig::new("isa-serial")],
+            on_panic: OnPanic::Exit,
             check_tlb: false,
+            keep_tlb: false,
             random_seed: 0,
+        }
+    }
+}
+
+impl MachineConfig {
+    /// How many devices of a kind there are.
+    pub fn count(&self, kind: &str) -> usize {
+        self.devices.iter().filter(|device| device.kind == kind).count()
+    }
+    /// What firmware tables say of such a machine.
+    pub fn platform(&self) -> Platform {
+        let low = self.memory_bytes.min(LOW_RAM_LIMIT);
+        Platform {
+            memory: MemoryMap::new(low, self.memory_bytes - low),
+            vcpus: self.cpus,
+            hpet: true,
+            serial_ports: u8::try_from(self.count("isa-serial")).unwrap_or(u8::MAX),
+            pvpanic: self.count("pvpanic") > 0,
         }
     }
 }
@@ -66,5 +88,18 @@ pub enum OnReset {
     /// The machine starts over.
     Reset,
     /// The run ends with [`ExitReason::Reset`](crate::ExitReason::Reset).
+    Exit,
+}
+
+/// What a panic that the guest reports does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OnPanic {
+    /// Nothing: the guest goes on as it sees fit.
+    Ignore,
+    /// The machine pauses, so that it can be looked at.
+    Pause,
+    /// The machine starts over, whatever [`OnReset`] says of resets by the guest.
+    Reset,
+    /// The run ends with [`ExitReason::Panic`](crate::ExitReason::Panic).
     Exit,
 }

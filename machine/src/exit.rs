@@ -15,6 +15,8 @@ pub enum ExitReason {
     Reset(ResetCause),
     /// The guest wrote this value to isa-debug-exit.
     DebugExit(u32),
+    /// The guest's kernel panicked and said so through pvpanic, and the configuration says that this ends the run.
+    Panic,
     /// A vCPU met a triple fault.
     TripleFault(Box<TripleFault>),
     /// Someone outside asked for the end ([`MachineControl::quit`](crate::MachineControl::quit)).

@@ -10,10 +10,13 @@
 //! |---|---|
 //! | what a person configures | [`config`] |
 //! | which engines there are (the only file that names them) | [`engines`] |
-//! | chips and their wires, reset | [`board`] |
-//! | which port and which address is whose | [`ports`], [`mmio`] |
+//! | which devices there are (the only file that lists them) | [`devices`] |
+//! | the devices, each behind a lock | [`registry`] |
+//! | what happens between devices and vCPUs, reset | [`board`] |
+//! | which port and which address is whose | [`address_map`] |
 //! | the board as one vCPU sees it | [`vcpu_bus`] |
-//! | when chips want to be woken | [`alarms`] |
+//! | when devices want to be woken | [`timers`] |
+//! | requests of devices that workers carry out | `completions` |
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
 //! | the end of a slice by the host's clock | `slice_timer` |
@@ -25,28 +28,31 @@
 //! No file here reads the host's clock, randomness, environment or files: the program hands
 //! them in.
 
-pub mod alarms;
+pub mod address_map;
 pub mod board;
 pub mod boot;
 pub mod clock;
+mod completions;
 pub mod config;
 pub mod control;
+pub mod devices;
 pub mod engines;
 pub mod exit;
 pub mod lockstep;
 pub mod machine;
-pub mod mmio;
-pub mod ports;
+pub mod registry;
 pub mod run;
 mod slice_timer;
 #[cfg(test)]
 mod tests;
 mod threads;
+pub mod timers;
 pub mod vcpu_bus;
 
 pub use clock::HostClock;
-pub use config::{ClockSource, MachineConfig, OnReset};
+pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
 pub use control::MachineControl;
+pub use devices::{DeviceConfig, DeviceError};
 pub use engines::{Engine, EngineOptions, EngineStatus};
 pub use exit::{ExitReason, TripleFault};
 pub use machine::{BootSource, HostServices, Machine, MachineError};

@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::boot;
 use crate::clock::HostClock;
-use crate::config::{ClockSource, MachineConfig, OnReset};
+use crate::config::{ClockSource, MachineConfig, OnPanic, OnReset};
 use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
@@ -15,8 +15,9 @@ use trimotor_bus::memory::MemoryError;
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::ArchState;
 use trimotor_cpu::backend::{BackendError, Vcpu};
-use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::model::{CpuModel, Feature};
 use trimotor_devices::debug_port::DebugSink;
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_devices::vga_text::TextScreen;
@@ -65,9 +66,22 @@ pub enum MachineError {
     /// The boot plan does not fit this machine.
     #[error(transparent)]
     Boot(#[from] ApplyError),
+    /// The board cannot have a device.
+    #[error(transparent)]
+    Device(#[from] crate::devices::DeviceError),
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
+}
+
+/// What a CPU model says of its local APIC.
+fn lapic_model(model: &CpuModel) -> LapicModel {
+    LapicModel {
+        tsc_hz: model.tsc_hz,
+        x2apic: model.has(Feature::X2apic),
+        tsc_deadline: model.has(Feature::TscDeadline),
+        phys_bits: model.phys_bits,
+    }
 }
 
 /// Where the boot plan comes from, at power-on and again at each reset.
@@ -143,6 +157,7 @@ impl Machine {
         let engine = config.engine.unwrap_or_else(Engine::fastest);
         let mut options = std::mem::take(&mut services.engine);
         options.check_tlb |= config.check_tlb;
+        options.keep_tlb |= config.keep_tlb;
         let started = engine.start_with(options);
         let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
@@ -151,7 +166,7 @@ impl Machine {
         let mut vcpus = Vec::with_capacity(usize::from(cpus));
         for (id, signals) in signals.iter().enumerate() {
             let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
-            // With the host's clock a slice is an estimate.
+            // With the host's clock the length of a slice is of no account.
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
@@ -159,14 +174,15 @@ impl Machine {
         let timer =
             by_host_clock.then(|| SliceTimer::start(services.clock.clone(), signals.clone())).transpose()?;
         let output_waits = services.output_waits.take();
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services);
+        let control = MachineControl::default();
+        let board = Board::new(&config, memory, signals, lapic_model(&model), services, &control)?;
         let mut machine = Self {
             config,
             engine,
             model,
             board,
             vcpus,
-            control: MachineControl::default(),
+            control,
             boot,
             boot_name: String::new(),
             turn: Turn::default(),
@@ -198,7 +214,7 @@ impl Machine {
     }
     fn power_on(&mut self) -> Result<(), MachineError> {
         let plan = self.boot.plan().map_err(MachineError::Source)?;
-        boot::firmware_setup(&mut self.board);
+        boot::firmware_setup(&self.board);
         plan.apply(&self.board.memory)?;
         for (id, slot) in self.vcpus.iter_mut().enumerate() {
             let mut state = slot.vcpu.state();
@@ -230,6 +246,21 @@ impl Machine {
         if self.config.on_reset == OnReset::Exit {
             return Some(ExitReason::Reset(cause));
         }
+        self.start_over()
+    }
+    /// A panic that the guest reported: what the configuration says.
+    pub(crate) fn guest_panic(&mut self) -> Option<ExitReason> {
+        match self.config.on_panic {
+            OnPanic::Ignore => None,
+            OnPanic::Pause => {
+                self.set_paused(true);
+                None
+            }
+            OnPanic::Reset => self.start_over(),
+            OnPanic::Exit => Some(ExitReason::Panic),
+        }
+    }
+    fn start_over(&mut self) -> Option<ExitReason> {
         if let Err(error) = self.reset() {
             log::error!("{error}");
             return Some(ExitReason::Quit);
@@ -263,7 +294,8 @@ impl Machine {
     }
     /// The text screen now.
     pub fn screen(&self) -> Option<TextScreen> {
-        self.board.vga.screen()
+        let display = self.board.refs.display?;
+        self.board.devices.with(display, |display| display.screen())
     }
     /// The code bytes at a vCPU's CS:RIP that can be read now, as many as `into` takes.
     pub fn code_at_rip(&mut self, cpu: usize, into: &mut [u8]) -> usize {

@@ -3,10 +3,11 @@
 //! A vCPU's *turn* is a number of instructions; it is run in one or more *slices*, which end where
 //! an alarm is due. With guest time from a count of instructions a slice ends exactly at the next
 //! alarm, and turns do not depend on anything outside, so that a run is deterministic. With the
-//! host's clock a slice has no length of its own: [`SliceTimer`](crate::slice_timer::SliceTimer) ends it when the alarm is due.
+//! host's clock a slice has no length of its own: [`SliceTimer`](crate::slice_timer::SliceTimer) ends it when the alarm is
+//! due.
 
-use crate::alarms::Alarm;
 use crate::board::Board;
+use crate::clock::TimeSource;
 use crate::control::{Command, Input, MachineControl};
 use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
@@ -14,8 +15,8 @@ use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
-use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
+use trimotor_devices::serial::SerialPort;
 
 /// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
 /// millisecond for the translator. The end of a slice costs as much as a thousand instructions.
@@ -55,9 +56,8 @@ impl Machine {
                 break reason;
             }
         };
-        let now = self.board.clock.now();
-        self.board.poll_serials(now);
-        self.publish(now, true);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
+        self.publish(self.board.clock.latest(), true);
         reason
     }
 
@@ -82,7 +82,7 @@ impl Machine {
     }
     fn rests_for_good(&mut self) -> bool {
         self.board.clock.counts_instructions()
-            && self.board.alarms.earliest().is_none()
+            && self.board.timers.earliest().is_none()
             && !self.board.requests.pending()
             && !self.vcpus.iter_mut().any(VcpuSlot::can_run)
     }
@@ -109,8 +109,8 @@ impl Machine {
             self.control.sleep(OUTPUT_WAIT);
             return None;
         }
-        if self.board.alarms.earliest_ns() <= now.ns() {
-            self.board.advance_due(now);
+        if self.board.timers.earliest_ns() <= now.ns() {
+            self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
             if !self.board.clock.counts_instructions() {
                 // The interrupt may be for another vCPU, which need not wait for the end of this one's turn.
                 self.turn.left = 0;
@@ -140,7 +140,7 @@ impl Machine {
 
     /// Runs a vCPU for a slice.
     fn slice(&mut self, cpu: usize, now: GuestTime) -> Option<ExitReason> {
-        let alarm = self.board.alarms.earliest_ns();
+        let alarm = self.board.timers.earliest_ns();
         let counts = self.board.clock.counts_instructions();
         let budget =
             if counts { self.turn.left.min(alarm.saturating_sub(now.ns())).max(1) } else { self.turn.left };
@@ -148,7 +148,7 @@ impl Machine {
             u64::MAX => budget,
             stop_at => budget.min(stop_at - self.instructions()),
         };
-        self.board.slice_end_ns = if counts { now.ns().saturating_add(budget) } else { alarm };
+        self.board.timers.expect(if counts { now.ns().saturating_add(budget) } else { alarm });
         if let Some(timer) = &self.timer {
             let end = GuestTime(alarm.min(self.next_poll_ns));
             timer.set(cpu, self.board.clock.host_ns(end));
@@ -156,10 +156,10 @@ impl Machine {
         self.board.clock.begin_slice();
         let slot = &mut self.vcpus[cpu];
         let before = slot.vcpu.retired();
-        let exit = slot.vcpu.run(&mut VcpuBus { board: &mut self.board, cpu }, budget);
+        let exit = slot.vcpu.run(&mut VcpuBus::in_turn(&self.board, cpu), budget);
         let retired = slot.vcpu.retired().wrapping_sub(before);
         self.board.clock.set_retired(retired);
-        self.board.slice_end_ns = u64::MAX;
+        self.board.timers.expect(u64::MAX);
         // A run that retired nothing still uses up its turn a little, so that nobody starves.
         self.turn.left = self.turn.left.saturating_sub(retired.max(1));
         if !counts && self.turn.left < SHORTEST_REST {
@@ -176,7 +176,7 @@ impl Machine {
 
     /// Nobody can run: time passes.
     fn rest(&mut self, now: GuestTime) {
-        let earliest = self.board.alarms.earliest();
+        let earliest = self.board.timers.earliest();
         if self.board.clock.counts_instructions()
             && let Some(event) = earliest
         {
@@ -184,12 +184,12 @@ impl Machine {
             return;
         }
         // Output that waits goes out before the machine sleeps.
-        self.board.poll_serials(now);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.publish(now, false);
         let now = self.board.clock.now();
         let limit = self
             .board
-            .alarms
+            .timers
             .earliest()
             .map_or(LONGEST_SLEEP, |event| Duration::from_nanos(event.since(now)).min(LONGEST_SLEEP));
         if !limit.is_zero() && self.pick().is_none() {
@@ -205,18 +205,21 @@ impl Machine {
             return Some(ExitReason::Quit);
         }
         while let Some(command) = self.control.take_command() {
-            if let Some(reason) = self.obey(command, now) {
+            if let Some(reason) = self.obey(command) {
                 return Some(reason);
             }
         }
-        self.board.take_input(&self.control, now);
-        self.board.poll_serials(now);
+        self.board.take_input(&self.control, &mut TimeSource::Board(&self.board.clock));
+        if !self.board.clock.counts_instructions() {
+            self.board.deliver_completions(&mut TimeSource::Board(&self.board.clock));
+        }
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.next_poll_ns = now.ns().saturating_add(POLL_NS);
         let wanted = self.control.take_screen_wanted();
         self.publish(now, wanted);
         None
     }
-    fn obey(&mut self, command: Command, now: GuestTime) -> Option<ExitReason> {
+    fn obey(&mut self, command: Command) -> Option<ExitReason> {
         match command {
             Command::Pause => self.set_paused(true),
             Command::Resume => self.set_paused(false),
@@ -227,11 +230,11 @@ impl Machine {
                 }
             }
             Command::Statistics => self.control.publish_statistics(self.statistics()),
-            other => self.board.obey(other, now),
+            other => self.board.obey(other, &mut TimeSource::Board(&self.board.clock)),
         }
         None
     }
-    fn set_paused(&mut self, paused: bool) {
+    pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
         self.control.publish_paused(paused);
         if paused {
@@ -254,10 +257,13 @@ impl Machine {
         match request? {
             MachineRequest::PowerOff => Some(ExitReason::PowerOff),
             MachineRequest::DebugExit(value) => Some(ExitReason::DebugExit(value)),
+            MachineRequest::GuestPanic => self.guest_panic(),
             MachineRequest::Reset(cause) => self.guest_reset(cause),
             MachineRequest::Suspend => {
                 log::warn!("the guest asks for S3, which the tables do not offer: it wakes at once");
-                self.board.acpi_pm.wake();
+                if let Some(power) = self.board.refs.power {
+                    self.board.devices.with(power, |power| power.registers.wake());
+                }
                 None
             }
         }
@@ -265,8 +271,7 @@ impl Machine {
 
     /// A vCPU is in shutdown: the run's end.
     pub(crate) fn shutdown(&mut self, cpu: usize, report: ShutdownReport) -> ExitReason {
-        let now = self.board.clock.now();
-        self.board.poll_serials(now);
+        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         ExitReason::TripleFault(Box::new(self.triple_fault(cpu, report)))
     }
     fn triple_fault(&mut self, cpu: usize, report: ShutdownReport) -> TripleFault {
@@ -282,49 +287,56 @@ impl Machine {
 
 /// Shows the screen to others, if it has changed since it was `published`.
 pub(crate) fn publish_screen(control: &MachineControl, board: &Board, published: &mut Option<u64>) {
-    let changes = board.vga.changes();
-    if *published != Some(changes) {
-        *published = Some(changes);
-        control.publish_screen(board.vga.screen());
+    let Some(display) = board.refs.display else { return };
+    // Looked at under the display's lock, shown to others without it.
+    let screen = board.devices.with(display, |display| {
+        let changed = *published != Some(display.changes());
+        *published = Some(display.changes());
+        changed.then(|| display.screen())
+    });
+    if let Some(screen) = screen {
+        control.publish_screen(screen);
     }
 }
 
 impl Board {
     /// Does what a command asks of the chips. Those that concern vCPUs are not for the board.
-    pub(crate) fn obey(&mut self, command: Command, now: GuestTime) {
+    pub(crate) fn obey(&self, command: Command, time: &mut TimeSource<'_>) {
         match command {
-            Command::PowerButton => self.acpi_pm.press_power_button(),
-            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::PowerButton => {
+                if let Some(power) = self.refs.power {
+                    self.operate(power, time, |power, _| power.registers.press_power_button());
+                }
+            }
+            Command::Nmi => self.fabric.pulse_nmi(),
             Command::SerialBreak(port) => {
-                if let Some(serial) = self.serials.get_mut(port) {
-                    serial.receive_break(now);
-                    self.refresh(Alarm::serial(port));
+                if let Some(serial) = self.refs.serials.get(port) {
+                    self.operate(*serial, time, SerialPort::receive_break);
                 }
             }
             Command::Pause | Command::Resume | Command::Reset | Command::Statistics => {}
         }
     }
     /// Gives the guest the input that it has room for; the rest stays in its queue.
-    pub(crate) fn take_input(&mut self, control: &MachineControl, now: GuestTime) {
+    pub(crate) fn take_input(&self, control: &MachineControl, time: &mut TimeSource<'_>) {
         while let Some(input) = control.take_input() {
-            if let Some(rest) = self.type_input(input, now) {
+            if let Some(rest) = self.type_input(input, time) {
                 control.put_back(rest);
                 break;
             }
         }
     }
-    /// Gives input to the keyboard controller; returns what it has no room for.
-    fn type_input(&mut self, input: Input, now: GuestTime) -> Option<Input> {
-        let rest = match input {
-            Input::Key(key, down) => (!self.i8042.type_event(key, down, now)).then_some(input),
+    /// Gives input to the keyboard controller; returns what it has no room for. Without one, input goes nowhere.
+    fn type_input(&self, input: Input, time: &mut TimeSource<'_>) -> Option<Input> {
+        let keyboard = self.refs.keyboard?;
+        self.operate(keyboard, time, |keyboard, now| match input {
+            Input::Key(key, down) => (!keyboard.type_event(key, down, now)).then_some(input),
             Input::Text(text) => {
-                let typed = self.i8042.type_text(&text, now);
+                let typed = keyboard.type_text(&text, now);
                 let rest: String = text.chars().skip(typed).collect();
                 (!rest.is_empty()).then_some(Input::Text(rest))
             }
-        };
-        self.refresh(Alarm::I8042);
-        rest
+        })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The machine as a whole: small guests in machine code.
 
+mod cards;
+mod chips;
+
 use crate::*;
 use std::sync::{Arc, Mutex};
 use trimotor_bus::VcpuSignals;
@@ -7,7 +10,6 @@ use trimotor_cpu::model::CpuModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_firmware::boot::{self, BootFile, BootPlan, BootRequest, KernelKind};
-use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// A clock that stands still: tests count instructions.
 struct NoClock;
@@ -38,7 +40,7 @@ fn config() -> MachineConfig {
         memory_bytes: 4 << 20,
         engine: Some(Engine::Interp),
         clock: ClockSource::Instructions,
-        debug_exit: Some(0xF4),
+        devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
         on_reset: OnReset::Exit,
         ..MachineConfig::default()
     }
@@ -46,12 +48,7 @@ fn config() -> MachineConfig {
 
 /// What starts `code` at 0000:7C00 in real mode.
 fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
-    let platform = Platform {
-        memory: MemoryMap::new(config.memory_bytes, 0),
-        vcpus: config.cpus,
-        hpet: true,
-        serial_ports: config.serial_ports,
-    };
+    let platform = config.platform();
     let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: code.to_vec() });
     request.kind = Some(KernelKind::Flat);
     boot::load(request, &platform).unwrap()
@@ -59,6 +56,10 @@ fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
 
 /// A machine that starts `code` at 0000:7C00 in real mode, and its serial output.
 fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
+    machine_of("x86-64-v3", config, code)
+}
+/// The same of another CPU model.
+fn machine_of(model: &str, config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     let plan = flat_plan(&config, code);
     let log = Log::default();
     let services = HostServices {
@@ -68,7 +69,7 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
         engine: EngineOptions::default(),
         output_waits: None,
     };
-    let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
+    let model = Arc::new(CpuModel::parse(model, 1_000_000_000).unwrap());
     (Machine::new(config, model, services, Box::new(plan)).unwrap(), log)
 }
 fn run(code: &[u8]) -> (ExitReason, Vec<u8>) {

@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::note::note;
 use anyhow::Context;
 use clap::Args;
-use initramfs::Purpose;
+use initramfs::{Module, Purpose};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ pub struct GuestArgs {
     /// memtest86+ too
     #[arg(long)]
     memtest: bool,
+    /// A guest that panics and reports it through pvpanic too
+    #[arg(long)]
+    panic: bool,
     /// The Xen hypervisor too, which is booted by Multiboot
     #[arg(long)]
     xen: bool,
@@ -58,6 +61,10 @@ impl Cache {
     }
 }
 
+/// The file systems that are built here, and anew where they are of another version.
+const FILE_SYSTEMS: [(&str, Purpose); 2] =
+    [("shell.cpio.gz", Purpose::Shell), ("off.cpio.gz", Purpose::PowerOff)];
+
 /// Whether this host has what fetching guests takes.
 pub fn can_fetch() -> bool {
     packages::apt_is_here()
@@ -75,7 +82,9 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     })?;
     note(format_args!("Linux guests in {}", cache.root.display()));
     let fetch = |name: &str, make: &dyn Fn() -> Result<(), Failure>| {
-        if cache.file(name).exists() {
+        let purpose = FILE_SYSTEMS.iter().find(|(file, _)| *file == name).map(|(_, purpose)| *purpose);
+        let path = cache.file(name);
+        if path.exists() && purpose.is_none_or(|purpose| initramfs::is_current(purpose, &path)) {
             note(format_args!("  {name}: here already"));
             return Ok(());
         }
@@ -86,11 +95,10 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
         note(format_args!("  {name}: ready"));
         Ok(())
     };
-    fetch("vmlinuz-cloud", &|| {
-        kernel(&cache, &["linux-image-cloud-amd64", "linux-image-virtual"], "vmlinuz-cloud")
-    })?;
-    fetch("shell.cpio.gz", &|| file_system(&cache, Purpose::Shell, "shell.cpio.gz"))?;
-    fetch("off.cpio.gz", &|| file_system(&cache, Purpose::PowerOff, "off.cpio.gz"))?;
+    fetch("vmlinuz-cloud", &|| kernel(&cache, CLOUD_KERNELS, "vmlinuz-cloud"))?;
+    for (name, purpose) in FILE_SYSTEMS {
+        fetch(name, &|| file_system(&cache, purpose, &[], name))?;
+    }
     if args.full {
         fetch("vmlinuz", &|| kernel(&cache, &["linux-image-amd64", "linux-image-generic"], "vmlinuz"))?;
     }
@@ -100,6 +108,9 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     }
     if args.memtest {
         fetch("memtest.bin", &|| memtest(&cache))?;
+    }
+    if args.panic {
+        fetch("panic.cpio.gz", &|| panicking(&cache))?;
     }
     if args.xen {
         fetch("xen", &|| xen(&cache))?;
@@ -166,20 +177,41 @@ fn default_folder() -> PathBuf {
     cache.unwrap_or(here).join("trimotor").join("guests")
 }
 
-/// Writes the kernel of the first of `metas` that apt knows to `name`.
-fn kernel(cache: &Cache, metas: &[&str], name: &str) -> Result<(), Failure> {
+/// The packages that stand for the cloud kernel.
+const CLOUD_KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-virtual"];
+
+/// The package with the kernel of the first of `metas` that apt knows.
+fn kernel_package(metas: &[&str]) -> String {
     packages::ensure_lists();
     let package = metas.iter().find_map(|meta| packages::dependency_of(meta, "linux-image-"));
-    let package = package.unwrap_or_else(|| metas[0].to_owned());
+    package.unwrap_or_else(|| metas[0].to_owned())
+}
+
+/// Writes the kernel of the first of `metas` that apt knows to `name`.
+fn kernel(cache: &Cache, metas: &[&str], name: &str) -> Result<(), Failure> {
+    let package = kernel_package(metas);
     let image =
         packages::file_of(cache, &package, "boot/vmlinuz-*", &|path| path.starts_with("boot/vmlinuz"))?;
     write_whole(&cache.file(name), &image)
 }
 
-fn file_system(cache: &Cache, purpose: Purpose, name: &str) -> Result<(), Failure> {
+/// The cloud kernel, and a file system with the modules of that very kernel, which takes no others.
+fn panicking(cache: &Cache) -> Result<(), Failure> {
+    let package = kernel_package(CLOUD_KERNELS);
+    let mut modules = Vec::new();
+    for (index, name) in ["pvpanic.ko", "pvpanic-mmio.ko"].iter().enumerate() {
+        let path = format!("/pvpanic/{name}");
+        let content = packages::file_of(cache, &package, &path, &|found| found.ends_with(&path))?;
+        modules.push((format!("{index}-{name}"), content));
+    }
+    kernel(cache, CLOUD_KERNELS, "vmlinuz-cloud")?;
+    file_system(cache, Purpose::Panic, &modules, "panic.cpio.gz")
+}
+
+fn file_system(cache: &Cache, purpose: Purpose, modules: &[Module], name: &str) -> Result<(), Failure> {
     let busybox =
         packages::file_of(cache, "busybox-static", "bin/busybox", &|path| path.ends_with("bin/busybox"))?;
-    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox)?)
+    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox, modules)?)
 }
 
 fn i386_installer(cache: &Cache) -> Result<(), Failure> {
@@ -205,7 +237,8 @@ fn xen(cache: &Cache) -> Result<(), Failure> {
     let named = |path: &str| path.starts_with("boot/xen-") && path.ends_with("-amd64.gz");
     let packed = packages::file_of(cache, &package, "boot/xen-*-amd64.gz", &named)?;
     let mut image = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut image).context("Xen's image")?;
+    let unpacker = flate2::read::GzDecoder::new(&packed[..]);
+    unpacker.take(tar::LARGEST_FILE).read_to_end(&mut image).context("Xen's image")?;
     write_whole(&cache.file("xen"), &image)
 }
 

@@ -47,6 +47,16 @@ fn scale_of(i: &Instruction) -> Scale {
     }
 }
 
+/// A constant of an address, which is cut to `width`, as two displacements: an instruction's own, the place in the
+/// page that RIP is counted from and the way to a group's first byte may come to more than one holds.
+fn displacements(width: Width, constant: i64) -> (i32, i32) {
+    if width != Width::Qword {
+        return (constant as i32, 0);
+    }
+    let near = constant.clamp(i32::MIN.into(), i32::MAX.into());
+    (near as i32, (constant - near) as i32)
+}
+
 impl Translator<'_> {
     /// Puts the effective address of the memory operand plus `more` into `to`, cut to its size. May destroy
     /// T1 and T2; keeps flags.
@@ -62,11 +72,12 @@ impl Translator<'_> {
         if i.is_ip_rel_memory_operand() {
             // The decoder counted RIP from the page's first byte.
             self.e.mov_rm(Width::Qword, to, page_rip());
-            let relative = if bits == 64 { displacement as i64 as i32 } else { displacement as u32 as i32 };
-            self.e.lea(width, to, Mem::base(to, relative.wrapping_add(more)));
-            return;
+            let relative = if bits == 64 { displacement as i64 } else { displacement as i32 as i64 };
+            let (near, rest) = displacements(width, relative + more as i64);
+            self.e.lea(width, to, Mem::base(to, near));
+            return self.move_on(width, to, rest);
         }
-        let displacement = (displacement as i32).wrapping_add(more);
+        let (displacement, rest) = displacements(width, displacement as i32 as i64 + more as i64);
         let base = i.memory_base();
         let index = i.memory_index();
         let held = (index != Register::None).then(|| self.free.holder(gpr_number(index))).flatten();
@@ -86,6 +97,13 @@ impl Translator<'_> {
             (None, index) => Mem::without_base(index, displacement),
         };
         self.e.lea(width, to, place);
+        self.move_on(width, to, rest);
+    }
+    /// Adds what one displacement did not hold to the address in `to`. Keeps flags.
+    fn move_on(&mut self, width: Width, to: Reg, rest: i32) {
+        if rest != 0 {
+            self.e.lea(width, to, Mem::base(to, rest));
+        }
     }
     /// Whether the base of an address is better loaded into T2, which checks leave alone: it is used again soon, and
     /// T2 is free.

@@ -2,6 +2,7 @@
 //! memory operand becomes the checked host address.
 
 use super::address::{Access, gpr_number};
+use super::bit_scan::is_bit_scan;
 use super::forms::form;
 use super::operands::{is_high_byte, renamed, sized, width_of};
 use super::recover::Keeps;
@@ -49,16 +50,26 @@ impl Translator<'_> {
             if keeps == Keeps::Memory {
                 self.keep_memory(&mut g, u.operand, operand.displacement);
             }
+            if keeps == Keeps::Register && self.lost_flags().is_some_and(|lost| lost.keeps != Keeps::Nothing)
+            {
+                // Both keep something in the same place, and a fault of the access needs what is there now.
+                self.load_memory(&mut g, u.operand, operand.displacement);
+            }
         }
         let (read, written) = self.plan.flags[self.number].uses;
         let partial = written != 0 && written != ARITHMETIC;
-        if self.flags == Flags::Memory && needs_carry_only(read, written) {
+        let scans = is_bit_scan(i);
+        if scans {
+            self.prepare_scan_flags();
+        } else if self.flags == Flags::Memory && needs_carry_only(read, written) {
             self.load_carry();
         } else if read != 0 || partial {
             self.need_flags();
         }
         self.with_registers(i, &mut g, uses, memory.is_some(), keeps);
-        if i.mnemonic() == Mnemonic::Imul {
+        if scans {
+            self.scan_flags(i);
+        } else if i.mnemonic() == Mnemonic::Imul {
             self.flags_are(Flags::Product);
         } else if written != 0 {
             self.flags_are(Flags::Host);
@@ -89,9 +100,14 @@ impl Translator<'_> {
             let n = gpr_number(r);
             if is_high_byte(r) {
                 let Some(host) = HOST[n as usize] else { unreachable!("{r:?} has a register") };
-                if u.written {
+                if u.written && memory {
+                    // The access may yet fault, and the register must be what it was then.
+                    let copy = self.take_free();
+                    rotated = Some((copy, host));
+                    g.set_op_register(u.operand, sized(copy, 1));
+                } else if u.written {
                     copied |= self.keep_low(i, g, uses, n, host);
-                    rotated = Some(host);
+                    rotated = Some((host, host));
                     g.set_op_register(u.operand, sized(host, 1));
                 } else {
                     let copy = self.take_free();
@@ -122,8 +138,8 @@ impl Translator<'_> {
                 g.set_op_register(u.operand, renamed(r, host));
             }
         }
-        if let Some(host) = rotated {
-            self.e.rorx(Width::Qword, host, host, 8);
+        if let Some((copy, host)) = rotated {
+            self.e.rorx(Width::Qword, copy, host, 8);
         }
         if keeps == Keeps::Register {
             let n = gpr_number(i.op0_register());
@@ -132,24 +148,29 @@ impl Translator<'_> {
             }
         }
         self.encode(g);
-        if let Some(host) = rotated {
-            self.e.rorx(Width::Qword, host, host, 56);
+        if let Some((copy, host)) = rotated {
+            self.e.rorx(Width::Qword, host, copy, 56);
         }
     }
 
     /// Loads the memory operand, number `n` of `g`, which becomes a register, and keeps it for the
     /// instruction's recipe.
     fn keep_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) {
+        let host = self.load_memory(g, n, displacement);
+        self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
+    }
+    /// Loads the memory operand, number `n` of `g`, into a free register, which takes its place.
+    fn load_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) -> Reg {
         let bytes = g.memory_size().size();
         let (host, place) = (self.take_free(), Mem::base(T1, displacement));
         match width_of(bytes) {
             width @ (Width::Byte | Width::Word) => self.e.movzx_rm(width, host, place),
             width => self.e.mov_rm(width, host, place),
         }
-        self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
         g.set_op_kind(n, OpKind::Register);
         g.set_op_register(n, sized(host, bytes));
         g.set_segment_prefix(Register::None);
+        host
     }
 
     /// `host` will be rotated to reach its high byte: where its low byte is also read, that is
@@ -332,8 +353,8 @@ pub(super) fn flag_use_of(i: &Instruction) -> (u32, u32) {
         let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;
         return (if kept { ARITHMETIC } else { read }, ARITHMETIC);
     }
-    // These set ZF or CF and leave some of the others as they were, on some processors.
-    if matches!(i.mnemonic(), M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt) {
+    // These keep some flags: see `bit_scan`.
+    if is_bit_scan(i) {
         return (ARITHMETIC, ARITHMETIC);
     }
     (read, written)

@@ -11,6 +11,7 @@
 //! memory, so that a fault or an interrupt finds all six as the hardware would leave them.
 
 mod address;
+mod bit_scan;
 mod classify;
 mod cold;
 mod encode;
@@ -467,6 +468,7 @@ impl Translator<'_> {
             Kind::Multiply => self.multiply(i),
             Kind::Divide => self.divide(i),
             Kind::CompareExchange => self.compare_exchange(i),
+            Kind::CompareStrings => self.compare_vector_strings(i),
             Kind::SetFlag => self.set_flag(i),
             Kind::PushFlags => self.push_flags(),
             Kind::PopFlags => self.pop_flags(),

@@ -115,7 +115,7 @@ impl SerialSpec {
                     let (flag, spec) = names();
                     SerialError::File { flag, spec, path: path.display().to_string(), source }
                 })?;
-                let sink = FileSink::new(file, path.clone(), when_full);
+                let sink = FileSink::new(file, format!("{flag} {self}"), when_full);
                 let writer = Some(sink.writer().clone());
                 Ok(OpenedSerial { backend: Box::new(sink), place: None, writer })
             }

@@ -3,7 +3,6 @@
 use crate::background_writer::BackgroundWriter;
 use crate::outlet::WhenFull;
 use std::fs::File;
-use std::path::PathBuf;
 use std::time::Duration;
 use trimotor_devices::serial::SerialBackend;
 
@@ -13,16 +12,16 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Output to a file, written by a thread of its own.
 pub struct FileSink {
     writer: BackgroundWriter,
-    path: PathBuf,
+    name: String,
     when_full: WhenFull,
     reported: bool,
 }
 
 impl FileSink {
-    /// Output to `file`; `path` is for messages.
-    pub fn new(file: File, path: PathBuf, when_full: WhenFull) -> Self {
+    /// Output to `file`; `name` is for messages: flag and file.
+    pub fn new(file: File, name: String, when_full: WhenFull) -> Self {
         let writer = BackgroundWriter::start("serial-file", file.into());
-        Self { writer, path, when_full, reported: false }
+        Self { writer, name, when_full, reported: false }
     }
     /// Its writer.
     pub fn writer(&self) -> &BackgroundWriter {
@@ -44,7 +43,7 @@ impl SerialBackend for FileSink {
         if let Some(error) = self.writer.failure()
             && !std::mem::replace(&mut self.reported, true)
         {
-            log::error!("serial output to {}: {error}; the rest is lost", self.path.display());
+            log::error!("{}: {error}; the rest is lost", self.name);
         }
     }
     fn read(&mut self, _into: &mut [u8]) -> usize {

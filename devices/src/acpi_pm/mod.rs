@@ -12,6 +12,10 @@
 //!
 //! Source: ACPI 6.4, 4.8 "ACPI Hardware Specification"; 82371AB (PIIX4) data sheet.
 
+mod function;
+
+pub use function::{PowerManagement, PowerManagementStateV1};
+
 use crate::requests::{MachineRequest, MachineRequests};
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{
@@ -227,7 +231,15 @@ impl SaveState for AcpiPm {
             let value = state.timer_half.to_string();
             return Err(RestoreError { part: "ACPI PM", field: "timer_half", value });
         }
+        for (field, value, possible) in
+            [("status", state.status, PM1_STATUS_BITS), ("enable", state.enable, PM1_ENABLE_BITS)]
+        {
+            if value & !possible != 0 {
+                return Err(RestoreError { part: "ACPI PM", field, value: format!("{value:#x}") });
+            }
+        }
         self.state = state;
+        self.drive();
         Ok(())
     }
 }

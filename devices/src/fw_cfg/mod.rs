@@ -10,6 +10,7 @@
 //! All items are read-only: a request to write is answered with an error. Beyond its end an
 //! item reads as zeroes. No interrupt.
 
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -289,6 +290,18 @@ impl SaveState for FwCfg {
         let FwCfgStateV1 { selected, offset, dma_address } = state;
         (self.selected, self.offset, self.dma_address) = (selected, offset, dma_address);
         Ok(())
+    }
+}
+
+impl Device for FwCfg {
+    fn reset(&mut self, _now: GuestTime) {
+        FwCfg::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("{} items, {} files", self.items.len(), self.names.len())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

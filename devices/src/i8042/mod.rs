@@ -31,6 +31,7 @@ pub use keyboard::Keyboard;
 pub use keys::KeyCode;
 pub use text::{Stroke, stroke};
 
+use crate::device::Device;
 use crate::requests::{A20Source, MachineRequests, ResetCause};
 use controller::Effect;
 use serde::{Deserialize, Serialize};
@@ -213,5 +214,20 @@ impl SaveState for I8042 {
         self.requests.set_a20(A20Source::KeyboardController, self.controller.a20());
         self.set_wires((self.controller.keyboard_interrupt(), self.controller.aux_interrupt()));
         Ok(())
+    }
+}
+
+impl Device for I8042 {
+    fn reset(&mut self, _now: GuestTime) {
+        I8042::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("keyboard LEDs {:#05b}", self.leds())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
     }
 }

@@ -9,6 +9,7 @@
 //! Left out: the AGP port (a 440FX has none) and error reporting.
 
 use super::config_space::*;
+use crate::device::Device;
 use std::sync::Arc;
 use trimotor_bus::memory::{Smram, WindowRead, WindowWrite};
 use trimotor_bus::pci::PciRegion;
@@ -135,7 +136,7 @@ impl PciFunction for I440fx {
         self.config.read(offset, width)
     }
 
-    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) {
+    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) -> bool {
         let smram = self.config.read(SMRAM, Width::Byte) as u8;
         self.config.write(offset, width, value);
         let mut new = self.config.read(SMRAM, Width::Byte) as u8;
@@ -148,6 +149,7 @@ impl PciFunction for I440fx {
         }
         self.config.set(SMRAM, &[new]);
         self.apply();
+        false
     }
 
     fn decoded_regions(&self) -> Vec<PciRegion> {
@@ -166,6 +168,22 @@ impl SaveState for I440fx {
         self.config.restore(config)?;
         self.apply();
         Ok(())
+    }
+}
+
+impl Device for I440fx {
+    fn reset(&mut self, _now: GuestTime) {
+        I440fx::reset(self);
+    }
+    fn info(&self) -> String {
+        format!(
+            "PAM {:02x?}, SMRAM {:#04x}",
+            (0..7).map(|i| self.config.read(PAM0 + i, Width::Byte)).collect::<Vec<_>>(),
+            self.config.read(SMRAM, Width::Byte)
+        )
+    }
+    fn pci(&mut self) -> Option<&mut dyn PciFunction> {
+        Some(self)
     }
 }
 

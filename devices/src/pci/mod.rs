@@ -5,23 +5,25 @@
 //! register, and CFCh to CFFh are then a window on that register. A base address register
 //! (BAR) in the configuration space says where a function answers in port or memory space.
 //!
-//! [`PciBus`] is the mechanism with the slots of bus 0, and answers who decodes an address.
-//! [`config_space`] is the standard header that functions build on, [`i440fx`] the host
+//! [`mechanism`] is those two ports; the board knows which function is in which slot and moves what the
+//! functions decode. [`config_space`] is the standard header that functions build on, [`i440fx`] the host
 //! bridge with the memory windows of the first megabyte, [`piix`] the south bridge's
-//! functions, [`pirq`] the way from interrupt pins to ISA interrupts.
+//! functions, [`msix`] interrupts as messages, [`pirq`] the way from interrupt pins to ISA interrupts.
 //!
 //! Left out: other buses (there is no bridge to one), and memory-mapped configuration space
 //! (a 440FX has none). Port CF9h, in the middle of the address register, is reset control; the
 //! address register takes dword accesses only, so that the two do not meet.
 
-pub mod bus;
 pub mod config_space;
 pub mod i440fx;
+pub mod mechanism;
+pub mod msix;
 pub mod piix;
 pub mod pirq;
 
-pub use bus::{Decoded, PciBars, PciBus, PciBusStateV1, PciCard};
 pub use config_space::{Bar, ConfigSpace, ConfigSpaceStateV1, Identity};
 pub use i440fx::I440fx;
+pub use mechanism::{ConfigCycles, ConfigMechanism};
+pub use msix::{Msix, MsixStateV1};
 pub use piix::{Piix3Isa, Piix4Pm, SOUTH_BRIDGE_SLOT};
 pub use pirq::PirqRouter;

@@ -10,6 +10,7 @@
 
 use super::config_space::*;
 use super::pirq::{LINKS, PirqRouter, ROUTE_DISABLED};
+use crate::device::Device;
 use std::sync::Arc;
 use trimotor_bus::pci::{PciRegion, PciSpace};
 use trimotor_bus::{GuestTime, PciFunction, Port, RestoreError, SaveState, Width, board};
@@ -80,9 +81,10 @@ impl PciFunction for Piix3Isa {
     fn config_read(&mut self, offset: u8, width: Width) -> u32 {
         self.config.read(offset, width)
     }
-    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) {
+    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) -> bool {
         self.config.write(offset, width, value);
         self.apply();
+        false
     }
     fn decoded_regions(&self) -> Vec<PciRegion> {
         Vec::new()
@@ -98,6 +100,7 @@ impl SaveState for Piix3Isa {
     fn restore(&mut self, state: ConfigSpaceStateV1) -> Result<(), RestoreError> {
         self.config.restore(state)?;
         self.apply();
+        self.router.drive_all();
         Ok(())
     }
 }
@@ -158,8 +161,10 @@ impl PciFunction for Piix4Pm {
     fn config_read(&mut self, offset: u8, width: Width) -> u32 {
         self.config.read(offset, width)
     }
-    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) {
+    fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) -> bool {
+        let before = self.pm_base();
         self.config.write(offset, width, value);
+        self.pm_base() != before
     }
     fn decoded_regions(&self) -> Vec<PciRegion> {
         let region = |base: Port| PciRegion {
@@ -180,6 +185,21 @@ impl SaveState for Piix4Pm {
     }
     fn restore(&mut self, state: ConfigSpaceStateV1) -> Result<(), RestoreError> {
         self.config.restore(state)
+    }
+}
+
+impl Device for Piix3Isa {
+    fn reset(&mut self, _now: GuestTime) {
+        Piix3Isa::reset(self);
+    }
+    fn info(&self) -> String {
+        format!(
+            "PCI links routed to {:02x?}",
+            (0..4).map(|link| self.config.read(PIRQRCA + link, Width::Byte)).collect::<Vec<_>>()
+        )
+    }
+    fn pci(&mut self) -> Option<&mut dyn PciFunction> {
+        Some(self)
     }
 }
 
@@ -211,7 +231,12 @@ mod tests {
         let state = isa.save();
         isa.reset();
         isa.restore(state).unwrap();
-        assert_eq!(log.0.lock().unwrap().len(), 6);
+        // Both are high again, as the last word on each input says.
+        let drives = log.0.lock().unwrap();
+        for irq in 0..16 {
+            let last = drives.iter().rev().find(|(driven, _)| *driven == irq);
+            assert_eq!(last.is_some_and(|(_, high)| *high), matches!(irq, 10 | 11), "{irq}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! Source: 82371SB (PIIX3) data sheet, Reset Control Register; PS/2 Technical Reference, port 92h.
 
+use crate::device::Device;
 use crate::requests::{A20Source, MachineRequests, ResetCause};
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::{RESET_CONTROL, SYSTEM_CONTROL_A};
@@ -21,6 +22,9 @@ pub struct ResetControlStateV1 {
     reset_control: u8,
     system_control_a: u8,
 }
+
+/// The bits of CF9h that are kept.
+const RESET_CONTROL_BITS: u8 = 0x0E;
 
 /// The two reset registers. Byte-wide: CF9h lies within the PCI address register, which takes
 /// only 32-bit accesses.
@@ -55,7 +59,7 @@ impl PortDevice for ResetControl {
         match port {
             RESET_CONTROL => {
                 let rises = value & !self.state.reset_control & RESET_CPU != 0;
-                self.state.reset_control = value & 0x0E;
+                self.state.reset_control = value & RESET_CONTROL_BITS;
                 if rises {
                     self.requests.reset(ResetCause::ResetControl);
                 }
@@ -80,9 +84,29 @@ impl SaveState for ResetControl {
         state.clone()
     }
     fn restore(&mut self, state: ResetControlStateV1) -> Result<(), RestoreError> {
+        for (field, value, possible) in [
+            ("reset_control", state.reset_control, RESET_CONTROL_BITS),
+            ("system_control_a", state.system_control_a, FAST_RESET | A20),
+        ] {
+            if value & !possible != 0 {
+                return Err(RestoreError { part: "reset control", field, value: format!("{value:#x}") });
+            }
+        }
         self.requests.set_a20(A20Source::SystemControlA, state.system_control_a & A20 != 0);
         self.state = state;
         Ok(())
+    }
+}
+
+impl Device for ResetControl {
+    fn reset(&mut self, _now: GuestTime) {
+        ResetControl::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("{:?}", self.save())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
     }
 }
 

@@ -3,6 +3,8 @@
 use super::DateTime;
 use super::cmos::{CMOS_BYTES, CmosSizes, power_on};
 use super::registers::*;
+use crate::device::Device;
+use crate::isa_cycles;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::CMOS;
 use trimotor_bus::time::NS_PER_SECOND;
@@ -291,28 +293,24 @@ impl Rtc {
 
 impl PortDevice for Rtc {
     fn port_read(&mut self, port: Port, width: Width, now: GuestTime) -> u32 {
-        let value = match port.0.wrapping_sub(CMOS.0) {
+        isa_cycles::read_bytes(port, width, |p| match p.0.wrapping_sub(CMOS.0) {
             1 => self.read_cmos(self.state.index, now),
             2 => self.state.index_extended,
             3 => self.byte(0x80 | self.state.index_extended),
             _ => 0xFF,
-        };
-        width.mask() as u32 & !0xFF | u32::from(value)
+        })
     }
     fn port_write(&mut self, port: Port, width: Width, value: u32, now: GuestTime) {
-        for i in 0..width.bytes() as u16 {
-            let byte = (value >> (8 * i)) as u8;
-            match port.0.wrapping_add(i).wrapping_sub(CMOS.0) {
-                0 => {
-                    self.nmi_mask.set(byte & 0x80 != 0);
-                    self.state.index = byte & 0x7F;
-                }
-                1 => self.write_cmos(self.state.index, byte, now),
-                2 => self.state.index_extended = byte & 0x7F,
-                3 => self.set_byte(0x80 | self.state.index_extended, byte),
-                _ => {}
+        isa_cycles::write_bytes(port, width, value, |p, byte| match p.0.wrapping_sub(CMOS.0) {
+            0 => {
+                self.nmi_mask.set(byte & 0x80 != 0);
+                self.state.index = byte & 0x7F;
             }
-        }
+            1 => self.write_cmos(self.state.index, byte, now),
+            2 => self.state.index_extended = byte & 0x7F,
+            3 => self.set_byte(0x80 | self.state.index_extended, byte),
+            _ => {}
+        });
     }
 }
 
@@ -364,7 +362,11 @@ impl SaveState for Rtc {
         if state.seen_seconds > 1 << 40 || state.seen_periods > 1 << 50 {
             return refuse("seen", state.seen_periods.to_string());
         }
+        if state.flags & !(PERIODIC | ALARM | UPDATE_ENDED) != 0 {
+            return refuse("flags", state.flags.to_string());
+        }
         self.state = state;
+        self.drive();
         Ok(())
     }
 }
@@ -372,3 +374,18 @@ impl SaveState for Rtc {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+impl Device for Rtc {
+    fn reset(&mut self, _now: GuestTime) {
+        Rtc::reset(self);
+    }
+    fn info(&self) -> String {
+        format!("registers A {:#04x}, B {:#04x}", self.a(), self.b())
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn timed(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
+    }
+}

@@ -29,6 +29,7 @@ mod tests;
 pub use registers::TextMode;
 pub use screen::{TextCell, TextCursor, TextScreen};
 
+use crate::device::Device;
 use crate::isa_cycles;
 use planes::{MEMORY_BYTES, Planes};
 use registers::{Registers, RegistersStateV1};
@@ -153,5 +154,23 @@ impl SaveState for VgaText {
         self.planes = Planes { bytes: planes, latch };
         self.changes += 1;
         Ok(())
+    }
+}
+
+impl Device for VgaText {
+    fn reset(&mut self, _now: GuestTime) {
+        VgaText::reset(self);
+    }
+    fn info(&self) -> String {
+        match self.screen() {
+            Some(screen) => format!("text, {} by {}", screen.columns, screen.rows),
+            None => "graphics mode, which this adapter does not show".to_owned(),
+        }
+    }
+    fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        Some(self)
+    }
+    fn memory(&mut self) -> Option<&mut dyn MmioDevice> {
+        Some(self)
     }
 }

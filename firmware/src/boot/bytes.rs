@@ -4,11 +4,38 @@
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fields<'a>(pub &'a [u8]);
 
+/// Notes that `units` (bytes of a file, ranges of memory) were looked at. Tests of hostile files
+/// hold the sum against the file's size.
+#[cfg(not(test))]
+pub(crate) fn work(_units: u64) {}
+#[cfg(test)]
+pub(crate) use counted::work;
+
+/// How much this thread's loaders have looked at.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static DONE: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(crate) fn work(units: u64) {
+        DONE.set(DONE.get() + units);
+    }
+    /// What [`work`] has noted since the last call.
+    pub(crate) fn take() -> u64 {
+        DONE.take()
+    }
+}
+
 impl<'a> Fields<'a> {
     pub fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        work(N as u64);
         self.0.get(offset..offset.checked_add(N)?)?.try_into().ok()
     }
     pub fn u8(&self, offset: usize) -> Option<u8> {
+        work(1);
         self.0.get(offset).copied()
     }
     pub fn u16(&self, offset: usize) -> Option<u16> {
@@ -22,6 +49,7 @@ impl<'a> Fields<'a> {
     }
     pub fn slice(&self, offset: u64, len: u64) -> Option<&'a [u8]> {
         let end = offset.checked_add(len)?;
+        work(len.min(self.0.len() as u64));
         self.0.get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
     }
 }

@@ -4,20 +4,24 @@
 //!
 //! Source: System V ABI, "Object Files"; Xen's public header `elfnote.h` for the notes.
 
-use super::bytes::Fields;
+use super::bytes::{Fields, work};
+use super::detect::{KernelKind, not_a};
 use super::error::BootError;
+use super::foreign::{self, Foreign};
 use super::layout::Layout;
 use super::{BootFile, BootRequest};
 use goblin::container::{Container, Ctx, Endian};
+use goblin::elf::Elf;
 use goblin::elf::header::{EM_386, EM_X86_64, ET_EXEC};
 use goblin::elf::program_header::{PT_INTERP, PT_LOAD, PT_NOTE, ProgramHeader};
-use goblin::elf::{Elf, SectionHeader};
 use std::ops::Range;
 
 /// The most program headers that a kernel may have: real ones have fewer than 20.
 const MAX_PROGRAM_HEADERS: usize = 256;
-/// The most section headers that are passed on.
-const MAX_SECTION_HEADERS: usize = 16384;
+/// The most that all notes of a kernel together may have: real ones have some hundred bytes.
+const MAX_NOTE_BYTES: u64 = 64 << 10;
+/// The longest name of an operating system that is kept.
+const MAX_NAME_BYTES: usize = 64;
 /// Xen note type: entry point in 32-bit protected mode without paging.
 const XEN_ELFNOTE_PHYS32_ENTRY: u32 = 18;
 /// Xen note type: the operating system's name.
@@ -88,7 +92,8 @@ pub fn parse(file: &BootFile) -> Result<Image, BootError> {
         });
     }
     if header.e_type != ET_EXEC && header.e_type != goblin::elf::header::ET_DYN {
-        return Err(unusable(file, "it is an ELF file but no executable".into()));
+        let Foreign { looks_like, advice } = foreign::elf_object(bytes);
+        return Err(BootError::Foreign { file: file.name.clone(), looks_like, advice });
     }
     let count = usize::from(header.e_phnum);
     if count == 0 || count > MAX_PROGRAM_HEADERS {
@@ -110,7 +115,11 @@ pub fn parse(file: &BootFile) -> Result<Image, BootError> {
     }
     let segments = load_segments(file, &headers)?;
     let mut image = Image { is_64, entry: header.e_entry, segments, pvh_entry: None, guest_os: None };
+    // Many headers may lead to the same notes.
+    let mut left = MAX_NOTE_BYTES;
     for note in headers.iter().filter(|p| p.p_type == PT_NOTE) {
+        let Some(rest) = left.checked_sub(note.p_filesz) else { continue };
+        left = rest;
         if let Some(notes) = Fields(bytes).slice(note.p_offset, note.p_filesz) {
             image.read_notes(notes, note.p_align);
         }
@@ -119,7 +128,7 @@ pub fn parse(file: &BootFile) -> Result<Image, BootError> {
 }
 
 /// The file's class; the caller has checked that it is little-endian and long enough.
-fn context(bytes: &[u8]) -> Ctx {
+pub(crate) fn context(bytes: &[u8]) -> Ctx {
     let container = if bytes[4] == 1 { Container::Little } else { Container::Big };
     Ctx::new(container, Endian::Little)
 }
@@ -179,7 +188,7 @@ impl Image {
                 match kind {
                     XEN_ELFNOTE_PHYS32_ENTRY => self.pvh_entry = Fields(desc).u32(0),
                     XEN_ELFNOTE_GUEST_OS => {
-                        let text = String::from_utf8_lossy(desc);
+                        let text = String::from_utf8_lossy(&desc[..desc.len().min(MAX_NAME_BYTES)]);
                         self.guest_os = Some(text.trim_end_matches('\0').to_owned());
                     }
                     _ => {}
@@ -192,6 +201,7 @@ impl Image {
     /// Whether this is a Linux kernel: its notes or its banner say so.
     pub fn is_linux(&self, bytes: &[u8]) -> bool {
         const BANNER: &[u8] = b"Linux version ";
+        work(bytes.len() as u64);
         self.guest_os.as_deref() == Some("linux") || bytes.windows(BANNER.len()).any(|w| w == BANNER)
     }
 
@@ -234,29 +244,10 @@ impl Image {
     }
 }
 
-/// The section header table, for kernels that ask for it: its headers and which of them names
-/// the sections. Empty where the file has none or it is bad.
-pub(crate) fn sections(bytes: &[u8]) -> (Vec<SectionHeader>, u32) {
-    let none = (Vec::new(), 0);
-    let Ok(header) = Elf::parse_header(bytes) else { return none };
-    let (Ok(offset), count) = (usize::try_from(header.e_shoff), usize::from(header.e_shnum)) else {
-        return none;
-    };
-    let ctx = context(bytes);
-    let end = offset.saturating_add(count.saturating_mul(SectionHeader::size(ctx)));
-    if count == 0 || count > MAX_SECTION_HEADERS || offset == 0 || end > bytes.len() {
-        return none;
-    }
-    match SectionHeader::parse(bytes, offset, count, ctx) {
-        Ok(headers) => (headers, u32::from(header.e_shstrndx)),
-        Err(_) => none,
-    }
-}
-
-/// The kernel file of a request as ELF.
-pub(crate) fn parse_kernel(request: &BootRequest) -> Result<Image, BootError> {
+/// The kernel file of a request, which is to be of this kind, as ELF.
+pub(crate) fn parse_kernel(request: &BootRequest, kind: KernelKind) -> Result<Image, BootError> {
     if !request.kernel.bytes.starts_with(b"\x7FELF") {
-        return Err(unusable(&request.kernel, "it is no ELF file".into()));
+        return Err(not_a(kind, "ELF header", &request.kernel));
     }
     parse(&request.kernel)
 }

@@ -134,12 +134,25 @@ const FLAT32: u8 = 0b1100;
 /// G and L.
 const FLAT64: u8 = 0b1010;
 
-/// The code selector that the Linux boot protocol names `__BOOT_CS`.
-pub const BOOT_CS: u16 = 0x10;
-/// The data selector that the Linux boot protocol names `__BOOT_DS`.
-pub const BOOT_DS: u16 = 0x18;
-/// The task register's selector.
-pub const BOOT_TSS: u16 = 0x20;
+/// Where the segments stand in the GDT that the guest finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Selectors {
+    /// Code.
+    pub code: u16,
+    /// Data and stack.
+    pub data: u16,
+    /// Task state.
+    pub task: u16,
+}
+
+impl Selectors {
+    /// As the Linux boot protocol prescribes them: `__BOOT_CS` and `__BOOT_DS`.
+    pub const LINUX: Self = Self { code: 0x10, data: 0x18, task: 0x20 };
+    /// For protocols that leave the selectors open (Multiboot, PVH). Kernels should load a GDT of
+    /// their own, but small ones keep what they find and put selector 8 into their IDT, because
+    /// boot loaders give code the first descriptor and data the second.
+    pub const FIRST: Self = Self { code: 0x08, data: 0x10, task: 0x18 };
+}
 
 impl EntryState {
     fn with_segments(mode: EntryMode, cs: EntrySegment, data: EntrySegment, tr: EntrySegment) -> Self {
@@ -179,28 +192,28 @@ impl EntryState {
         state
     }
 
-    /// 32-bit protected mode without paging, with the GDT that [`gdt_bytes`](Self::gdt_bytes)
-    /// gives standing at `gdt`.
-    pub fn protected32(entry: u32, gdt: PhysAddr) -> Self {
+    /// 32-bit protected mode without paging. GDTR gets its base where the table is placed.
+    pub fn protected32(entry: u32, selectors: Selectors) -> Self {
+        let Selectors { code, data, task } = selectors;
         let mut state = Self::with_segments(
             EntryMode::Protected32,
-            EntrySegment::flat(BOOT_CS, CODE, FLAT32),
-            EntrySegment::flat(BOOT_DS, DATA, FLAT32),
-            EntrySegment { selector: BOOT_TSS, limit: 0x67, access: BUSY_TSS, ..EntrySegment::default() },
+            EntrySegment::flat(code, CODE, FLAT32),
+            EntrySegment::flat(data, DATA, FLAT32),
+            EntrySegment { selector: task, limit: 0x67, access: BUSY_TSS, ..EntrySegment::default() },
         );
         state.rip = u64::from(entry);
         state.cr0 |= CR0_PE;
-        state.gdtr = EntryTable { base: gdt.0, limit: GDT_BYTES as u16 - 1 };
+        state.gdtr = EntryTable { base: 0, limit: state.gdt_bytes().len() as u16 - 1 };
         state.idtr = EntryTable::default();
         state
     }
 
-    /// 64-bit mode with the page tables at `cr3` and the GDT at `gdt`.
-    pub fn long64(entry: u64, gdt: PhysAddr, cr3: PhysAddr) -> Self {
-        let mut state = Self::protected32(0, gdt);
+    /// 64-bit mode with the page tables at `cr3`, for Linux.
+    pub fn long64(entry: u64, cr3: PhysAddr) -> Self {
+        let mut state = Self::protected32(0, Selectors::LINUX);
         state.mode = EntryMode::Long64;
         state.rip = entry;
-        state.cs = EntrySegment::flat(BOOT_CS, CODE, FLAT64);
+        state.cs = EntrySegment::flat(Selectors::LINUX.code, CODE, FLAT64);
         state.cr0 |= CR0_PG;
         state.cr3 = cr3.0;
         state.cr4 = CR4_PAE;
@@ -208,18 +221,18 @@ impl EntryState {
         state
     }
 
-    /// The global descriptor table for this state: null, unused, code, data, TSS.
+    /// The global descriptor table for this state: code, data and task state where their selectors
+    /// say, null descriptors elsewhere.
     pub fn gdt_bytes(&self) -> Vec<u8> {
+        let index = |segment: &EntrySegment| usize::from(segment.selector / 8);
         // A TSS descriptor in long mode has 16 bytes; the upper eight are base bits 32 to 63: zero.
-        [0, 0, self.cs.descriptor(), self.ds.descriptor(), self.tr.descriptor(), 0]
-            .iter()
-            .flat_map(|d| d.to_le_bytes())
-            .collect()
+        let mut table = vec![0; index(&self.tr) + 2];
+        for segment in [&self.cs, &self.ds, &self.tr] {
+            table[index(segment)] = segment.descriptor();
+        }
+        table.iter().flat_map(|d: &u64| d.to_le_bytes()).collect()
     }
 }
-
-/// Bytes in the table that [`EntryState::gdt_bytes`] gives.
-pub const GDT_BYTES: usize = 6 * 8;
 
 /// Page tables that map the first 4 GiB to themselves with 2 MiB pages: one PML4, one
 /// page-directory-pointer table and four page directories, to stand at `at`
@@ -247,12 +260,26 @@ mod tests {
 
     #[test]
     fn flat_descriptors_have_their_well_known_values() {
-        let s = EntryState::protected32(0x10_0000, PhysAddr(0x500));
+        let s = EntryState::protected32(0x10_0000, Selectors::LINUX);
         assert_eq!(s.cs.descriptor(), 0x00CF_9B00_0000_FFFF);
         assert_eq!(s.ds.descriptor(), 0x00CF_9300_0000_FFFF);
-        let s = EntryState::long64(0x10_0000, PhysAddr(0x500), PhysAddr(0x1000));
+        let s = EntryState::long64(0x10_0000, PhysAddr(0x1000));
         assert_eq!(s.cs.descriptor(), 0x00AF_9B00_0000_FFFF);
-        assert_eq!(s.gdt_bytes().len(), GDT_BYTES);
+    }
+
+    #[test]
+    fn descriptors_stand_where_the_selectors_say() {
+        for selectors in [Selectors::LINUX, Selectors::FIRST] {
+            let s = EntryState::protected32(0x10_0000, selectors);
+            let table = s.gdt_bytes();
+            assert_eq!(usize::from(s.gdtr.limit), table.len() - 1);
+            for segment in [s.cs, s.ds, s.es, s.ss, s.tr] {
+                let at = usize::from(segment.selector);
+                let found = u64::from_le_bytes(table[at..at + 8].try_into().unwrap());
+                assert_eq!(found, segment.descriptor(), "{selectors:?}");
+            }
+            assert_eq!(table[..8], [0; 8], "the null descriptor");
+        }
     }
 
     #[test]

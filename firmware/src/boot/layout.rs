@@ -1,9 +1,10 @@
 //! Where things go in guest memory: nothing overlaps, everything stands in RAM.
 //!
 //! Boot data (zero page, command line, descriptor tables, information structures) goes below
-//! 640 KiB, kernels where they ask to stand, initrds and modules in what is free. The regions
+//! 640 KiB (see [`Layout::keep_boot_data_low`]), kernels where they ask to stand, initrds and modules in what is free. The regions
 //! that the firmware keeps ([`LOW_FREE`] begins above them) are never given away.
 
+use super::bytes::work;
 use super::error::{BootError, Bytes};
 use super::plan::{Content, MemoryWrite};
 use crate::tables::MemoryMap;
@@ -16,6 +17,8 @@ pub const LOW_FREE: Range<u64> = 0x1000..0x9_F000;
 /// Where boot data goes: lower than Linux's own unpacking code borrows memory for a moment, below
 /// the extended BIOS data area.
 const BOOT_DATA: Range<u64> = LOW_FREE.start..0x9_0000;
+/// Where boot data goes for kernels that use memory before they look at what is in it.
+const LOW_BOOT_DATA: Range<u64> = 0x1_0000..BOOT_DATA.end;
 /// Where memory above the legacy area starts.
 pub const ONE_MIB: u64 = 1 << 20;
 
@@ -23,13 +26,36 @@ pub const ONE_MIB: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     low_ram: u64,
+    /// What is given away: in ascending order, neither overlapping nor touching.
     taken: Vec<Range<u64>>,
+    boot_data_low: bool,
     pub writes: Vec<MemoryWrite>,
 }
 
 impl Layout {
     pub fn new(memory: &MemoryMap) -> Self {
-        Self { low_ram: memory.low_ram_bytes(), taken: Vec::new(), writes: Vec::new() }
+        Self { low_ram: memory.low_ram_bytes(), taken: Vec::new(), boot_data_low: false, writes: Vec::new() }
+    }
+
+    /// From now on boot data goes from 64 KiB up instead of from 576 KiB down. Small kernels put
+    /// their first stack under 9000:0 or under 640 KiB, and the code that starts other processors
+    /// into the first 64 KiB; boot loaders keep their data in between.
+    pub fn keep_boot_data_low(&mut self) {
+        self.boot_data_low = true;
+    }
+
+    /// Gives `range` away. Ranges that touch become one, so that looking for a place stays cheap
+    /// however many things are placed.
+    fn take(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.taken.partition_point(|r| r.end < range.start);
+        let last = self.taken.partition_point(|r| r.start <= range.end);
+        let touching = &self.taken[first..last];
+        let start = touching.first().map_or(range.start, |r| r.start.min(range.start));
+        let end = touching.last().map_or(range.end, |r| r.end.max(range.end));
+        self.taken.splice(first..last, std::iter::once(start..end));
     }
 
     /// Marks what a kernel asks for; `file` names it in errors.
@@ -51,7 +77,7 @@ impl Layout {
                 would_do: Bytes((range.end + range.end / 4).next_multiple_of(16 << 20).min(ram_limit)),
             });
         }
-        self.taken.push(range);
+        self.take(range);
         Ok(())
     }
 
@@ -70,11 +96,10 @@ impl Layout {
 
     /// The free stretches of `within`, in ascending order.
     fn free(&self, within: Range<u64>) -> Vec<Range<u64>> {
-        let mut taken = self.taken.clone();
-        taken.sort_by_key(|r| r.start);
+        work(self.taken.len() as u64);
         let mut free = Vec::new();
         let mut at = within.start;
-        for range in taken {
+        for range in &self.taken {
             if range.start > at {
                 free.push(at..range.start.min(within.end));
             }
@@ -101,33 +126,35 @@ impl Layout {
             .or_else(|| self.place_lowest(bytes, 4096, ONE_MIB..limit))
     }
 
-    /// Takes the lowest free place in `within`.
+    /// Takes the lowest free place in `within`, to the next aligned address.
     pub fn place_lowest(&mut self, bytes: u64, align: u64, within: Range<u64>) -> Option<u64> {
         let within = within.start..within.end.min(self.low_ram);
-        let at = self.free(within).into_iter().find_map(|r| {
+        let place = self.free(within).into_iter().find_map(|r| {
             let at = r.start.checked_next_multiple_of(align)?;
-            (at < r.end && r.end - at >= bytes).then_some(at)
+            let fits = at < r.end && r.end - at >= bytes;
+            fits.then(|| at..(at + bytes).next_multiple_of(align).min(r.end))
         })?;
-        self.taken.push(at..at + bytes);
-        Some(at)
+        self.take(place.clone());
+        Some(place.start)
     }
 
-    /// Takes the highest free place in `within`.
+    /// Takes the highest free place in `within`, with what the alignment leaves behind it.
     pub fn place_highest(&mut self, bytes: u64, align: u64, within: Range<u64>) -> Option<u64> {
         let within = within.start..within.end.min(self.low_ram);
-        let at = self.free(within).into_iter().rev().find_map(|r| {
+        let place = self.free(within).into_iter().rev().find_map(|r| {
             let at = r.end.checked_sub(bytes)? / align * align;
-            (at >= r.start).then_some(at)
+            (at >= r.start).then_some(at..r.end)
         })?;
-        self.taken.push(at..at + bytes);
-        Some(at)
+        self.take(place.clone());
+        Some(place.start)
     }
 
-    /// Places boot data in conventional memory, high up, and writes it.
+    /// Places boot data in conventional memory, where it has room, and writes it.
     pub fn boot_data(&mut self, file: &str, align: u64, bytes: Vec<u8>) -> Result<PhysAddr, BootError> {
         let size = bytes.len() as u64;
-        let at = self
-            .place_highest(size, align, BOOT_DATA)
+        let low = if self.boot_data_low { self.place_lowest(size, align, LOW_BOOT_DATA) } else { None };
+        let at = low
+            .or_else(|| self.place_highest(size, align, BOOT_DATA))
             .or_else(|| self.place_highest(size, align, LOW_FREE))
             .or_else(|| self.place_highest(size, align, ONE_MIB..self.low_ram))
             .ok_or_else(|| BootError::MemoryTooSmall {

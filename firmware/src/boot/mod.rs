@@ -26,23 +26,28 @@ pub mod elf;
 pub mod entry;
 pub mod error;
 pub mod flat;
+mod foreign;
 pub mod layout;
 pub mod multiboot1;
 pub mod multiboot2;
 pub mod plan;
 pub mod pvh;
+mod sections;
 #[cfg(test)]
 mod tests;
 pub mod vmlinux;
 pub mod zero_page;
 
 pub use detect::{KernelKind, detect};
-pub use entry::{EntryMode, EntrySegment, EntryState, EntryTable};
+pub use entry::{EntryMode, EntrySegment, EntryState, EntryTable, Selectors};
 pub use error::{BootError, Bytes};
 pub use plan::{ApplyError, BootPlan, Content, MemoryWrite};
 
 use crate::tables::{FirmwareTables, MemoryMap, Platform};
 use layout::Layout;
+
+/// The stack of kernels that have none of their own yet.
+const STACK_BYTES: usize = 16 << 10;
 
 /// The name that the loader gives for itself to kernels that ask.
 pub const BOOT_LOADER_NAME: &str = "Trimotor";
@@ -119,7 +124,11 @@ pub fn load(mut request: BootRequest, platform: &Platform) -> Result<BootPlan, B
         request.initrd = request.modules.pop().map(|m| m.file);
     }
     let tables = FirmwareTables::build(platform);
-    let mut environment = Environment { layout: Layout::new(&platform.memory), tables: &tables };
+    let mut layout = Layout::new(&platform.memory);
+    if matches!(kind, KernelKind::Pvh | KernelKind::Multiboot1 | KernelKind::Multiboot2) {
+        layout.keep_boot_data_low();
+    }
+    let mut environment = Environment { layout, tables: &tables };
     let (how, entry) = match kind {
         KernelKind::BzImage => bzimage::load(request, &mut environment)?,
         KernelKind::Vmlinux => vmlinux::load(request, &mut environment)?,
@@ -147,6 +156,15 @@ impl Environment<'_> {
     fn place_gdt(&mut self, file: &str, mut entry: EntryState) -> Result<EntryState, BootError> {
         entry.gdtr.base = self.layout.boot_data(file, 16, entry.gdt_bytes())?.0;
         Ok(entry)
+    }
+    /// The state for kernels of Multiboot and PVH: 32-bit protected mode, flat segments, and a
+    /// stack. The protocols promise no stack, but small kernels call their first function on the
+    /// one that they find.
+    fn enter_protected(&mut self, file: &str, entry: u32) -> Result<EntryState, BootError> {
+        let mut state = EntryState::protected32(entry, Selectors::FIRST);
+        let stack = self.layout.boot_data(file, 16, vec![0; STACK_BYTES])?;
+        state.gpr[entry::RSP] = stack.0 + STACK_BYTES as u64;
+        self.place_gdt(file, state)
     }
     /// A NUL-terminated string in low memory.
     fn place_string(&mut self, file: &str, text: &str) -> Result<u64, BootError> {

@@ -3,17 +3,19 @@
 //!
 //! The kernel is an ELF executable, or any file whose header gives load addresses (bit 16). It is
 //! entered in 32-bit protected mode with 2BADB002h in EAX and the structure's address in EBX.
-//! Left out: a.out symbols, drive and APM tables, BIOS configuration table, graphics modes (the
+//! Left out: boot device, a.out symbols, drive and APM tables, BIOS configuration table, graphics modes (the
 //! screen is in text mode, and the structure says so).
 //!
 //! Source: Multiboot Specification version 0.6.96.
 
 use super::bytes::{Fields, Record};
+use super::detect::not_a;
 use super::entry::{EntryState, RAX, RBX};
 use super::error::BootError;
+use super::sections::SectionTable;
 use super::{
-    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, MAX_COMMAND_LINE, PlacedModule, check_command_line,
-    elf,
+    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, KernelKind, MAX_COMMAND_LINE, PlacedModule,
+    check_command_line, elf, sections,
 };
 use crate::tables::e820::EBDA_BASE;
 use trimotor_bus::PhysAddr;
@@ -34,6 +36,7 @@ mod info {
     pub const MEMORY: u32 = 1 << 0;
     pub const COMMAND_LINE: u32 = 1 << 2;
     pub const MODULES: u32 = 1 << 3;
+    pub const ELF_SECTIONS: u32 = 1 << 5;
     pub const MEMORY_MAP: u32 = 1 << 6;
     pub const LOADER_NAME: u32 = 1 << 9;
     pub const FRAMEBUFFER: u32 = 1 << 12;
@@ -80,10 +83,8 @@ pub(crate) fn load(
     env: &mut Environment<'_>,
 ) -> Result<(String, EntryState), BootError> {
     let modules = request.take_modules();
-    let header = find_header(&request.kernel.bytes).ok_or_else(|| BootError::Unusable {
-        file: request.kernel.name.clone(),
-        problem: "there is no Multiboot 1 header in its first 8192 bytes".into(),
-        advice: "leave the kind out so that it is detected",
+    let header = find_header(&request.kernel.bytes).ok_or_else(|| {
+        not_a(KernelKind::Multiboot1, "header 1BADB002h in its first 8192 bytes", &request.kernel)
     })?;
     let unknown = header.flags & REQUIRED & !UNDERSTOOD;
     if unknown != 0 {
@@ -98,15 +99,19 @@ pub(crate) fn load(
         let addresses = header_addresses(&request.kernel, header)?;
         place_addresses(&request.kernel, &addresses, env)?
     } else {
-        place_elf(&request, env)?
+        place_elf(&request, KernelKind::Multiboot1, env)?
     };
     let BootRequest { kernel, command_line, .. } = request;
     let placed = env.place_modules(modules)?;
-    let info = information(&kernel.name, &command_line, &placed, env)?;
-    let mut state = EntryState::protected32(entry, PhysAddr(0));
+    // Sections are told of where the kernel was loaded as ELF.
+    let sections = match header.flags & ADDRESSES_VALID {
+        0 => sections::place(&kernel, &mut env.layout),
+        _ => None,
+    };
+    let info = information(&kernel.name, &command_line, &placed, sections, env)?;
+    let mut state = env.enter_protected(&kernel.name, entry)?;
     state.gpr[RAX] = LOADER_MAGIC;
     state.gpr[RBX] = info.0;
-    let state = env.place_gdt(&kernel.name, state)?;
     Ok((format!("{} (Multiboot 1)", kernel.name), state))
 }
 
@@ -167,8 +172,12 @@ pub(crate) fn place_addresses(
 }
 
 /// Loads an ELF kernel; the physical entry point is the answer.
-pub(crate) fn place_elf(request: &BootRequest, env: &mut Environment<'_>) -> Result<u32, BootError> {
-    let image = elf::parse_kernel(request)?;
+pub(crate) fn place_elf(
+    request: &BootRequest,
+    kind: KernelKind,
+    env: &mut Environment<'_>,
+) -> Result<u32, BootError> {
+    let image = elf::parse_kernel(request, kind)?;
     let entry = image.physical_entry().and_then(|e| u32::try_from(e).ok());
     let entry = entry.ok_or_else(|| BootError::Unusable {
         file: request.kernel.name.clone(),
@@ -191,6 +200,7 @@ fn information(
     file: &str,
     command_line: &str,
     modules: &[PlacedModule],
+    sections: Option<SectionTable>,
     env: &mut Environment<'_>,
 ) -> Result<PhysAddr, BootError> {
     let mut list = Record::new(modules.len() * 16);
@@ -208,15 +218,20 @@ fn information(
         .flat_map(|e| [&20u32.to_le_bytes()[..], &e.to_bytes()[..]].concat())
         .collect();
     let mut r = Record::new(info::BYTES);
-    r.u32(
-        0,
-        info::MEMORY
-            | info::COMMAND_LINE
-            | info::MODULES
-            | info::MEMORY_MAP
-            | info::LOADER_NAME
-            | info::FRAMEBUFFER,
-    );
+    let mut flags = info::MEMORY
+        | info::COMMAND_LINE
+        | info::MODULES
+        | info::MEMORY_MAP
+        | info::LOADER_NAME
+        | info::FRAMEBUFFER;
+    if let Some(table) = sections {
+        flags |= info::ELF_SECTIONS;
+        r.u32(28, table.count);
+        r.u32(32, table.entry_bytes);
+        r.u32(36, env.layout.boot_data(file, 16, table.headers)?.0 as u32);
+        r.u32(40, table.names);
+    }
+    r.u32(0, flags);
     r.u32(4, (EBDA_BASE >> 10) as u32);
     r.u32(8, env.memory().upper_kib() as u32);
     r.u32(16, env.place_string(file, &behind_name(file, command_line))? as u32);

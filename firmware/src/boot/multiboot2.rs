@@ -7,16 +7,16 @@
 //! Source: Multiboot2 Specification version 2.0.
 
 use super::bytes::{Fields, Record};
+use super::detect::not_a;
 use super::entry::{EntryState, RAX, RBX};
 use super::error::BootError;
 use super::multiboot1::{LoadAddresses, place_addresses, place_elf, text_framebuffer};
+use super::sections::SectionTable;
 use super::{
-    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, MAX_COMMAND_LINE, PlacedModule, check_command_line,
-    elf,
+    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, KernelKind, MAX_COMMAND_LINE, PlacedModule,
+    check_command_line, sections,
 };
 use crate::tables::e820::EBDA_BASE;
-use goblin::elf::section_header::{SHT_NOBITS, SHT_NULL};
-use trimotor_bus::PhysAddr;
 
 const HEADER_MAGIC: u32 = 0xE852_50D6;
 /// What EAX holds at entry.
@@ -76,7 +76,8 @@ pub(crate) struct Header {
     bytes: usize,
 }
 
-/// Looks for the header: a qword-aligned magic whose checksum fits.
+/// Looks for the header: a qword-aligned magic whose checksum fits. The header with all its tags
+/// must be in the part of the file that is searched (section "The layout of Multiboot2 header").
 pub(crate) fn find_header(bytes: &[u8]) -> Option<Header> {
     let fields = Fields(&bytes[..bytes.len().min(SEARCH_BYTES)]);
     (0..SEARCH_BYTES).step_by(8).find_map(|offset| {
@@ -85,7 +86,8 @@ pub(crate) fn find_header(bytes: &[u8]) -> Option<Header> {
         }
         let (architecture, length) = (fields.u32(offset + 4)?, fields.u32(offset + 8)?);
         let sum = HEADER_MAGIC.wrapping_add(architecture).wrapping_add(length);
-        (architecture == ARCHITECTURE_I386 && sum.wrapping_add(fields.u32(offset + 12)?) == 0)
+        let is_ours = architecture == ARCHITECTURE_I386 && length as usize <= SEARCH_BYTES - offset;
+        (is_ours && sum.wrapping_add(fields.u32(offset + 12)?) == 0)
             .then_some(Header { offset, bytes: length as usize })
     })
 }
@@ -182,8 +184,9 @@ pub(crate) fn load(
     env: &mut Environment<'_>,
 ) -> Result<(String, EntryState), BootError> {
     let modules = request.take_modules();
-    let header = find_header(&request.kernel.bytes)
-        .ok_or_else(|| unusable(&request.kernel, "there is no Multiboot 2 header in it".into()))?;
+    let header = find_header(&request.kernel.bytes).ok_or_else(|| {
+        not_a(KernelKind::Multiboot2, "header E85250D6h in its first 32768 bytes", &request.kernel)
+    })?;
     let wishes = read_tags(&request.kernel, header)?;
     check_command_line(&request.kernel.name, &request.command_line, MAX_COMMAND_LINE)?;
     let entry = match wishes.addresses {
@@ -194,83 +197,26 @@ pub(crate) fn load(
                 .ok_or_else(|| unusable(&request.kernel, "it has an address tag but no entry tag".into()))?
         }
         None => {
-            let entry = place_elf(&request, env)?;
+            let entry = place_elf(&request, KernelKind::Multiboot2, env)?;
             wishes.entry.unwrap_or(entry)
         }
     };
     let BootRequest { kernel, command_line, .. } = request;
     let placed = env.place_modules(modules)?;
-    let sections = place_sections(&kernel, env)?;
-    let list = tag_list(&command_line, &placed, &sections, wishes.relocatable, env);
+    let sections = sections::place(&kernel, &mut env.layout);
+    let list = tag_list(&command_line, &placed, sections.as_ref(), wishes.relocatable, env);
     let info = env.layout.boot_data(&kernel.name, 8, list)?;
-    let mut state = EntryState::protected32(entry, PhysAddr(0));
+    let mut state = env.enter_protected(&kernel.name, entry)?;
     state.gpr[RAX] = LOADER_MAGIC;
     state.gpr[RBX] = info.0;
-    let state = env.place_gdt(&kernel.name, state)?;
     Ok((format!("{} (Multiboot 2)", kernel.name), state))
-}
-
-/// The ELF sections tag's content: number, entry size, index of the names, and the headers.
-///
-/// Sections that belong to no segment (symbols, strings) are put into memory and their headers
-/// say where, so that a kernel can print names in its own back traces.
-fn place_sections(kernel: &BootFile, env: &mut Environment<'_>) -> Result<Vec<u8>, BootError> {
-    let (mut headers, names) = elf::sections(&kernel.bytes);
-    if headers.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut budget = kernel.bytes.len() as u64;
-    for s in &mut headers {
-        if s.sh_addr != 0 || s.sh_size == 0 || matches!(s.sh_type, SHT_NULL | SHT_NOBITS) {
-            continue;
-        }
-        // Sections that overlap in the file could otherwise fill all memory.
-        let (Some(left), Some(bytes)) =
-            (budget.checked_sub(s.sh_size), Fields(&kernel.bytes).slice(s.sh_offset, s.sh_size))
-        else {
-            continue;
-        };
-        let end = trimotor_bus::memory::LOW_RAM_LIMIT;
-        if let Some(at) = env.layout.place_lowest(s.sh_size, 4096, super::layout::ONE_MIB..end) {
-            budget = left;
-            env.layout.write(at, bytes.to_vec());
-            s.sh_addr = at;
-        }
-    }
-    let is_64 = kernel.bytes.get(4) == Some(&2);
-    let entry_bytes: u32 = if is_64 { 64 } else { 40 };
-    let mut out = Vec::new();
-    for value in [headers.len() as u32, entry_bytes, names] {
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-    for s in &headers {
-        out.extend_from_slice(&section_header(s, is_64));
-    }
-    Ok(out)
-}
-
-fn section_header(s: &goblin::elf::SectionHeader, is_64: bool) -> Vec<u8> {
-    let words = [s.sh_flags, s.sh_addr, s.sh_offset, s.sh_size];
-    let mut out = Vec::with_capacity(64);
-    out.extend_from_slice(&(s.sh_name as u32).to_le_bytes());
-    out.extend_from_slice(&s.sh_type.to_le_bytes());
-    let natural = |out: &mut Vec<u8>, value: u64| {
-        let bytes = value.to_le_bytes();
-        out.extend_from_slice(if is_64 { &bytes } else { &bytes[..4] });
-    };
-    words.into_iter().for_each(|value| natural(&mut out, value));
-    out.extend_from_slice(&s.sh_link.to_le_bytes());
-    out.extend_from_slice(&s.sh_info.to_le_bytes());
-    natural(&mut out, s.sh_addralign);
-    natural(&mut out, s.sh_entsize);
-    out
 }
 
 /// The whole information structure: total size, reserved, tags on 8-byte borders.
 fn tag_list(
     command_line: &str,
     modules: &[PlacedModule],
-    sections: &[u8],
+    sections: Option<&SectionTable>,
     relocatable: bool,
     env: &Environment<'_>,
 ) -> Vec<u8> {
@@ -296,8 +242,12 @@ fn tag_list(
     }
     list.tag(info_tag::MEMORY_MAP, &map);
     list.tag(info_tag::FRAMEBUFFER, &[&text_framebuffer()[..], &[0, 0]].concat());
-    if !sections.is_empty() {
-        list.tag(info_tag::ELF_SECTIONS, sections);
+    if let Some(table) = sections {
+        let mut r = Record::new(12);
+        r.u32(0, table.count);
+        r.u32(4, table.entry_bytes);
+        r.u32(8, table.names);
+        list.tag(info_tag::ELF_SECTIONS, &[r.0, table.headers.clone()].concat());
     }
     list.tag(info_tag::ACPI_OLD, &env.tables.rsdp_bytes[..20]);
     list.tag(info_tag::ACPI_NEW, &env.tables.rsdp_bytes);

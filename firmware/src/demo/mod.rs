@@ -105,8 +105,13 @@ mod tests {
 
     #[test]
     fn the_plan_fits_in_the_smallest_machine() {
-        let platform =
-            Platform { memory: MemoryMap::new(1 << 20, 0), vcpus: 1, hpet: false, serial_ports: 1 };
+        let platform = Platform {
+            memory: MemoryMap::new(1 << 20, 0),
+            vcpus: 1,
+            hpet: false,
+            serial_ports: 1,
+            pvpanic: false,
+        };
         let plan = plan(&platform).unwrap();
         let memory = trimotor_bus::GuestMemory::new(1 << 20, &[]).unwrap();
         plan.apply(&memory).unwrap();

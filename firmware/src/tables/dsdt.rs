@@ -2,7 +2,7 @@
 //!
 //! It says: the PCI root with its address windows and interrupt routing, the four PCI interrupt
 //! links with the registers that steer them (PIRQRC of the PIIX3, configuration 60h to 63h), the
-//! ISA devices, the HPET, the processors and the sleep state S5 (soft off). S3 is left out: there
+//! ISA devices with pvpanic, the HPET, the processors and the sleep state S5 (soft off). S3 is left out: there
 //! is no firmware to wake up in. The DMA controllers, the floppy and the mouse are not listed.
 //!
 //! Source: ACPI Specification, "ACPI Source Language" and "Device Configuration"; Intel
@@ -120,6 +120,11 @@ fn isa_bridge(platform: &Platform) -> Ready {
     let dma_resources = [io(0x00, 16), io(0x81, 15), io(0xC0, 32), dma(4)];
     parts.push(device("DMAC", &[hid("PNP0200"), resources("_CRS", &dma_resources)]));
     parts.extend((0..platform.serial_ports.min(4)).map(serial_port));
+    if platform.pvpanic {
+        // The id is a string: it is no EISA id.
+        let id = name("_HID", &"QEMU0001");
+        parts.push(device("PEVT", &[id, isa_resources(&[(board::PVPANIC.0, 1)], None)]));
+    }
     device("ISA_", &parts)
 }
 

@@ -49,7 +49,8 @@ impl Structures {
 pub(super) fn structures(platform: &Platform) -> Structures {
     let mut s = Structures { bytes: Vec::new(), count: 0, largest: 0 };
     s.add(0, 0x0000, bios_information(), &[VENDOR, env!("CARGO_PKG_VERSION"), "01/01/2026"]);
-    s.add(1, 0x0100, system_information(), &[VENDOR, "Trimotor PC (i440FX, PIIX)", "1"]);
+    // Programs show manufacturer and product side by side.
+    s.add(1, 0x0100, system_information(), &[VENDOR, "PC (i440FX, PIIX)", "1"]);
     s.add(3, 0x0300, chassis(), &[VENDOR]);
     for cpu in 0..platform.vcpus {
         let socket = format!("CPU {cpu}");

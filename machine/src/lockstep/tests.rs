@@ -1,13 +1,15 @@
 //! Lockstep finds what is planted, and nothing where nothing is.
 
 use super::{Outcome, Plan, Progress, run};
-use crate::{ClockSource, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError};
+use crate::{
+    ClockSource, DeviceConfig, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError,
+};
 use std::sync::Arc;
 use trimotor_bus::CpuBus;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, Vcpu, VcpuExit};
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
-use trimotor_firmware::tables::{MemoryMap, Platform};
+use trimotor_test_needs::skip;
 
 /// Counts to 1000 with the timer's interrupts off, asks for a random number, stores it, counts again,
 /// and ends by the debug exit.
@@ -34,26 +36,34 @@ const BEFORE_RDRAND: u64 = 1 + 2 * 1000;
 /// Machines whose random numbers come from these seeds.
 fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices) -> Result<Machine, MachineError> {
     move |side, services| {
-        let config = MachineConfig {
-            memory_bytes: 4 << 20,
-            engine: Some(Engine::Interp),
-            clock: ClockSource::Instructions,
-            debug_exit: Some(0xF4),
-            random_seed: seeds[side],
-            ..MachineConfig::default()
-        };
-        let platform = Platform {
-            memory: MemoryMap::new(config.memory_bytes, 0),
-            vcpus: 1,
-            hpet: true,
-            serial_ports: config.serial_ports,
-        };
-        let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: CODE.to_vec() });
-        request.kind = Some(KernelKind::Flat);
-        let plan = boot::load(request, &platform).unwrap();
-        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        Machine::new(config, model, services, Box::new(plan))
+        let config = MachineConfig { random_seed: seeds[side], ..config(Engine::Interp) };
+        machine(config, services, Some(KernelKind::Flat), CODE.to_vec())
     }
+}
+
+fn config(engine: Engine) -> MachineConfig {
+    MachineConfig {
+        memory_bytes: 4 << 20,
+        engine: Some(engine),
+        clock: ClockSource::Instructions,
+        devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
+        ..MachineConfig::default()
+    }
+}
+
+/// A machine that boots `image`.
+fn machine(
+    config: MachineConfig,
+    services: HostServices,
+    kind: Option<KernelKind>,
+    image: Vec<u8>,
+) -> Result<Machine, MachineError> {
+    let platform = config.platform();
+    let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: image });
+    request.kind = kind;
+    let plan = boot::load(request, &platform).unwrap();
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+    Machine::new(config, model, services, Box::new(plan))
 }
 
 fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>) {
@@ -174,28 +184,12 @@ impl Wrong {
 
 /// The report of the interpreter against a wrong translator; `None` where there is no translator.
 fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
-    if let Err(why) = Engine::Jit.start() {
-        println!("skipped: engine jit: {why}");
+    if skip(Engine::Jit.start().map(drop)) {
         return None;
     }
     let mut make = |side: usize, services: HostServices| {
-        let config = MachineConfig {
-            memory_bytes: 4 << 20,
-            engine: Some([Engine::Interp, Engine::Jit][side]),
-            clock: ClockSource::Instructions,
-            debug_exit: Some(0xF4),
-            ..MachineConfig::default()
-        };
-        let platform = Platform {
-            memory: MemoryMap::new(config.memory_bytes, 0),
-            vcpus: 1,
-            hpet: true,
-            serial_ports: config.serial_ports,
-        };
-        let request = BootRequest::new(BootFile { name: "test".into(), bytes: image() });
-        let plan = boot::load(request, &platform).unwrap();
-        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        let mut machine = Machine::new(config, model, services, Box::new(plan))?;
+        let config = config([Engine::Interp, Engine::Jit][side]);
+        let mut machine = machine(config, services, None, image())?;
         if side == 1 {
             let slot = machine.vcpus.pop().unwrap();
             let vcpu = Box::new(Wrong { inner: slot.vcpu, after, hides });

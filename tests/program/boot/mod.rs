@@ -1,0 +1,9 @@
+//! Guests that boot.
+
+pub mod demo;
+pub mod linux;
+pub mod memtest;
+pub mod pvpanic;
+pub mod small_kernels;
+mod vmlinux;
+pub mod xen;
