@@ -54,7 +54,7 @@ struct Queue {
     /// Bytes that the thread has in hand.
     in_hand: usize,
     /// Why nothing can be written any more.
-    failed: Option<io::ErrorKind>,
+    failed: Option<Errno>,
     closed: bool,
     /// Bytes that were written.
     count: u64,
@@ -103,7 +103,7 @@ impl BackgroundWriter {
         let shared = writer.end.0.clone();
         let thread = std::thread::Builder::new().name(name.to_owned());
         if let Err(error) = thread.spawn(move || write_what_waits(&shared, &to)) {
-            writer.queue().failed = Some(error.kind());
+            writer.queue().failed = Some(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
         }
         writer
     }
@@ -113,7 +113,7 @@ impl BackgroundWriter {
             // It is closed.
             Err(error) => {
                 let writer = BackgroundWriter::without_thread();
-                writer.queue().failed = Some(io::Error::from(error).kind());
+                writer.queue().failed = Some(error);
                 writer
             }
         }
@@ -162,8 +162,8 @@ impl BackgroundWriter {
         }
     }
     /// Why nothing can be written any more, if that is so.
-    pub fn failure(&self) -> Option<io::ErrorKind> {
-        self.queue().failed
+    pub fn failure(&self) -> Option<io::Error> {
+        self.queue().failed.map(io::Error::from)
     }
     /// Whether nothing waits, or nothing can be written any more.
     pub fn is_idle(&self) -> bool {
@@ -192,8 +192,8 @@ impl BackgroundWriter {
 /// Appends, and flushes at once.
 impl Write for &BackgroundWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(kind) = self.failure() {
-            return Err(kind.into());
+        if let Some(error) = self.failure() {
+            return Err(error);
         }
         self.append(bytes);
         self.flush_now();
@@ -227,7 +227,7 @@ fn write_what_waits(shared: &Shared, to: &OwnedFd) {
         };
         if let Err(error) = write_out(shared, to, &bytes) {
             let mut queue = shared.queue();
-            queue.failed = Some(io::Error::from(error).kind());
+            queue.failed = Some(error);
             queue.in_hand = 0;
             queue.waiting.clear();
         }
@@ -309,7 +309,7 @@ mod tests {
         drop(far);
         assert!((&writer).write(b"x").is_ok());
         writer.drain(Duration::MAX);
-        assert_eq!(writer.failure(), Some(io::ErrorKind::BrokenPipe));
+        assert_eq!(writer.failure().map(|error| error.kind()), Some(io::ErrorKind::BrokenPipe));
         assert!((&writer).write(b"x").is_err());
         assert!(writer.is_idle());
     }

@@ -398,7 +398,7 @@ impl Desk<'_> {
         self.pass_the_rest(events, in_haste)?;
         drop(self.terminal);
         match background_writer::stdout().failure() {
-            Some(kind) => Err(kind.into()),
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }

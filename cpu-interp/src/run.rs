@@ -312,11 +312,11 @@ impl Core {
     }
 
     /// Whether repeated string instructions were left between two iterations, or faults led to faults, so often that
-    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget later, as there no
-    /// time passes meanwhile; but commands wait.
+    /// the run ends: nothing retires meanwhile, and the board must get its turn. With an exact budget much later, as
+    /// there no time passes meanwhile.
     #[inline]
     pub(crate) fn repeats_long(&self) -> bool {
-        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 12 } else { 1 << 8 }
+        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
     }
 
     /// Delivers the fault that ended a block, if one did.
