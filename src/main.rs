@@ -51,7 +51,9 @@ fn main() -> ExitCode {
         Some(Command::Devices) => devices::run().map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     });
-    outcome.unwrap_or_else(|failure| failure.report())
+    let code = outcome.unwrap_or_else(|failure| failure.report());
+    note::finish();
+    code
 }
 
 /// A message as people read it; those that are asked for with RUST_LOG say where they come from.

@@ -110,6 +110,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         screen_dump::check(path)?;
     }
     let escape = Escape::new(args.escape.0);
+    host_services::sleep_precisely();
     let session = Session::new();
     let wake = Arc::new(OnceLock::<MachineControl>::new());
     let kick = wake.clone();
@@ -118,7 +119,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
             control.wake();
         }
     });
-    let Ports { mut serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
+    let Ports { mut serial, console, debug, output_waits } = ports::open(args, &session.outlet(), &kick)?;
     let watch = Watch::new(&args.expect, &args.exit_on, wake.clone());
     if let Some(first) = serial.first_mut() {
         let backend = std::mem::replace(first, Box::new(NullSink));
@@ -132,6 +133,7 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         serial,
         debug_console: debug,
         engine: engine_options(args, engine)?,
+        output_waits: Some(output_waits),
     };
     let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
     let control = machine.control();

@@ -4,7 +4,7 @@
 //! matter how the bytes come, and with `--icount` each run ends after the same instruction. What it finds first decides.
 
 use crate::error::{EXIT_EXPECTED_TEXT_MISSING, EXIT_TIMEOUT, Failure};
-use crate::note::note;
+use crate::note::{self, note};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -160,6 +160,7 @@ impl Watch {
                 note(format_args!(
                     "trimotor: --timeout: the machine did not end within {GRACE:?} of being asked"
                 ));
+                note::finish();
                 let code = if watch.missing().is_some() { EXIT_EXPECTED_TEXT_MISSING } else { EXIT_TIMEOUT };
                 process::exit(code.into());
             }

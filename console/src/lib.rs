@@ -7,6 +7,7 @@
 //! out ([`terminal`], [`traces`]). A running PC appears here as the small trait
 //! [`session::Guest`]; the program implements it for the board.
 
+pub mod background_writer;
 pub mod charset;
 pub mod console_port;
 pub mod decode;

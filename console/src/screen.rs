@@ -1,12 +1,13 @@
 //! The text screen in the terminal: frames in, escape sequences out, with the status line.
 
+use crate::background_writer;
 use crate::charset;
 use crate::render::Renderer;
 use crate::session::{Guest, Status};
 use crate::status::StatusLine;
 use crate::terminal::{self, RawTerminal};
 use crate::view::{self, Extras};
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// Screens are drawn at most this often.
@@ -91,7 +92,9 @@ impl ScreenDisplay {
             Some(screen) => view::compose(screen, self.size, &self.extras),
             None => view::without_text(self.size, &self.extras),
         };
-        self.renderer.draw(&picture, &mut io::stdout().lock())
+        let mut frame = Vec::new();
+        self.renderer.draw(&picture, &mut frame)?;
+        background_writer::stdout().write_all(&frame)
     }
 }
 

@@ -5,6 +5,7 @@
 //! the terminal, the serial port passed through, and the text screen as plain lines for
 //! scripts and screen readers.
 
+use crate::background_writer;
 use crate::charset;
 use crate::decode::Decoder;
 use crate::escape::{Command, Escape, Typed};
@@ -16,7 +17,7 @@ use crate::screen::ScreenDisplay;
 use crate::silence::Silence;
 use crate::terminal::{MessageWriter, Passage, RawTerminal};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 use trimotor_devices::vga_text::TextScreen;
@@ -25,8 +26,11 @@ use trimotor_devices::vga_text::TextScreen;
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Pieces of input that wait in front of the session before reading stops.
 const INPUT_PIECES: usize = 16;
-/// Bytes and keys that wait for the guest before no more input is taken.
-const WAITING_LIMIT: usize = 4096;
+/// Bytes and keys that wait for the guest before no more input is taken from a pipe, and what is typed on a terminal is
+/// dropped. A large paste fits.
+const WAITING_LIMIT: usize = 64 << 10;
+/// How long the end waits for a reader of the output that takes nothing, where a person or a signal asked for it.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Serial output kept for who switches to the serial port later, in bytes.
 const BACKLOG_BYTES: usize = 256 * 1024;
 
@@ -143,6 +147,13 @@ impl Session {
     pub fn run(self, guest: &mut dyn Guest, display: Display, escape: Escape) -> io::Result<Ending> {
         let (pieces, typed) = sync_channel(INPUT_PIECES);
         let terminal = RawTerminal::take()?;
+        let (waker, outlet) = (self.sender.clone(), self.outlet.clone());
+        background_writer::stdout().call_on_room(move || {
+            if !outlet.is_empty() {
+                // At the end nobody listens any more.
+                let _ = waker.send(Event::SerialOutput);
+            }
+        });
         let deliver = deliver_to(self.sender.clone(), pieces);
         let _input = HostInput::start(deliver)?;
         let mut desk = Desk {
@@ -158,6 +169,7 @@ impl Session {
             escape,
             decoder: Decoder::default(),
             typed,
+            is_typed: io::stdin().is_terminal(),
             keys: VecDeque::new(),
             bytes: VecDeque::new(),
             backlog: VecDeque::new(),
@@ -168,7 +180,7 @@ impl Session {
         }
         let ending = desk.run(&self.events);
         self.outlet.close();
-        desk.finish()?;
+        desk.finish(&self.events, !matches!(ending, Ok(Ending::GuestEnded)))?;
         ending
     }
 }
@@ -199,6 +211,8 @@ struct Desk<'a> {
     escape: Escape,
     decoder: Decoder,
     typed: Receiver<Vec<u8>>,
+    /// A person types: the console's own keys must be found whether or not the guest takes what comes before them.
+    is_typed: bool,
     keys: VecDeque<(KeyCode, bool)>,
     bytes: VecDeque<u8>,
     backlog: VecDeque<u8>,
@@ -228,21 +242,29 @@ impl Desk<'_> {
             self.show()?;
         }
     }
-    /// Takes what was typed while there is room for it. True where the person leaves.
+    /// Takes what was typed; from a pipe, while there is room for it. True where the person leaves.
     fn take_typed(&mut self) -> io::Result<bool> {
-        while self.keys.len() + self.bytes.len() < WAITING_LIMIT {
+        while self.is_typed || self.has_room() {
             let Ok(piece) = self.typed.try_recv() else { break };
             for typed in self.escape.push(&piece) {
                 match typed {
                     Typed::Command(Command::Quit) => return Ok(true),
                     Typed::Command(command) => self.obey(command)?,
                     Typed::Bytes(_) if self.screen.close_overlay() => {}
+                    Typed::Bytes(_) if self.is_typed && !self.has_room() => self.ring()?,
                     Typed::Bytes(bytes) if self.display == Display::Serial => self.bytes.extend(bytes),
                     Typed::Bytes(bytes) => self.strike_decoded(|decoder| decoder.push(&bytes)),
                 }
             }
         }
         Ok(false)
+    }
+    fn has_room(&self) -> bool {
+        self.keys.len() + self.bytes.len() < WAITING_LIMIT
+    }
+    /// What was typed is dropped: rings the terminal's bell, as terminals do themselves where too much waits.
+    fn ring(&mut self) -> io::Result<()> {
+        write_out(b"\x07")
     }
     fn strike_decoded(&mut self, decode: impl FnOnce(&mut Decoder) -> Vec<Stroke>) {
         let strokes = decode(&mut self.decoder);
@@ -276,9 +298,8 @@ impl Desk<'_> {
     }
     /// Prints a message of the console's own between the guest's output.
     fn say(&mut self, message: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        writeln!(out, "\n{}", charset::shown(message))?;
-        out.flush()
+        let mut out = background_writer::stdout();
+        writeln!(out, "\n{}", charset::shown(message))
     }
     fn switch(&mut self) -> io::Result<()> {
         match self.display {
@@ -310,7 +331,9 @@ impl Desk<'_> {
         }
     }
     fn pass_serial_output(&mut self) -> io::Result<()> {
-        let bytes = self.outlet.take();
+        let room =
+            if self.display == Display::Serial { background_writer::stdout().room() } else { BACKLOG_BYTES };
+        let bytes = self.outlet.take(room);
         if let Some(silence) = self.silence.as_mut().filter(|_| !bytes.is_empty()) {
             silence.broken();
         }
@@ -332,6 +355,8 @@ impl Desk<'_> {
                 self.tell_of_pause();
                 Ok(())
             }
+            // The terminal has not taken the last picture yet.
+            _ if !background_writer::stdout().is_idle() => Ok(()),
             Display::Screen => self.screen.show(self.guest),
             Display::Lines => self.print_changed_lines(),
         }
@@ -366,13 +391,36 @@ impl Desk<'_> {
         write_out(charset::shown(&text).as_bytes())
     }
     /// Shows what is left to show, and gives the terminal back.
-    fn finish(mut self) -> io::Result<()> {
-        self.pass_serial_output()?;
+    fn finish(mut self, events: &Receiver<Event>, in_haste: bool) -> io::Result<()> {
         if self.display == Display::Lines {
             self.print_changed_lines()?;
         }
+        self.pass_the_rest(events, in_haste)?;
         drop(self.terminal);
-        Ok(())
+        match background_writer::stdout().failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+    /// Passes on what is left of the output, however slow its reader is; `in_haste`, while the reader takes anything.
+    /// A signal, or the person, ends it.
+    fn pass_the_rest(&mut self, events: &Receiver<Event>, in_haste: bool) -> io::Result<()> {
+        let out = background_writer::stdout();
+        let mut taken = (out.count(), Instant::now());
+        loop {
+            self.pass_serial_output()?;
+            if self.outlet.is_empty() && out.is_idle() {
+                return Ok(());
+            }
+            if out.count() != taken.0 {
+                taken = (out.count(), Instant::now());
+            }
+            let given_up = in_haste && taken.1.elapsed() >= LAST_WAIT;
+            let event = events.recv_timeout(FRAME_INTERVAL);
+            if given_up || matches!(event, Ok(Event::Host(HostEvent::EndSignal(_)))) || self.take_typed()? {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -380,7 +428,5 @@ fn write_out(bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
+    background_writer::stdout().write_all(bytes)
 }

@@ -12,6 +12,7 @@ use crate::control::MachineControl;
 use crate::devices::{Builder, DeviceError};
 use crate::machine::HostServices;
 use crate::registry::{DeviceId, DeviceRef, Locked, Registry, typed};
+use crate::slice_timer::SliceEnd;
 use crate::timers::Timers;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,16 +84,18 @@ impl Board {
     ///
     /// # Errors
     /// The configuration has a device that the board cannot have.
-    pub fn new(
+    pub(crate) fn new(
         config: &MachineConfig,
         memory: Arc<GuestMemory>,
         signals: Vec<Arc<VcpuSignals>>,
         lapic: LapicModel,
         services: HostServices,
         control: &MachineControl,
+        ends_slice: Option<SliceEnd>,
     ) -> Result<Self, DeviceError> {
-        let HostServices { clock, serial, debug_console, engine: _ } = services;
-        let completions = Completions::new(config.clock == ClockSource::Instructions, control.clone());
+        let HostServices { clock, serial, debug_console, engine: _, output_waits: _ } = services;
+        let counted = config.clock == ClockSource::Instructions;
+        let completions = Completions::new(counted, control.clone(), ends_slice);
         let requests = MachineRequests::new();
         let fabric = InterruptFabric::new(signals.clone(), lapic);
         let pirq = PirqRouter::new(fabric.holder());

@@ -9,6 +9,7 @@
 
 use crate::control::MachineControl;
 use crate::registry::DeviceId;
+use crate::slice_timer::SliceEnd;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -48,17 +49,20 @@ pub(crate) struct Completions {
     arrived: Condvar,
     counted: bool,
     control: MachineControl,
+    /// With the host's clock: ends a slice that runs.
+    ends_slice: Option<SliceEnd>,
     workers: OnceLock<Sender<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Completions {
     /// For a machine whose time is `counted` in instructions, or the host's.
-    pub(crate) fn new(counted: bool, control: MachineControl) -> Arc<Self> {
+    pub(crate) fn new(counted: bool, control: MachineControl, ends_slice: Option<SliceEnd>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             arrived: Condvar::new(),
             counted,
             control,
+            ends_slice,
             workers: OnceLock::new(),
         })
     }
@@ -132,6 +136,9 @@ impl Completions {
         drop(state);
         self.arrived.notify_all();
         self.control.wake();
+        if let Some(slice) = &self.ends_slice {
+            slice.kick();
+        }
     }
 }
 
@@ -196,7 +203,7 @@ mod tests {
     fn completions(counted: bool) -> (Arc<Completions>, MachineControl, DeviceId) {
         let control = MachineControl::default();
         let device = Registry::default().add("device", PostPort::new()).id();
-        (Completions::new(counted, control.clone()), control, device)
+        (Completions::new(counted, control.clone(), None), control, device)
     }
     fn job(byte: u8) -> Job {
         Box::new(move || vec![byte])

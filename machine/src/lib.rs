@@ -19,6 +19,7 @@
 //! | requests of devices that workers carry out | `completions` |
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
+//! | the end of a slice by the host's clock | `slice_timer` |
 //! | what other threads may do to a running machine | [`control`] |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
@@ -43,6 +44,7 @@ pub mod machine;
 pub mod registry;
 pub mod run;
 pub mod save;
+mod slice_timer;
 #[cfg(test)]
 mod tests;
 mod threads;

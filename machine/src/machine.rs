@@ -8,6 +8,7 @@ use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
 use crate::run::Turn;
+use crate::slice_timer::SliceTimer;
 use std::sync::Arc;
 use trimotor_bus::board::MAX_VCPUS;
 use trimotor_bus::memory::MemoryError;
@@ -32,6 +33,21 @@ pub struct HostServices {
     pub debug_console: Option<Box<dyn DebugSink>>,
     /// What profilers want of the engine.
     pub engine: EngineOptions,
+    /// With a counted clock: whether so much output waits for the host that the machine must stand still for a while.
+    pub output_waits: Option<Box<dyn Fn() -> bool + Send>>,
+}
+
+impl HostServices {
+    /// A clock and nothing else: all ports are unplugged.
+    pub fn new(clock: Arc<dyn HostClock>) -> Self {
+        Self {
+            clock,
+            serial: Vec::new(),
+            debug_console: None,
+            engine: EngineOptions::default(),
+            output_waits: None,
+        }
+    }
 }
 
 /// A machine could not be made.
@@ -54,6 +70,9 @@ pub enum MachineError {
         /// Why, and what would help.
         reason: String,
     },
+    /// The host has no thread left.
+    #[error("the host gives no thread: {0}")]
+    Thread(#[from] std::io::Error),
     /// The engine cannot make a vCPU.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -130,6 +149,10 @@ pub struct Machine {
     pub(crate) stop_at: u64,
     /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
     pub(crate) at_once: bool,
+    /// With the host's clock: ends slices where vCPUs run in turn.
+    pub(crate) timer: Option<SliceTimer>,
+    /// See [`HostServices::output_waits`].
+    pub(crate) output_waits: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Machine {
@@ -170,12 +193,18 @@ impl Machine {
         let mut vcpus = Vec::with_capacity(usize::from(cpus));
         for (id, signals) in signals.iter().enumerate() {
             let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
-            // With the host's clock a slice is an estimate.
+            // With the host's clock a slice ends by a kick, and a turn is no exact number.
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
+        let by_host_clock = config.clock == ClockSource::Host;
+        let timer =
+            by_host_clock.then(|| SliceTimer::start(services.clock.clone(), signals.clone())).transpose()?;
+        let ends_slice = timer.as_ref().map(SliceTimer::slice_end);
+        let output_waits = services.output_waits.take();
         let control = MachineControl::default();
-        let board = Board::new(&config, memory, signals, lapic_model(&model), services, &control)?;
+        let lapic = lapic_model(&model);
+        let board = Board::new(&config, memory, signals, lapic, services, &control, ends_slice)?;
         Ok(Self {
             config,
             engine,
@@ -192,6 +221,8 @@ impl Machine {
             paused: false,
             stop_at: u64::MAX,
             at_once,
+            timer,
+            output_waits,
         })
     }
 

@@ -59,7 +59,7 @@ impl<'a> VcpuBus<'a> {
     #[cold]
     fn end_wait(&self) {
         match self.waiter {
-            Some(control) => control.wake(),
+            Some(control) => control.nudge(),
             None => self.board.signals[self.cpu].raise(VcpuSignals::KICK),
         }
     }

@@ -6,11 +6,14 @@ use trimotor_bus::{PhysAddr, VcpuSignals};
 use trimotor_cpu::VcpuExit;
 
 use crate::support::bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
-use crate::support::engines::usable as engines;
+use crate::support::engines::ENGINES;
 use crate::support::needs::Tests;
+use trimotor_machine::engines::Engine;
 
 pub fn tests() -> Tests {
-    Tests::new().test(a_kick_ends_a_run_without_end).test(an_nmi_is_taken_in_a_run_without_end)
+    Tests::new()
+        .each(&ENGINES, a_kick_ends_a_run_without_end)
+        .each(&ENGINES, an_nmi_is_taken_in_a_run_without_end)
 }
 
 type Emit = fn(&mut CodeAssembler) -> Result<(), IcedError>;
@@ -37,52 +40,48 @@ const LOOPS: &[(&str, Emit)] = &[
 ];
 
 /// Runs an endless loop of `body` with a budget without end, until its exit; `signal` is raised once it runs.
-fn run_until(signal: u32, body: Emit, exact: bool, check: impl Fn(VcpuExit, &BareMachine, String)) {
-    for engine in engines() {
-        let mut a = CodeAssembler::new(64).unwrap();
-        let mut again = a.create_label();
-        a.fninit().unwrap();
-        a.fld1().unwrap();
-        a.mov(rsi, LONG_MODE_DATA).unwrap();
-        a.mov(byte_ptr(rsi), 1).unwrap();
-        a.set_label(&mut again).unwrap();
-        body(&mut a).unwrap();
-        a.jmp(again).unwrap();
-        let mut m = BareMachine::long_mode_on(engine, &a.assemble(LONG_MODE_CODE).unwrap());
-        m.vcpu.set_exact_budget(exact);
-        let (memory, signals) = (m.memory.clone(), m.signals.clone());
-        let exit = std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let mut runs = [0];
-                while runs[0] == 0 {
-                    memory.read(PhysAddr(LONG_MODE_DATA), &mut runs);
-                    std::thread::yield_now();
-                }
-                signals.raise(signal);
-            });
-            m.vcpu.run(&mut m.bus, u64::MAX)
+fn run_until(engine: Engine, signal: u32, body: Emit, exact: bool) -> (VcpuExit, BareMachine) {
+    let mut a = CodeAssembler::new(64).unwrap();
+    let mut again = a.create_label();
+    a.fninit().unwrap();
+    a.fld1().unwrap();
+    a.mov(rsi, LONG_MODE_DATA).unwrap();
+    a.mov(byte_ptr(rsi), 1).unwrap();
+    a.set_label(&mut again).unwrap();
+    body(&mut a).unwrap();
+    a.jmp(again).unwrap();
+    let mut m = BareMachine::long_mode_on(engine, &a.assemble(LONG_MODE_CODE).unwrap());
+    m.vcpu.set_exact_budget(exact);
+    let (memory, signals) = (m.memory.clone(), m.signals.clone());
+    let exit = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut runs = [0];
+            while runs[0] == 0 {
+                memory.read(PhysAddr(LONG_MODE_DATA), &mut runs);
+                std::thread::yield_now();
+            }
+            signals.raise(signal);
         });
-        check(exit, &m, format!("{engine}, exact: {exact}"));
-    }
+        m.vcpu.run(&mut m.bus, u64::MAX)
+    });
+    (exit, m)
 }
 
-fn a_kick_ends_a_run_without_end() {
+fn a_kick_ends_a_run_without_end(engine: Engine) {
     for &(name, body) in LOOPS {
         for exact in [false, true] {
-            run_until(VcpuSignals::KICK, body, exact, |exit, m, how| {
-                assert_eq!(exit, VcpuExit::Budget, "{name}, {how}");
-                assert!(m.vcpu.retired() > 4, "{name}, {how}: it ran");
-                assert_eq!(m.signals.pending(), 0, "{name}, {how}: the kick is taken");
-            });
+            let (exit, m) = run_until(engine, VcpuSignals::KICK, body, exact);
+            assert_eq!(exit, VcpuExit::Budget, "{name}, exact: {exact}");
+            assert!(m.vcpu.retired() > 4, "{name}, exact: {exact}: it ran");
+            assert_eq!(m.signals.pending(), 0, "{name}, exact: {exact}: the kick is taken");
         }
     }
 }
 
-fn an_nmi_is_taken_in_a_run_without_end() {
+fn an_nmi_is_taken_in_a_run_without_end(engine: Engine) {
     for &(name, body) in LOOPS {
         // There is no interrupt table, so that its delivery ends in shutdown.
-        run_until(VcpuSignals::NMI, body, false, |exit, _, how| {
-            assert!(matches!(exit, VcpuExit::Shutdown(_)), "{name}, {how}: {exit:?}");
-        });
+        let (exit, _) = run_until(engine, VcpuSignals::NMI, body, false);
+        assert!(matches!(exit, VcpuExit::Shutdown(_)), "{name}: {exit:?}");
     }
 }

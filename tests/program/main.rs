@@ -15,7 +15,9 @@ mod cli_help;
 mod demo_on_qemu;
 mod exit_codes;
 mod profiling;
+mod stuck_output;
 mod terminal;
+mod ticks;
 
 fn main() -> ExitCode {
     support::needs::run([
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         demo_on_qemu::tests(),
         exit_codes::tests(),
         profiling::tests(),
+        stuck_output::tests(),
         terminal::tests(),
+        ticks::tests(),
     ])
 }

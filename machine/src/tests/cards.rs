@@ -182,10 +182,8 @@ impl HostClock for Ticking {
 fn card_machine(config: MachineConfig, image: &[u8]) -> (Machine, Log) {
     let log = Log::default();
     let services = HostServices {
-        clock: Arc::new(Ticking::default()),
         serial: vec![Box::new(log.clone())],
-        debug_console: None,
-        engine: EngineOptions::default(),
+        ..HostServices::new(Arc::new(Ticking::default()))
     };
     let request = BootRequest::new(BootFile { name: "test".into(), bytes: image.to_vec() });
     let plan = boot::load(request, &config.platform()).unwrap();
@@ -330,12 +328,8 @@ fn busy(config: MachineConfig, image: &[u8]) -> std::ops::Range<u64> {
 }
 
 fn restored(bytes: &[u8], engine: Engine, log: Log) -> Result<Machine, MachineError> {
-    let services = HostServices {
-        clock: Arc::new(Ticking::default()),
-        serial: vec![Box::new(log)],
-        debug_console: None,
-        engine: EngineOptions::default(),
-    };
+    let services =
+        HostServices { serial: vec![Box::new(log)], ..HostServices::new(Arc::new(Ticking::default())) };
     let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
     struct NoBoot;
     impl BootSource for NoBoot {

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 use trimotor_cpu::model::CpuModel;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_firmware::boot::{self, BootFile, BootPlan, BootRequest};
-use trimotor_machine::{
-    BootSource, ClockSource, Engine, EngineOptions, HostClock, HostServices, Machine, MachineConfig,
-};
+use trimotor_machine::{BootSource, ClockSource, Engine, HostClock, HostServices, Machine, MachineConfig};
 
 /// Guest time counts instructions.
 struct NoClock;
@@ -47,12 +45,7 @@ fn file(guest: Guest) -> BootFile {
     BootFile { name, bytes }
 }
 fn services(log: &Log) -> HostServices {
-    HostServices {
-        clock: Arc::new(NoClock),
-        serial: vec![Box::new(log.clone())],
-        debug_console: None,
-        engine: EngineOptions::default(),
-    }
+    HostServices { serial: vec![Box::new(log.clone())], ..HostServices::new(Arc::new(NoClock)) }
 }
 fn model() -> Arc<CpuModel> {
     Arc::new(CpuModel::parse("max", 1_000_000_000).expect("a model"))
