@@ -230,6 +230,9 @@ pub struct MachineArgs {
     /// Walks the guest's page tables again at each access and compares with what the engine has kept of them: slow
     #[arg(long, help_heading = "Debugging")]
     pub check_tlb: bool,
+    /// How long translations of linear addresses stay in use
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Tlb::Fresh, conflicts_with = "check_tlb", help_heading = "Debugging")]
+    pub tlb: Tlb,
 }
 
 impl Default for MachineArgs {
@@ -272,6 +275,15 @@ pub enum Accel {
     Jit,
     /// Hardware, through /dev/kvm
     Kvm,
+}
+
+/// How long translations of linear addresses stay in use.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tlb {
+    /// Until their page-table entry changes
+    Fresh,
+    /// Until the guest flushes them (INVLPG, CR3 and the like), as on most processors; says where it should have
+    Keep,
 }
 
 /// What a reset does.

@@ -1,7 +1,7 @@
 //! `--stats` and the console's `i`: what the engine counted, as a table for people.
 
 use std::fmt::Write;
-use trimotor_machine::engines::{Engine, TLB_DIFFERENCES, TLB_HITS, TRANSLATION_TIME};
+use trimotor_machine::engines::{Engine, STALE_USES, TLB_DIFFERENCES, TLB_HITS, TRANSLATION_TIME};
 
 /// Counts of one vCPU.
 type Counts = [(String, u64)];
@@ -20,6 +20,7 @@ const OF_VCPU: &[&str] = &[
     "page-table writes noticed",
     TLB_HITS,
     TLB_DIFFERENCES,
+    STALE_USES,
 ];
 /// Counts that are shown for all vCPUs together, in groups.
 const OF_ALL: &[(&str, &[&str])] = &[

@@ -1,6 +1,6 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs};
+use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs, Tlb};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
@@ -19,7 +19,7 @@ use trimotor_console::session::{Display, Ending, Session};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
 use trimotor_firmware::tables::Platform;
-use trimotor_machine::engines::{Engine, EngineOptions, TLB_DIFFERENCES, TLB_HITS};
+use trimotor_machine::engines::{Engine, EngineOptions, STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
     BootSource, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
@@ -126,24 +126,22 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
         note(report::text(engine, &machine.statistics()).trim_end());
     }
     if args.check_tlb {
-        report_tlb_check(&machine);
+        report_sums(&machine, &[TLB_HITS, TLB_DIFFERENCES]);
+    }
+    if args.tlb == Tlb::Keep {
+        report_sums(&machine, &[STALE_USES]);
     }
     finish(ending, reason, &machine, display)
 }
 
-/// What `--check-tlb` found.
-fn report_tlb_check(machine: &Machine) {
+/// Says what `--check-tlb` or `--tlb keep` counted: these lines, summed over the vCPUs.
+fn report_sums(machine: &Machine, lines: &[&str]) {
     let statistics = machine.statistics();
     let sum = |wanted: &str| -> u64 {
         statistics.iter().flatten().filter(|(name, _)| name == wanted).map(|(_, count)| count).sum()
     };
-    note(format_args!(
-        "trimotor: {}: {}, {}: {}",
-        TLB_HITS,
-        sum(TLB_HITS),
-        TLB_DIFFERENCES,
-        sum(TLB_DIFFERENCES)
-    ));
+    let sums: Vec<_> = lines.iter().map(|line| format!("{line}: {}", sum(line))).collect();
+    note(format_args!("trimotor: {}", sums.join(", ")));
 }
 
 /// Where the vCPUs stand and what the engine counted, for who asks with RUST_LOG=info or debug.
@@ -285,6 +283,7 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
         devices: devices(args, serial_ports),
         on_panic: trimotor_machine::OnPanic::Exit,
         check_tlb: args.check_tlb,
+        keep_tlb: args.tlb == Tlb::Keep,
         random_seed: host_services::random_seed(args.icount),
     }
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub clock: Option<fn() -> u64>,
     /// Whether each hit of a shadow page table is held against a walk.
     pub check_tlb: bool,
+    /// Whether translations are kept until something flushes them.
+    pub keep_tlb: bool,
 }
 
 /// What is done about host faults in translated code.
@@ -45,8 +47,14 @@ pub fn start(options: Options) -> Result<Box<dyn CpuBackend>, String> {
     availability().map_err(|error| error.to_string())?;
     let insight =
         crate::insight::Insight::new(options.code_observer, options.count_blocks).timed_by(options.clock);
-    let translator = crate::Translator::with(options.code_bytes, insight)?;
-    Ok(Box::new(if options.check_tlb { translator.checking_tlb() } else { translator }))
+    let mut translator = crate::Translator::with(options.code_bytes, insight)?;
+    if options.check_tlb {
+        translator = translator.checking_tlb();
+    }
+    if options.keep_tlb {
+        translator = translator.keeping_tlb();
+    }
+    Ok(Box::new(translator))
 }
 /// There is no translator for this host.
 ///

@@ -59,6 +59,12 @@ impl Translator {
         self.interpreter = self.interpreter.checking_tlb();
         self
     }
+    /// vCPUs made from now on keep translations until something flushes them, as [`Interpreter::keeping_tlb`] has it.
+    #[must_use]
+    pub fn keeping_tlb(mut self) -> Translator {
+        self.interpreter = self.interpreter.keeping_tlb();
+        self
+    }
 }
 
 impl CpuBackend for Translator {

@@ -29,10 +29,14 @@ pub const TLB_HITS: &str = "TLB hits checked";
 /// Statistics line: those that a walk contradicts.
 pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
 
+/// Statistics line: uses of translations that a flush was missing for.
+pub const STALE_USES: &str = "missing INVLPGs";
+
 /// The interpreter as an engine. Its vCPUs run one at a time: locked instructions are not atomic.
 #[derive(Default)]
 pub struct Interpreter {
     check_tlb: bool,
+    keep_tlb: bool,
 }
 
 impl Interpreter {
@@ -47,6 +51,14 @@ impl Interpreter {
         self.check_tlb = true;
         self
     }
+    /// vCPUs made from now on keep translations until something flushes them, and report uses of those that the guest
+    /// should have flushed: see [`Mmu::keep_until_flush`](trimotor_cpu::mmu::Mmu::keep_until_flush). Their statistics
+    /// then tell of [`STALE_USES`].
+    #[must_use]
+    pub fn keeping_tlb(mut self) -> Interpreter {
+        self.keep_tlb = true;
+        self
+    }
     /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
     pub fn core(
         &self,
@@ -58,6 +70,9 @@ impl Interpreter {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
+        }
+        if self.keep_tlb {
+            core.mmu.keep_until_flush();
         }
         if self.check_tlb {
             core.mmu.check_hits();
@@ -227,6 +242,9 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
             lines.push((TLB_HITS.to_owned(), found.hits));
             lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
         }
+        if let Some(uses) = self.core.mmu.stale_uses() {
+            lines.push((STALE_USES.to_owned(), uses));
+        }
         let code = &self.code;
         lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
         lines.push(("blocks decoded".to_owned(), code.decoded));
@@ -255,7 +273,7 @@ impl Core {
             if let Some(exit) = self.look_around() {
                 return exit;
             }
-            if self.state.budget <= 0 {
+            if self.state.budget <= 0 && !self.next_quantum() {
                 return VcpuExit::Budget;
             }
             // What happened between blocks ends none: the look-up sees it. Left over, it would end the first
@@ -263,6 +281,8 @@ impl Core {
             self.attention = false;
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
+                // The pins are looked at, and the next block is found again.
+                Exit::Budget if self.next_quantum() => self.settle(exit),
                 Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
@@ -323,7 +343,8 @@ impl Core {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
         }
-        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+        if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
+        {
             events::after_instruction(self);
         }
         let pending = self.signals.pending();
@@ -381,10 +402,11 @@ impl Core {
         }
         // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
         let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let ss_shadow = shadow && s.shadow_is_ss;
         let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
         S::INIT
-            | open(S::SMI, !s.in_smm)
-            | open(S::NMI, !(s.nmi_blocked || shadow && s.shadow_is_ss))
+            | open(S::SMI, !s.in_smm && !ss_shadow)
+            | open(S::NMI, !s.nmi_blocked && !ss_shadow)
             | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
@@ -411,7 +433,7 @@ impl Core {
             events::enter_smm(self);
             return None;
         }
-        if open & S::NMI != 0 && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;

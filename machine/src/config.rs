@@ -28,6 +28,9 @@ pub struct MachineConfig {
     pub on_panic: OnPanic,
     /// Whether the engine holds each translation it has kept against a walk of the guest's page tables: slow.
     pub check_tlb: bool,
+    /// Whether translations stay until the guest flushes them, where they go with their page-table entry otherwise; uses
+    /// of those that it should have flushed are logged.
+    pub keep_tlb: bool,
     /// The seed of RDRAND and RDSEED.
     pub random_seed: u64,
 }
@@ -45,6 +48,7 @@ impl Default for MachineConfig {
             devices: vec![DeviceConfig::new("isa-serial")],
             on_panic: OnPanic::Exit,
             check_tlb: false,
+            keep_tlb: false,
             random_seed: 0,
         }
     }

@@ -9,7 +9,7 @@ pub use trimotor_bt_jit::{
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
-pub use trimotor_cpu_interp::run::{TLB_DIFFERENCES, TLB_HITS};
+pub use trimotor_cpu_interp::run::{STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 
 /// An engine that a machine can run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct EngineOptions {
     /// Whether each hit of its translations is held against a walk of the guest's page tables; `statistics` of
     /// its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
     pub check_tlb: bool,
+    /// Whether translations are kept until the guest flushes them; `statistics` of its vCPUs then have the line
+    /// [`STALE_USES`].
+    pub keep_tlb: bool,
     /// Who is told of host code that is made.
     pub code_observer: Option<CodeObserver>,
     /// Memory for translated code, in bytes, where it is not the engine's usual amount; not less than
@@ -108,22 +111,33 @@ impl Engine {
     pub fn start_with(self, options: EngineOptions) -> Result<Box<dyn CpuBackend>, String> {
         self.status().available?;
         match self {
-            Engine::Interp if options.check_tlb => Ok(Box::new(Interpreter::new().checking_tlb())),
-            Engine::Interp => Ok(Box::new(Interpreter::new())),
+            Engine::Interp => Ok(Box::new(interpreter(&options))),
             Engine::Jit => trimotor_bt_jit::start(trimotor_bt_jit::Options {
                 code_bytes: options.code_cache_bytes.unwrap_or(CODE_CACHE),
                 code_observer: options.code_observer,
                 count_blocks: options.count_blocks,
                 clock: options.translation_clock,
                 check_tlb: options.check_tlb,
+                keep_tlb: options.keep_tlb,
             }),
-            Engine::Kvm if options.check_tlb => {
-                Err("it has no translations of its own to check (--check-tlb); use --accel jit or interp"
+            Engine::Kvm if options.check_tlb || options.keep_tlb => {
+                Err("it has no translations of its own (--check-tlb, --tlb keep); use --accel jit or interp"
                     .to_owned())
             }
             Engine::Kvm => Err(format!("engine {self} cannot be started")),
         }
     }
+}
+
+fn interpreter(options: &EngineOptions) -> Interpreter {
+    let mut interpreter = Interpreter::new();
+    if options.check_tlb {
+        interpreter = interpreter.checking_tlb();
+    }
+    if options.keep_tlb {
+        interpreter = interpreter.keeping_tlb();
+    }
+    interpreter
 }
 
 /// Has signals in translated code that the guest did not cause reported with the guest's position, in all threads

@@ -16,6 +16,7 @@
 //! | which port and which address is whose | [`address_map`] |
 //! | the board as one vCPU sees it | [`vcpu_bus`] |
 //! | when devices want to be woken | [`timers`] |
+//! | requests of devices that workers carry out | `completions` |
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
 //! | what other threads may do to a running machine | [`control`] |
@@ -30,6 +31,7 @@ pub mod address_map;
 pub mod board;
 pub mod boot;
 pub mod clock;
+mod completions;
 pub mod config;
 pub mod control;
 pub mod devices;

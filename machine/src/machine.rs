@@ -14,8 +14,9 @@ use trimotor_bus::memory::MemoryError;
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::ArchState;
 use trimotor_cpu::backend::{BackendError, Vcpu};
-use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::model::{CpuModel, Feature};
 use trimotor_devices::debug_port::DebugSink;
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_devices::vga_text::TextScreen;
@@ -65,6 +66,16 @@ pub enum MachineError {
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
+}
+
+/// What a CPU model says of its local APIC.
+fn lapic_model(model: &CpuModel) -> LapicModel {
+    LapicModel {
+        tsc_hz: model.tsc_hz,
+        x2apic: model.has(Feature::X2apic),
+        tsc_deadline: model.has(Feature::TscDeadline),
+        phys_bits: model.phys_bits,
+    }
 }
 
 /// Where the boot plan comes from, at power-on and again at each reset.
@@ -136,6 +147,7 @@ impl Machine {
         let engine = config.engine.unwrap_or_else(Engine::fastest);
         let mut options = std::mem::take(&mut services.engine);
         options.check_tlb |= config.check_tlb;
+        options.keep_tlb |= config.keep_tlb;
         let started = engine.start_with(options);
         let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
         let memory = GuestMemory::new(config.memory_bytes, &[])?;
@@ -148,14 +160,15 @@ impl Machine {
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services)?;
+        let control = MachineControl::default();
+        let board = Board::new(&config, memory, signals, lapic_model(&model), services, &control)?;
         let mut machine = Self {
             config,
             engine,
             model,
             board,
             vcpus,
-            control: MachineControl::default(),
+            control,
             boot,
             boot_name: String::new(),
             turn: Turn::default(),

@@ -14,7 +14,6 @@ use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
-use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 use trimotor_devices::serial::SerialPort;
 
@@ -200,6 +199,9 @@ impl Machine {
                 Err(Refusal::End(reason)) => return Some(reason),
             }
         }
+        if !self.board.clock.counts_instructions() {
+            self.board.deliver_completions(&mut TimeSource::Board(&self.board.clock));
+        }
         self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
         self.next_poll_ns = now.ns().saturating_add(POLL_NS);
         let wanted = self.control.take_screen_wanted();
@@ -312,7 +314,7 @@ impl Board {
                     self.operate(power, time, |power, _| power.registers.press_power_button());
                 }
             }
-            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::Nmi => self.fabric.pulse_nmi(),
             Command::SerialBreak(port) => {
                 if let Some(serial) = self.refs.serials.get(port) {
                     self.operate(*serial, time, SerialPort::receive_break);

@@ -1,5 +1,6 @@
 //! The machine as a whole: small guests in machine code.
 
+mod cards;
 mod chips;
 
 use crate::*;
@@ -55,6 +56,10 @@ fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
 
 /// A machine that starts `code` at 0000:7C00 in real mode, and its serial output.
 fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
+    machine_of("x86-64-v3", config, code)
+}
+/// The same of another CPU model.
+fn machine_of(model: &str, config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     let plan = flat_plan(&config, code);
     let log = Log::default();
     let services = HostServices {
@@ -63,7 +68,7 @@ fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
         debug_console: None,
         engine: EngineOptions::default(),
     };
-    let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
+    let model = Arc::new(CpuModel::parse(model, 1_000_000_000).unwrap());
     (Machine::new(config, model, services, Box::new(plan)).unwrap(), log)
 }
 fn run(code: &[u8]) -> (ExitReason, Vec<u8>) {

@@ -103,6 +103,7 @@ fn supervise(shared: &Shared<'_>, published: &mut Option<u64>) {
             if obey(control, board, &mut time) {
                 return;
             }
+            board.deliver_completions(&mut time);
             board.poll_serials(&mut time);
             next_poll = now.ns() + POLL_NS;
             control.publish_progress(now, shared.instructions());

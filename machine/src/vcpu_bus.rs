@@ -46,9 +46,11 @@ impl<'a> VcpuBus<'a> {
         let mut device = self.board.devices.lock(id);
         let now = if timed { self.time.now() } else { self.time.latest() };
         let answer = action(&mut device, now);
-        let sooner = timed && self.board.refresh(id, &mut device);
+        if timed {
+            self.board.refresh(id, &mut device);
+        }
         drop(device);
-        if sooner || self.board.requests.pending() {
+        if self.board.timers.wait_ends_sooner() || self.board.requests.pending() {
             self.end_wait();
         }
         answer
@@ -62,7 +64,8 @@ impl<'a> VcpuBus<'a> {
         }
     }
     fn refresh_apic_timers(&self) {
-        if self.board.refresh_apic_timers() {
+        self.board.refresh_apic_timers();
+        if self.board.timers.wait_ends_sooner() {
             self.end_wait();
         }
     }

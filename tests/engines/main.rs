@@ -11,6 +11,7 @@ mod conformance_80286;
 mod endless;
 mod faults_change_nothing;
 mod halt;
+mod kick;
 mod self_modifying;
 mod single_step;
 mod stack_growth;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         endless::tests(),
         faults_change_nothing::tests(),
         halt::tests(),
+        kick::tests(),
         self_modifying::tests(),
         single_step::tests(),
         stack_growth::tests(),

@@ -56,7 +56,7 @@ impl Case {
         forms: &Forms,
         info: &mut InstructionInfoFactory,
     ) -> Case {
-        let maker = Maker { random: Random::new(seed), world, info, kept: 0 };
+        let maker = Maker { random: Random::new(seed), world, info, kept: 0, moved: None };
         let mut builder = Builder::new(maker, forms);
         let entry = builder.build();
         let r = &mut builder.maker.random;

@@ -6,7 +6,7 @@
 use crate::map::{self, linear};
 use crate::world::{Paging, World};
 use iced_x86::{
-    Code, Encoder, FlowControl, Instruction, InstructionInfoFactory, MemoryOperand, OpAccess,
+    Code, Encoder, FlowControl, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess,
     OpCodeOperandKind as K, OpKind, Register,
 };
 use trimotor_test_support::random::operands::{self, SEGMENTS};
@@ -16,6 +16,8 @@ use trimotor_test_support::random::values::Random;
 pub const POINTERS: [usize; 8] = [3, 5, 6, 7, 12, 13, 14, 15];
 /// Small numbers: RCX, R8, R9.
 pub const SMALL: [usize; 3] = [1, 8, 9];
+/// Constants at the ends of what a displacement holds.
+pub const FAR: [i32; 6] = [i32::MAX, i32::MIN, i32::MAX - 0x7F, i32::MIN + 0x80, 0x7000_1000, -0x7000_1000];
 /// Mask of what ENTER and RET move the stack pointer by.
 const LONGEST_FRAME: u16 = 0x3F;
 
@@ -26,6 +28,8 @@ pub struct Maker<'a> {
     pub info: &'a mut InstructionInfoFactory,
     /// Registers that must keep their value for now, a bit each: those of loops.
     pub kept: u16,
+    /// A pointer that was moved for now, and what moves it back: see `Builder::far_pointer`.
+    pub moved: Option<(usize, i64)>,
 }
 
 impl Maker<'_> {
@@ -187,6 +191,12 @@ impl Maker<'_> {
     fn memory(&mut self, i: &mut Instruction, n: u32, vsib: Option<Register>, aligned: bool) {
         i.set_op_kind(n, OpKind::Memory);
         let bits = self.world.bits;
+        if i.mnemonic() == Mnemonic::Lea && bits == 64 && self.random.percent(30) {
+            // It accesses nothing, so it may lead anywhere that RIP reaches.
+            let far = self.world.code as i64 + self.random.pick(&FAR) as i64;
+            set_memory(i, &MemoryOperand::with_base_displ_size(Register::RIP, far, 8));
+            return;
+        }
         if vsib.is_none() && self.random.percent(30) {
             let (at, segment) = self.place();
             let at = if aligned { at & !31 } else { at };
@@ -227,6 +237,14 @@ impl Maker<'_> {
         };
         if aligned {
             displacement &= !31;
+        }
+        let mut base = base;
+        if let Some((moved, back)) = self.moved
+            && size == self.world.bits
+            && r.percent(80)
+            && let Ok(far) = i32::try_from(displacement + back)
+        {
+            (base, displacement) = (moved, far.into());
         }
         let scale = 1 << r.below(4);
         let index = match vsib {

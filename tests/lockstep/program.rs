@@ -3,10 +3,11 @@
 
 use crate::board::{PORT_DMA, PORT_INTR, PORT_KICK, PORT_NMI, PORT_WITHDRAW};
 use crate::forms::Forms;
-use crate::instructions::{Maker, wanders};
+use crate::instructions::{FAR, Maker, POINTERS, wanders};
 use crate::map::{self, linear, selector};
 use crate::world::Paging;
-use iced_x86::{Code, Register};
+use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
+use trimotor_cpu_interp::handover::Slot;
 
 /// An instruction at an offset from the first code byte. Those of a group make sense together only.
 #[derive(Clone)]
@@ -139,7 +140,8 @@ impl<'a> Builder<'a> {
             84..87 => self.edit_tables(),
             87..91 => self.port(),
             91..95 => self.flags(),
-            95..97 => self.segment(),
+            95 => self.segment(),
+            96 => self.far_pointer(),
             _ => self.far_away(),
         }
     }
@@ -225,6 +227,59 @@ impl<'a> Builder<'a> {
             self.jump(&[0x0F, 0x85], back);
         }
         self.group = later;
+    }
+
+    /// A pointer that is moved by a large constant, accesses by it with displacements that make up for that, and back
+    /// again. Seldom it leads to the page that translated code takes for one of an empty slot.
+    fn far_pointer(&mut self) {
+        if self.bits() == 16 || self.maker.moved.is_some() {
+            return self.plain();
+        }
+        self.group += 1;
+        let group = self.group;
+        let long = self.bits() == 64;
+        let n = POINTERS[self.below(if long { 8 } else { 4 }) as usize];
+        let constant = self.maker.random.pick(&FAR);
+        if long && self.percent(20) {
+            let nowhere = Slot::NOWHERE + self.below(map::PAGE);
+            self.push(Instruction::with2(Code::Mov_r64_imm64, Register::RAX + n as u32, nowhere));
+        } else {
+            self.move_pointer(n, constant);
+            self.maker.moved = Some((n, -i64::from(constant)));
+        }
+        let kept = self.maker.kept;
+        self.maker.kept |= 1 << n;
+        for _ in 0..1 + self.below(4) {
+            self.plain();
+        }
+        self.maker.kept = kept;
+        let later = std::mem::replace(&mut self.group, group);
+        if self.maker.moved.take().is_some() {
+            self.move_pointer(n, constant.wrapping_neg());
+        }
+        self.group = later;
+    }
+    /// ADD or LEA of a constant to a pointer.
+    fn move_pointer(&mut self, n: usize, by: i32) {
+        let long = self.bits() == 64;
+        let register = if long { Register::RAX } else { Register::EAX } + n as u32;
+        let width = if long { 8 } else { 4 };
+        let moved = MemoryOperand::with_base_displ_size(register, by.into(), width);
+        let made = match (self.percent(50), long) {
+            (true, true) => Instruction::with2(Code::Add_rm64_imm32, register, by),
+            (true, false) => Instruction::with2(Code::Add_rm32_imm32, register, by),
+            (false, true) => Instruction::with2(Code::Lea_r64_m, register, moved),
+            (false, false) => Instruction::with2(Code::Lea_r32_m, register, moved),
+        };
+        self.push(made);
+    }
+    /// An instruction that does not depend on where it is.
+    fn push(&mut self, i: Result<Instruction, IcedError>) {
+        let mut encoder = Encoder::new(self.bits());
+        if i.is_ok_and(|i| encoder.encode(&i, 0).is_ok()) {
+            let bytes = encoder.take_buffer();
+            self.emit(&bytes);
+        }
     }
 
     fn call(&mut self) {

@@ -1,7 +1,9 @@
 //! What cannot be used ends at once with one message that names it, and exit code 2.
 
+use crate::support::engines::JIT;
 use crate::support::needs::{Need, Tests};
 use crate::support::program::run_to_end;
+use crate::support::small_guest::small_guest;
 use std::fs;
 use std::path::PathBuf;
 
@@ -11,6 +13,11 @@ pub fn tests() -> Tests {
         .test(a_kernel_that_is_a_folder)
         .test(an_empty_a_truncated_and_a_foreign_kernel)
         .test(an_initrd_larger_than_memory)
+        .test(modules_larger_than_memory_together)
+        .test(files_that_have_no_end)
+        .test(files_of_other_kinds_are_named_with_what_would_help)
+        .test(files_that_take_no_bytes_are_named_with_their_flag)
+        .test_needing(&[JIT], a_perf_map_that_takes_no_bytes_is_named_with_its_flag)
         .test(memory_of_zero_of_nonsense_and_beyond_the_board)
         .test_needing(&[LESS_THAN_64G], memory_beyond_the_host)
         .test(unknown_cpu_models_and_features)
@@ -99,6 +106,70 @@ fn an_initrd_larger_than_memory() {
     check_refused(&arguments, &["--initrd", &initrd, "8M", "--memory"]);
 }
 
+/// Files without content that are large by their size: reading them would take as much memory.
+fn modules_larger_than_memory_together() {
+    let folder = Folder::new("modules");
+    let kernel = folder.file("kernel", &truncated_kernel());
+    let modules = ["one", "two"].map(|name| {
+        let path = folder.file(name, b"");
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(300 << 20))
+            .expect("a sparse file");
+        path
+    });
+    let [one, two] = &modules;
+    let arguments = ["run", "--memory", "512M", "--kernel", &kernel, "--module", one, "--module", two];
+    let words = [
+        &format!("--module {one} has 300M"),
+        &format!("--module {two} has 300M"),
+        "601M",
+        "512M",
+        "--memory 1216M",
+    ];
+    check_refused(&arguments, &words);
+}
+
+fn files_that_have_no_end() {
+    check_refused(&["run", "--kernel", "/dev/zero"], &["--kernel /dev/zero", "is a device"]);
+}
+
+/// What people give for the kernel in their first ten minutes.
+fn files_of_other_kinds_are_named_with_what_would_help() {
+    let folder = Folder::new("foreign");
+    let mut iso = vec![0; 0x9000];
+    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let mut sector = vec![1; 512];
+    sector[510..].copy_from_slice(&[0x55, 0xAA]);
+    let mut arm = vec![0; 0x100];
+    arm[..2].copy_from_slice(b"MZ");
+    arm[0x38..0x3C].copy_from_slice(b"ARM\x64");
+    for (name, contents, words) in [
+        ("debian.iso", iso, ["ISO 9660", "CD is not there yet"]),
+        ("disk.img", sector, ["boot sector", "--boot-as flat"]),
+        ("Image", arm, ["Linux kernel for ARM64", "x86-64"]),
+        ("initrd", b"070701".to_vec(), ["cpio archive", "--initrd"]),
+        ("page", b"<!DOCTYPE html>\n".to_vec(), ["HTML", "download"]),
+    ] {
+        let path = folder.file(name, &contents);
+        check_refused(&["run", "--kernel", &path], &[&path, words[0], words[1]]);
+    }
+    let text = folder.file("text", b"no kernel\n");
+    for (kind, lacks) in [
+        ("bzimage", "HdrS"),
+        ("vmlinux", "ELF"),
+        ("pvh", "ELF"),
+        ("multiboot1", "1BADB002h"),
+        ("multiboot2", "E85250D6h"),
+    ] {
+        check_refused(
+            &["run", "--boot-as", kind, "--kernel", &text],
+            &[&text, lacks, "looks like text", "--boot-as"],
+        );
+    }
+}
+
 fn memory_of_zero_of_nonsense_and_beyond_the_board() {
     for size in ["0", "0M", "lots", "65G", "-1"] {
         check_refused(&["run", "--kernel", "k", &format!("--memory={size}")], &["--memory", "64G"]);
@@ -154,6 +225,27 @@ fn unknown_flags_and_commands_are_named() {
 
 fn a_screen_dump_that_cannot_be_written() {
     check_refused(&["demo", "--screen-dump", "/nonexistent/screen.txt"], &["--screen-dump", "/nonexistent"]);
+}
+
+/// A guest that ends at once, with each flag whose file takes no bytes.
+fn files_that_take_no_bytes_are_named_with_their_flag() {
+    full(&["--screen-dump /dev/full", "--serial file:/dev/full", "--debugcon file:/dev/full"]);
+}
+fn a_perf_map_that_takes_no_bytes_is_named_with_its_flag() {
+    full(&["--perf-map=/dev/full"]);
+}
+fn full(outputs: &[&str]) {
+    // mov al, '!'; out 0e9h, al; mov dx, 3f8h; out dx, al; xor al, al; out 0f4h, al; hlt
+    let code = [0xb0, b'!', 0xe6, 0xe9, 0x66, 0xba, 0xf8, 0x03, 0xee, 0x30, 0xc0, 0xe6, 0xf4, 0xf4];
+    let guest = small_guest("full", &code);
+    let kernel = guest.path();
+    for output in outputs {
+        let more: Vec<_> = output.split(' ').collect();
+        let machine = ["run", "--kernel", &kernel, "--debug-exit", "--display", "none"];
+        let ended = run_to_end(&[&machine[..], &more].concat());
+        let line = ended.errors.lines().find(|line| line.contains("No space left on device"));
+        assert!(line.is_some_and(|line| line.contains(output)), "{output}: {}", ended.errors);
+    }
 }
 
 fn a_file_is_no_folder_for_guests() {

@@ -26,7 +26,9 @@ fn help_has_examples_and_exit_codes() {
         assert!(help.contains(word), "no {word:?} in {help}");
     }
     let help = printed(&["run", "--help"]);
-    for word in ["--accel", "--memory", "--icount", "--serial", "--debug-exit", "Examples", "x86-64-v3"] {
+    for word in
+        ["--accel", "--memory", "--icount", "--serial", "--debug-exit", "--tlb", "Examples", "x86-64-v3"]
+    {
         assert!(help.contains(word), "no {word:?} in {help}");
     }
 }

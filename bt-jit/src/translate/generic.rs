@@ -2,6 +2,7 @@
 //! memory operand becomes the checked host address.
 
 use super::address::{Access, gpr_number};
+use super::bit_scan::is_bit_scan;
 use super::forms::form;
 use super::operands::{is_high_byte, renamed, sized, width_of};
 use super::recover::Keeps;
@@ -57,13 +58,18 @@ impl Translator<'_> {
         }
         let (read, written) = self.plan.flags[self.number].uses;
         let partial = written != 0 && written != ARITHMETIC;
-        if self.flags == Flags::Memory && needs_carry_only(read, written) {
+        let scans = is_bit_scan(i);
+        if scans {
+            self.prepare_scan_flags();
+        } else if self.flags == Flags::Memory && needs_carry_only(read, written) {
             self.load_carry();
         } else if read != 0 || partial {
             self.need_flags();
         }
         self.with_registers(i, &mut g, uses, memory.is_some(), keeps);
-        if i.mnemonic() == Mnemonic::Imul {
+        if scans {
+            self.scan_flags(i);
+        } else if i.mnemonic() == Mnemonic::Imul {
             self.flags_are(Flags::Product);
         } else if written != 0 {
             self.flags_are(Flags::Host);
@@ -347,8 +353,8 @@ pub(super) fn flag_use_of(i: &Instruction) -> (u32, u32) {
         let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;
         return (if kept { ARITHMETIC } else { read }, ARITHMETIC);
     }
-    // These set ZF or CF and leave some of the others as they were, on some processors.
-    if matches!(i.mnemonic(), M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt) {
+    // These keep some flags: see `bit_scan`.
+    if is_bit_scan(i) {
         return (ARITHMETIC, ARITHMETIC);
     }
     (read, written)

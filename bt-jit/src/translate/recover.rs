@@ -161,7 +161,7 @@ fn source(i: &Instruction, n: u32) -> Option<Source> {
 
 /// What an instruction does with the flags that it finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Event {
+pub(super) enum Event {
     Nothing,
     /// They are used, in the host's flags.
     Read,
@@ -176,9 +176,9 @@ enum Event {
 /// What an instruction means for flags that were set before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlagStep {
-    event: Event,
+    pub event: Event,
     /// It makes a memory check, which may lead to a fault.
-    checks: bool,
+    pub checks: bool,
     /// General registers that it writes, a bit each.
     writes: u16,
     /// Arithmetic flags that it reads (or may keep), and that it writes, of kinds for which that is asked.
@@ -194,7 +194,7 @@ fn event(kind: Kind, goes_on: bool, uses: (u32, u32)) -> Event {
         Kind::Nothing | Kind::Lea | Kind::Extend | Kind::Push | Kind::Pop | Kind::Leave => Event::Nothing,
         Kind::Multiply => Event::Overwrite,
         Kind::Jcc => Event::Read,
-        Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange => match uses {
+        Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::CompareStrings => match uses {
             (0, 0) => Event::Nothing,
             (0, ARITHMETIC) => Event::Overwrite,
             (_, 0) => Event::Read,
@@ -210,7 +210,10 @@ impl Plan {
     pub(super) fn plan_flags(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
         self.flags.clear();
         for (n, (i, &kind)) in instructions.iter().zip(kinds).enumerate() {
-            let asked = matches!(kind, Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::X87);
+            let asked = matches!(
+                kind,
+                Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::CompareStrings | Kind::X87
+            );
             let uses = if asked { flag_use(i) } else { (0, 0) };
             let step = FlagStep {
                 event: event(kind, n + 1 < kinds.len(), uses),
@@ -306,6 +309,7 @@ impl Plan {
             Kind::Push | Kind::Pop | Kind::Call => 1 << 4,
             Kind::Leave => 1 << 4 | 1 << 5,
             Kind::Extend | Kind::Multiply | Kind::CompareExchange | Kind::X87 => ACCUMULATORS,
+            Kind::CompareStrings => 1 << 1,
             _ => 0,
         };
         self.steps[n].written | implied

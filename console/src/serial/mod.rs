@@ -111,7 +111,10 @@ impl SerialSpec {
                     let (flag, spec) = names();
                     SerialError::File { flag, spec, path: path.display().to_string(), source }
                 })?;
-                Ok(OpenedSerial { backend: Box::new(FileSink::new(file, path.clone())), place: None })
+                Ok(OpenedSerial {
+                    backend: Box::new(FileSink::new(file, format!("{flag} {self}"))),
+                    place: None,
+                })
             }
             SerialSpec::Stdio => channel(stdio().map_err(host)?, None),
             SerialSpec::Pty => {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
 use trimotor_devices::serial::SerialBackend;
 
 /// Bytes that gather before they are written in any case.
@@ -11,15 +10,15 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Output to a file. A write to a file never has to wait for anyone, so all bytes are taken.
 pub struct FileSink {
     file: File,
-    path: PathBuf,
+    name: String,
     buffer: Vec<u8>,
     failed: bool,
 }
 
 impl FileSink {
-    /// Output to `file`; `path` is for messages.
-    pub fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, buffer: Vec::with_capacity(BUFFER_BYTES), failed: false }
+    /// Output to `file`; `name` is for messages: flag and file.
+    pub fn new(file: File, name: String) -> Self {
+        Self { file, name, buffer: Vec::with_capacity(BUFFER_BYTES), failed: false }
     }
 }
 
@@ -39,7 +38,7 @@ impl SerialBackend for FileSink {
         if !self.failed
             && let Err(error) = self.file.write_all(&self.buffer)
         {
-            log::error!("serial output to {}: {error}; the rest is lost", self.path.display());
+            log::error!("{}: {error}; the rest is lost", self.name);
             self.failed = true;
         }
         self.buffer.clear();

@@ -46,6 +46,12 @@ impl TlbEntry {
         let tag = Self::no_tag(index);
         TlbEntry { read_tag: tag, write_tag: tag, exec_tag: tag, host: std::ptr::null_mut() }
     }
+    /// The linear page that the entry at `index` is for, if it is for one.
+    pub(super) fn page(&self, index: usize) -> Option<u64> {
+        let tags = [self.read_tag, self.exec_tag, self.write_tag, self.write_tag ^ HELD];
+        let own = |tag: &u64| !self.host.is_null() && tlb_index(*tag) == index;
+        tags.into_iter().find(own)
+    }
     /// Whether the entry at `index` is for the page at `linear`, which belongs there.
     #[inline]
     pub fn is_for(&self, linear: u64) -> bool {

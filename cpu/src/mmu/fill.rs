@@ -65,6 +65,10 @@ impl Mmu {
                 }
                 Ok(mapped)
             }
+            None if self.keeper.is_some() => match self.put_back(state, kind, linear, request) {
+                Some(mapped) => Ok(mapped),
+                None => self.walk_and_fill(state, linear, request, cacheable),
+            },
             None => self.walk_and_fill(state, linear, request, cacheable),
         }
     }
@@ -88,7 +92,7 @@ impl Mmu {
 
     /// What the table of a kind says.
     #[inline]
-    fn hit(&mut self, kind: usize, linear: u64, access: Access) -> Option<Mapped> {
+    pub(super) fn hit(&mut self, kind: usize, linear: u64, access: Access) -> Option<Mapped> {
         let space = self.table_space(kind);
         let e = self.spaces[space].table(kind).entries[tlb_index(linear)];
         let (page, offset) = (linear & !0xFFF, linear & 0xFFF);
@@ -124,6 +128,7 @@ impl Mmu {
                 Ok(result) => result,
                 Err(fault) => {
                     state.fault_address = linear;
+                    self.forget_faulting(state, linear);
                     return Err(Fault::pf(fault.error_code));
                 }
             };
@@ -172,12 +177,18 @@ impl Mmu {
             self.spaces[code_space].note_execution(linear);
             self.strange_code |= code_space == SHARED && !global;
         }
-        if global {
+        let kept = self.keeper.is_some() && paging;
+        if let Some(keeper) = &mut self.keeper
+            && paging
+        {
+            keeper.note(path, if config.cr4.contains(Cr4::PAE) { 8 } else { 4 });
+        }
+        if (global || kept) && r.page_shift > 12 {
+            self.large.add(linear, r.page_shift);
+        }
+        if global && !kept {
             if space != SHARED {
                 self.global_elsewhere.set(tlb_index(linear), true);
-            }
-            if r.page_shift > 12 {
-                self.large.add(linear, r.page_shift);
             }
         } else if space == SHARED {
             // Goes with the next CR3 load. With too many of them the rest is not remembered twice.

@@ -3,6 +3,7 @@
 // Entries are accessed atomically through host pointers; see the SAFETY notes.
 #![allow(unsafe_code)]
 
+use super::fill::FillRequest;
 use super::tracking::Path;
 use super::walk::{Access, PageWalk, WalkConfig, walk};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -90,6 +91,21 @@ impl GuestTables<'_> {
     }
 }
 
+/// The tables for walks that set no flags and leave nothing behind; `N` is told of each entry read.
+struct Quiet<'a, N>(GuestTables<'a>, N);
+
+impl<N: FnMut(u8, PhysAddr, u64)> PageWalk for Quiet<'_, N> {
+    fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
+        self.0.read_entry(addr, bytes)
+    }
+    fn set_bits(&mut self, _: PhysAddr, _: u64, _: u64, _: u8) -> bool {
+        true
+    }
+    fn note(&mut self, level: u8, addr: PhysAddr, entry: u64) {
+        (self.1)(level, addr, entry);
+    }
+}
+
 /// Walks for a debugger or a report: no flags set, nothing remembered. `notes` gets a line for
 /// each table entry read.
 pub(super) fn inspect(
@@ -99,19 +115,22 @@ pub(super) fn inspect(
     linear: u64,
     notes: &mut Vec<String>,
 ) -> Option<PhysAddr> {
-    struct Quiet<'a>(GuestTables<'a>, &'a mut Vec<String>);
-    impl PageWalk for Quiet<'_> {
-        fn read_entry(&mut self, addr: PhysAddr, bytes: u8) -> u64 {
-            self.0.read_entry(addr, bytes)
-        }
-        fn set_bits(&mut self, _: PhysAddr, _: u64, _: u64, _: u8) -> bool {
-            true
-        }
-        fn note(&mut self, level: u8, addr: PhysAddr, entry: u64) {
-            let present = if entry & 1 == 0 { ", not present" } else { "" };
-            self.1.push(format!("level {level} entry at {:#x}: {entry:#018x}{present}", addr.0));
-        }
-    }
-    let mut tables = Quiet(GuestTables::new(memory, config, view), notes);
+    let note = |level, addr: PhysAddr, entry| {
+        let present = if entry & 1 == 0 { ", not present" } else { "" };
+        notes.push(format!("level {level} entry at {:#x}: {entry:#018x}{present}", addr.0));
+    };
+    let mut tables = Quiet(GuestTables::new(memory, config, view), note);
     walk(&mut tables, config, LinearAddr(linear), Access::Read, false).ok().map(|r| r.phys)
+}
+
+/// Where an access would lead by a walk that sets no flags; `None` where it would fault.
+pub(super) fn look(
+    memory: &GuestMemory,
+    config: &WalkConfig,
+    view: View,
+    linear: u64,
+    request: FillRequest,
+) -> Option<PhysAddr> {
+    let mut tables = Quiet(GuestTables::new(memory, config, view), |_, _, _| ());
+    walk(&mut tables, config, LinearAddr(linear), request.access, request.user).ok().map(|r| r.phys)
 }

@@ -113,6 +113,36 @@ impl Space {
         // Other pages than those in the range belong into the same entries; they are few.
         self.drop_indices(range, false);
     }
+    /// Takes the translations of the `1 << shift` bytes around `linear` (64: all) out of the tables: calls `taken` with
+    /// table, page, entry and whether it is global.
+    pub(super) fn take_around(
+        &mut self,
+        linear: u64,
+        shift: u32,
+        mut taken: impl FnMut(usize, u64, TlbEntry, bool),
+    ) {
+        let range = if shift < 64 { Range::around(linear, shift) } else { Range::ALL };
+        for (kind, t) in self.tables.iter_mut().enumerate() {
+            let Some(t) = t else { continue };
+            t.drop_range(range, |i, entry, global| match entry.page(i) {
+                Some(page) if shift >= 64 || page >> shift == linear >> shift => {
+                    taken(kind, page, *entry, global);
+                    true
+                }
+                _ => false,
+            });
+        }
+        self.forget_execution(range);
+    }
+    /// Drops the translations of pages that are not global.
+    pub(super) fn drop_locals(&mut self) {
+        for t in self.tables.iter_mut().flatten() {
+            t.drop_range(Range::ALL, |_, _, global| !global);
+        }
+        let Space { executed, tables, .. } = self;
+        executed.retain(Range::ALL, |i| tables.iter().flatten().any(|t| t.has_global(i)));
+        self.change_generation();
+    }
     /// Drops everything.
     pub(super) fn flush(&mut self) {
         self.drop_indices(Range::ALL, false);
@@ -126,7 +156,7 @@ impl Space {
 
     fn drop_indices(&mut self, range: Range, only_global: bool) {
         for t in self.tables.iter_mut().flatten() {
-            t.drop_range(range, only_global);
+            t.drop_range(range, |_, _, global| global || !only_global);
         }
         self.forget_execution(range);
     }

@@ -26,6 +26,7 @@
 use super::check::{TlbCheck, TlbDifferences};
 use super::entry::TlbEntry;
 use super::guest_tables;
+use super::keep::Keeper;
 use super::space::{SUPERVISOR, SUPERVISOR_AC, Space, SpaceKey, USER};
 use super::table::IndexSet;
 use super::tracking::Tracker;
@@ -35,6 +36,7 @@ use crate::flags::Rflags;
 use crate::registers::Cr4;
 use crate::state::CpuState;
 use std::sync::Arc;
+use trimotor_bus::address::PAGE_SHIFT;
 use trimotor_bus::memory::View;
 use trimotor_bus::{GuestMemory, PhysAddr};
 
@@ -70,6 +72,8 @@ pub struct Mmu {
     gib_pages: bool,
     map_generation: u64,
     pub(super) check: Option<Box<TlbCheck>>,
+    /// Translations are kept until a flush: see [`super::keep`].
+    pub(super) keeper: Option<Box<Keeper>>,
     /// Changes whenever a translation or a right may have gone, or the space: what engines keep of the
     /// tables elsewhere then goes too.
     pub losses: u64,
@@ -131,6 +135,7 @@ impl Mmu {
             gib_pages,
             map_generation,
             check: None,
+            keeper: None,
             losses: 0,
             walks: 0,
             flushes: 0,
@@ -223,12 +228,16 @@ impl Mmu {
         if !self.strangers.is_empty() || self.strange_code {
             self.drop_strangers();
         }
+        self.drop_locals();
         let key = SpaceKey::of(state);
         if self.spaces[self.current].key != key {
             self.enter(key);
         }
         const SHARES: Cr4 = Cr4::SMAP.union(Cr4::SMEP).union(Cr4::PGE);
-        self.sharing = key.regime != 0 && state.cr4.contains(SHARES) && !self.kernel_is_not_global;
+        self.sharing = key.regime != 0
+            && state.cr4.contains(SHARES)
+            && !self.kernel_is_not_global
+            && self.keeper.is_none();
         self.select(state);
     }
 
@@ -243,6 +252,10 @@ impl Mmu {
 
     /// Makes the space of a key the current one.
     fn enter(&mut self, key: SpaceKey) {
+        if self.keeper.is_some() {
+            self.spaces[self.current].key = key;
+            return;
+        }
         self.clock += 1;
         self.spaces[self.current].last_used = self.clock;
         let kept = (1..self.spaces.len()).find(|&i| self.spaces[i].key == key);
@@ -290,6 +303,9 @@ impl Mmu {
             s.flush();
             self.tracker.forget_space(i);
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.forget(|_, _| true);
+        }
         self.strangers.clear();
         self.writable.clear();
         self.global_elsewhere.clear();
@@ -302,6 +318,7 @@ impl Mmu {
         self.catch_up(state);
         self.drop_globals();
         self.drop_strangers();
+        self.drop_locals();
         self.select(state);
     }
     fn drop_globals(&mut self) {
@@ -312,6 +329,9 @@ impl Mmu {
         for s in &mut self.spaces[1..] {
             s.drop_globals();
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.forget(|_, global| global);
+        }
         self.global_elsewhere.clear();
         self.large = LargePages::default();
     }
@@ -321,6 +341,7 @@ impl Mmu {
         self.catch_up(state);
         self.losses += 1;
         self.drop_strangers();
+        self.drop_locals();
         self.select(state);
     }
 
@@ -335,8 +356,13 @@ impl Mmu {
         } else {
             self.spaces[self.current].drop_page(linear);
         }
-        for shift in self.large.around(linear) {
-            self.spaces.iter_mut().for_each(|s| s.drop_around(linear, shift));
+        for shift in self.large.around(linear).chain([PAGE_SHIFT]) {
+            if shift > PAGE_SHIFT {
+                self.spaces.iter_mut().for_each(|s| s.drop_around(linear, shift));
+            }
+            if let Some(keeper) = &mut self.keeper {
+                keeper.forget_around(linear, shift);
+            }
         }
         self.refresh_key(state);
     }

@@ -113,16 +113,20 @@ impl Table {
             self.drop_entry(i);
         }
     }
-    /// Drops what lies in `range`, or of it the global pages only.
-    pub(super) fn drop_range(&mut self, range: Range, only_global: bool) {
+    /// Drops what lies in `range` where `goes` says so of its index, its entry and whether that is global.
+    pub(super) fn drop_range(&mut self, range: Range, mut goes: impl FnMut(usize, &TlbEntry, bool) -> bool) {
         let Table { entries, used, global } = self;
         used.retain(range, |i| {
-            let stays = only_global && !global.has(i);
-            if !stays {
+            let goes = goes(i, &entries[i], global.has(i));
+            if goes {
                 entries[i] = TlbEntry::empty(i);
             }
-            stays
+            !goes
         });
+    }
+    /// Whether the entry at `index` is in use for a global page.
+    pub(super) fn has_global(&self, index: usize) -> bool {
+        self.used.has(index) && self.global.has(index)
     }
     /// Takes the right to fetch instructions from the entry at `index`.
     pub(super) fn forbid_execution(&mut self, index: usize) {

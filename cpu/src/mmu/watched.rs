@@ -141,6 +141,9 @@ impl Mmu {
     fn granule_written(&mut self, ram_page: u64, granule: u32) {
         self.losses += 1;
         self.table_writes += 1;
+        if self.set_aside(ram_page, granule) {
+            return;
+        }
         let found = self.tracker.dependents(ram_page, granule);
         let mut spaces = found.spaces;
         while spaces != 0 {

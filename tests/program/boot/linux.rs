@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub fn tests() -> Tests {
     Tests::needing(&[DEBIAN])
         .each(&ENGINE_NAMES, the_cloud_kernel_runs_a_shell_reboots_and_powers_off)
+        .each(&ENGINE_NAMES, a_shell_powers_off_reboots_and_halts_as_any_system)
         .each(&ENGINE_NAMES, the_power_off_guest_ends_with_code_0)
         .each(&ENGINE_NAMES, the_full_kernel_runs_a_shell)
         .each(&ENGINE_NAMES, the_32_bit_installer_reaches_its_first_dialog)
@@ -114,6 +115,33 @@ fn the_cloud_kernel_runs_a_shell_reboots_and_powers_off(engine: &str) {
     assert_eq!(shell.run("echo $((6*7))"), "42");
     let ended = shell.power_off();
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
+}
+
+/// The commands without `-f`: process 1 ends the others and does what they ask. Leaving the shell is one more way.
+fn a_shell_powers_off_reboots_and_halts_as_any_system(engine: &str) {
+    let start = || Shell::start(&boot(engine, Guest::CloudKernel, Guest::Shell, "quiet", &[]));
+    let mut shell = start();
+    shell.0.send("reboot\n");
+    shell.0.expect("MARK-BOOTED");
+    shell.0.expect("# ");
+    shell.0.send("poweroff\n");
+    let ended = shell.0.wait();
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+    for leave in ["\x04", "exit\n"] {
+        let mut shell = start();
+        shell.0.send(leave);
+        shell.0.expect("The shell has ended: powering off.");
+        let ended = shell.0.wait();
+        assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+        assert!(!ended.output.contains("Kernel panic"), "{}", ended.output);
+    }
+    let mut shell = start();
+    // What the kernel says at its end is no warning, which `quiet` would let through.
+    shell.run("dmesg -n 8");
+    shell.0.send("halt\n");
+    shell.0.expect("System halted");
+    shell.0.send("\x01x");
+    assert_eq!(shell.0.wait().code, Some(0));
 }
 
 fn the_power_off_guest_ends_with_code_0(engine: &str) {

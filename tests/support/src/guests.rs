@@ -8,6 +8,7 @@ use crate::program::executable;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 
 /// Debian's packages, of which guests are made, or guests that were made of them before.
 pub const DEBIAN: Need = Need {
@@ -76,7 +77,11 @@ impl Guest {
             return path.to_string_lossy().into_owned();
         }
         let path = cache().join(name);
-        if !path.exists() {
+        // File systems that an older version of the program built are built anew.
+        static FILE_SYSTEMS: Once = Once::new();
+        if matches!(self, Guest::Shell | Guest::PowerOff) {
+            FILE_SYSTEMS.call_once(|| fetch(&cache(), flag));
+        } else if !path.exists() {
             fetch(&cache(), flag);
         }
         assert!(path.exists(), "{} was not fetched", path.display());

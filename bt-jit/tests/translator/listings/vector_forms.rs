@@ -40,6 +40,8 @@ fn sse(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.ptest(xmm0, xmm1)?;
     a.aesenc(xmm0, xmm1)?;
     a.pcmpistri(xmm0, xmm1, 0)?;
+    a.pcmpestri(xmm0, xmmword_ptr(rsi), 0)?;
+    a.pcmpestrm(xmm1, xmm2, 0)?;
     a.movntdq(xmmword_ptr(rdi), xmm0)?;
     a.ldmxcsr(dword_ptr(rsi))
 }

@@ -109,12 +109,16 @@ fn ticks(s: &mut Asm) -> Build {
     s.say("Timer interrupts: ")?;
     s.mov(rax, qword_ptr(vars::TICKS))?;
     s.invoke(Routine::PrintDec)?;
-    s.say(" (100 a second), keyboard: ")?;
+    s.say(" in ")?;
+    s.invoke(Routine::Seconds)?;
+    s.invoke(Routine::PrintDec)?;
+    s.say(" seconds, keyboard: ")?;
     s.mov(eax, dword_ptr(vars::KEY_INTERRUPTS))?;
     s.invoke(Routine::PrintDec)?;
     s.say(", COM1: ")?;
     s.mov(eax, dword_ptr(vars::SERIAL_INTERRUPTS))?;
     s.invoke(Routine::PrintDec)?;
-    s.say(".\nBetween them the processor sleeps in HLT.\n")?;
+    s.say(".\nThe timer asks for 100 a second; on a busy host some are lost.\n")?;
+    s.say("Between them the processor sleeps in HLT.\n")?;
     s.ret()
 }

@@ -97,6 +97,8 @@ pub fn register_of(random: &mut Random, bits: u32, kind: K) -> Option<Register> 
     let (registers, bytes) = if bits == 64 { (16, 20) } else { (8, 8) };
     let n = random.below(registers) as u32;
     Some(match kind {
+        // AH, CH, DH, BH more often than the others.
+        K::r8_or_mem if random.percent(20) => Register::AH + random.below(4) as u32,
         K::r8_or_mem => Register::AL + random.below(bytes) as u32,
         K::r16_or_mem => Register::AX + n,
         K::r32_or_mem => Register::EAX + n,
