@@ -6,12 +6,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
-use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
+use trimotor_bus::{CpuBus, GuestTime, PhysAddr, Port, Width};
+use trimotor_cpu::model::CpuModel;
+use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
 use trimotor_fuzz::Input;
 use trimotor_machine::board::Board;
 use trimotor_machine::registry::DeviceId;
 use trimotor_machine::vcpu_bus::VcpuBus;
-use trimotor_machine::{ClockSource, DeviceConfig, EngineOptions, HostClock, HostServices, MachineConfig};
+use trimotor_machine::{
+    ClockSource, DeviceConfig, Engine, EngineOptions, HostClock, HostServices, Machine, MachineConfig,
+};
 
 const WIDTHS: [Width; 4] = [Width::Byte, Width::Word, Width::Dword, Width::Qword];
 /// The beginnings of ranges of ports with something at them, and how many ports may be hit from there.
@@ -42,25 +46,29 @@ impl HostClock for NoClock {
     }
 }
 
-/// A board with everything that can be asked for.
-fn board() -> Board {
-    let kinds = ["isa-serial", "isa-serial", "pc-testdev", "pvpanic", "isa-debug-exit"];
+/// A machine with everything that can be asked for.
+fn machine() -> Machine {
+    let kinds = ["isa-serial", "isa-serial", "pc-testdev", "pvpanic", "isa-debug-exit", "demo-card"];
     let config = MachineConfig {
         memory_bytes: 1 << 20,
         cpus: 2,
+        engine: Some(Engine::Interp),
         clock: ClockSource::Instructions,
         devices: kinds.map(DeviceConfig::new).to_vec(),
         ..MachineConfig::default()
     };
-    let memory = GuestMemory::new(config.memory_bytes, &[]).expect("memory for a small guest");
-    let signals = (0..config.cpus).map(|_| VcpuSignals::new()).collect();
+    const HLT: u8 = 0xF4;
+    let mut request = BootRequest::new(BootFile { name: "halts".into(), bytes: vec![HLT] });
+    request.kind = Some(KernelKind::Flat);
+    let plan = boot::load(request, &config.platform()).expect("a plan for a byte of code");
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).expect("a model"));
     let services = HostServices {
         clock: Arc::new(NoClock),
         serial: Vec::new(),
         debug_console: None,
         engine: EngineOptions::default(),
     };
-    Board::new(&config, memory, signals, 1_000_000_000, services).expect("a board")
+    Machine::new(config, model, services, Box::new(plan)).expect("a machine")
 }
 
 fn access(board: &Board, input: &mut Input<'_>) {
@@ -113,16 +121,17 @@ fn restore(board: &Board, id: DeviceId, input: &mut Input<'_>) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let board = board();
+    let mut machine = machine();
+    let board = &*machine.board();
     let ids: Vec<DeviceId> = board.devices.ids().collect();
     let mut input = Input(data);
     let mut now = GuestTime::ZERO;
     while !input.is_empty() {
         match input.below(16) {
-            0 => restore(&board, ids[input.below(ids.len())], &mut input),
+            0 => restore(board, ids[input.below(ids.len())], &mut input),
             1 => board.devices.lock(ids[input.below(ids.len())]).reset(now),
-            2 => wait(&board, &mut now, input.number(4)),
-            _ => access(&board, &mut input),
+            2 => wait(board, &mut now, input.number(4)),
+            _ => access(board, &mut input),
         }
     }
     ids.iter().for_each(|id| _ = board.devices.lock(*id).info());

@@ -37,7 +37,8 @@ fn seed(format: usize, file: &mut Vec<u8>) {
         2 => put(0, b"\x7FELF\x02\x01\x01"),
         3 => put(0, b"\x7FELF\x01\x01\x01"),
         4 => {
-            let header = [0x1BAD_B002u32, 1 << 16, 0u32.wrapping_sub(0x1BAD_B002 + (1 << 16)), 0x10_0000, 0x10_0000];
+            let header =
+                [0x1BAD_B002u32, 1 << 16, 0u32.wrapping_sub(0x1BAD_B002 + (1 << 16)), 0x10_0000, 0x10_0000];
             header.iter().enumerate().for_each(|(n, word)| put(4 * n, &word.to_le_bytes()));
         }
         5 => {
