@@ -43,6 +43,10 @@ impl GuestFiles {
             memory: run.machine.memory,
         })
     }
+    /// The kernel's command line.
+    pub fn command_line(&self) -> &str {
+        &self.command_line
+    }
     /// Reads all files, unless together they are larger than what the guest can hold of them.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! What the board tells a running vCPU from outside: interrupt pins and kicks.
 
+use crate::RestoreError;
 use crate::event_flags::EventFlags;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -11,6 +13,13 @@ use std::time::Duration;
 pub struct VcpuSignals {
     flags: EventFlags,
     startup_vector: AtomicU8,
+}
+
+/// The saved pins of a vCPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignalsStateV1 {
+    edges: u32,
+    startup_vector: u8,
 }
 
 impl VcpuSignals {
@@ -29,6 +38,8 @@ impl VcpuSignals {
     pub const KICK: u32 = 1 << 5;
     /// Beside [`NMI`](Self::NMI): a second one waits.
     const SECOND_NMI: u32 = 1 << 6;
+    /// What waits to be taken.
+    const EDGES: u32 = Self::NMI | Self::SECOND_NMI | Self::SMI | Self::INIT | Self::SIPI;
 
     /// A fresh set of pins, all low.
     pub fn new() -> Arc<Self> {
@@ -86,6 +97,26 @@ impl VcpuSignals {
     /// NMIs").
     pub fn keep_one_nmi(&self) {
         self.flags.lower(Self::SECOND_NMI);
+    }
+    /// The pins that wait to be taken, for a saved machine. INTR is a level, which the interrupt controllers drive.
+    pub fn save(&self) -> SignalsStateV1 {
+        let edges = self.pending() & Self::EDGES;
+        SignalsStateV1 { edges, startup_vector: self.startup_vector() }
+    }
+    /// Takes saved pins.
+    ///
+    /// # Errors
+    /// Bits that are no edges.
+    pub fn restore(&self, state: SignalsStateV1) -> Result<(), RestoreError> {
+        let SignalsStateV1 { edges, startup_vector } = state;
+        let second_of_none = edges & (Self::NMI | Self::SECOND_NMI) == Self::SECOND_NMI;
+        if edges & !Self::EDGES != 0 || second_of_none {
+            let value = format!("{edges:#x}");
+            return Err(RestoreError { part: "vCPU", field: "signals", value });
+        }
+        self.startup_vector.store(startup_vector, Ordering::Release);
+        self.flags.update(|pins| pins & !Self::EDGES | edges);
+        Ok(())
     }
     /// Raises SIPI with `vector`: the target starts at `vector << 12`.
     pub fn raise_sipi(&self, vector: u8) {

@@ -1,13 +1,13 @@
 //! What comes from the host's side: bytes on standard input, signals, a new window size.
 //!
 //! One thread waits for all of them with poll(2) and hands them on as [`HostEvent`]s.
-//! The first SIGINT, SIGTERM or SIGHUP asks the session to end; a second one, or one that comes when the session
+//! The first SIGINT, SIGQUIT, SIGTERM or SIGHUP asks the session to end; a second one, or one that comes when the session
 //! is over, gives the terminal back and ends the process. So the thread that waits for signals lives as long as the
 //! process: whatever else the end of the program waits for, a signal ends it.
 
 use crate::terminal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::{Signals, SignalsInfo};
 use std::io;
 use std::os::fd::AsFd;
@@ -44,7 +44,7 @@ impl HostInput {
     /// # Errors
     /// The host gives no signal handler, thread or socket pair.
     pub fn start(deliver: impl Fn(HostEvent) -> bool + Clone + Send + 'static) -> io::Result<Self> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
+        let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGWINCH])?;
         let (stop, stopped) = UnixStream::pair()?;
         let deliver_signal = deliver.clone();
         thread::Builder::new()

@@ -6,6 +6,7 @@
 //! scripts and screen readers.
 
 use crate::background_writer;
+use crate::charset;
 use crate::decode::Decoder;
 use crate::escape::{Command, Escape, Typed};
 use crate::input::{HostEvent, HostInput};
@@ -13,7 +14,8 @@ use crate::keys::{KeyCode, Stroke};
 use crate::outlet::SerialOutlet;
 use crate::overlay;
 use crate::screen::ScreenDisplay;
-use crate::terminal::RawTerminal;
+use crate::silence::Silence;
+use crate::terminal::{MessageWriter, Passage, RawTerminal};
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -48,6 +50,9 @@ pub trait Guest {
     fn report(&mut self) -> Option<Vec<String>>;
     /// What the status line shows.
     fn status(&mut self) -> Status;
+    /// What to tell the person at a serial port from which nothing came for so many seconds, in a line; with the text
+    /// screen, if the guest shows one.
+    fn advice_on_silence(&mut self, seconds: u64, screen: Option<&TextScreen>) -> Option<String>;
 }
 
 /// What the status line shows of the machine.
@@ -59,6 +64,8 @@ pub struct Status {
     pub guest_time_ns: u64,
     /// Instructions retired, where the engine counts them.
     pub instructions: Option<u64>,
+    /// Whether the machine stands still.
+    pub paused: bool,
 }
 
 /// Where the guest is shown.
@@ -153,7 +160,10 @@ impl Session {
             guest,
             outlet: self.outlet.clone(),
             display,
-            screen: ScreenDisplay::default(),
+            screen: ScreenDisplay::new(escape.name()),
+            silence: (display == Display::Serial).then(Silence::new),
+            told_of_pause: false,
+            passage: Passage::new(),
             lines: Vec::new(),
             has_screen: display != Display::Serial,
             escape,
@@ -192,6 +202,10 @@ struct Desk<'a> {
     outlet: SerialOutlet,
     display: Display,
     screen: ScreenDisplay,
+    /// Of the serial port, where it is shown from the beginning.
+    silence: Option<Silence>,
+    told_of_pause: bool,
+    passage: Passage,
     lines: Vec<String>,
     has_screen: bool,
     escape: Escape,
@@ -285,7 +299,7 @@ impl Desk<'_> {
     /// Prints a message of the console's own between the guest's output.
     fn say(&mut self, message: &str) -> io::Result<()> {
         let mut out = background_writer::stdout();
-        writeln!(out, "\n{message}")
+        writeln!(out, "\n{}", charset::shown(message))
     }
     fn switch(&mut self) -> io::Result<()> {
         match self.display {
@@ -294,10 +308,11 @@ impl Desk<'_> {
                 self.terminal.leave_screen()?;
                 let backlog: Vec<u8> = self.backlog.drain(..).collect();
                 self.say("[serial port]")?;
-                write_out(&backlog)
+                self.passage.pass(&backlog, write_out)
             }
             Display::Serial => {
                 self.display = Display::Screen;
+                self.passage.undo();
                 self.screen.enter(&self.terminal)
             }
             Display::Lines => Ok(()),
@@ -319,8 +334,11 @@ impl Desk<'_> {
         let room =
             if self.display == Display::Serial { background_writer::stdout().room() } else { BACKLOG_BYTES };
         let bytes = self.outlet.take(room);
+        if let Some(silence) = self.silence.as_mut().filter(|_| !bytes.is_empty()) {
+            silence.broken();
+        }
         if self.display == Display::Serial {
-            return write_out(&bytes);
+            return self.passage.pass(&bytes, write_out);
         }
         self.backlog.extend(bytes);
         let too_many = self.backlog.len().saturating_sub(BACKLOG_BYTES);
@@ -332,11 +350,31 @@ impl Desk<'_> {
             self.show_lines(lines)?;
         }
         match self.display {
-            Display::Serial => Ok(()),
+            Display::Serial => {
+                self.tell_of_silence();
+                self.tell_of_pause();
+                Ok(())
+            }
             // The terminal has not taken the last picture yet.
             _ if !background_writer::stdout().is_idle() => Ok(()),
             Display::Screen => self.screen.show(self.guest),
             Display::Lines => self.print_changed_lines(),
+        }
+    }
+    /// Where there is no status line.
+    fn tell_of_pause(&mut self) {
+        let paused = self.guest.status().paused;
+        if paused && !self.told_of_pause {
+            let keys = self.escape.name().map(|prefix| format!("; {prefix} x leaves")).unwrap_or_default();
+            let _ = writeln!(MessageWriter, "trimotor: the machine is paused{keys}");
+        }
+        self.told_of_pause = paused;
+    }
+    fn tell_of_silence(&mut self) {
+        let Some(silence) = &mut self.silence else { return };
+        if let Some(advice) = silence.advice(Instant::now(), self.guest) {
+            // Where standard error is closed nobody is there to be told.
+            let _ = writeln!(MessageWriter, "trimotor: {advice}");
         }
     }
     fn print_changed_lines(&mut self) -> io::Result<()> {
@@ -350,7 +388,7 @@ impl Desk<'_> {
                 *shown = now;
             }
         }
-        write_out(text.as_bytes())
+        write_out(charset::shown(&text).as_bytes())
     }
     /// Shows what is left to show, and gives the terminal back.
     fn finish(mut self, events: &Receiver<Event>, in_haste: bool) -> io::Result<()> {

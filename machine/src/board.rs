@@ -15,8 +15,7 @@ use crate::registry::{DeviceId, DeviceRef, Locked, Registry, typed};
 use crate::timers::Timers;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use trimotor_bus::{GuestMemory, GuestTime, PciAddress, PciFunction, Port, VcpuSignals, Width};
-use trimotor_devices::Device;
+use trimotor_bus::{GuestMemory, GuestTime, PciAddress, PciFunction, Port, RestoreError, VcpuSignals, Width};
 use trimotor_devices::acpi_pm::PowerManagement;
 use trimotor_devices::i8042::I8042;
 use trimotor_devices::interrupts::{FabricDevice, InterruptFabric};
@@ -26,6 +25,7 @@ use trimotor_devices::requests::MachineRequests;
 use trimotor_devices::serial::SerialPort;
 use trimotor_devices::vga_text::VgaText;
 use trimotor_devices::x87_error::X87Error;
+use trimotor_devices::{Device, SavedBytes};
 
 /// No local APIC page.
 pub(crate) const NO_PAGE: u64 = u64::MAX;
@@ -243,6 +243,22 @@ impl Board {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+}
+
+/// What is saved with the board, beside its devices.
+impl Board {
+    pub(crate) fn random_state(&self) -> u64 {
+        self.random.load(Ordering::Relaxed)
+    }
+    pub(crate) fn set_random_state(&self, state: u64) {
+        self.random.store(state, Ordering::Relaxed);
+    }
+    pub(crate) fn save_mechanism(&self) -> Result<Vec<u8>, RestoreError> {
+        self.mechanism().save_bytes()
+    }
+    pub(crate) fn restore_mechanism(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.mechanism().restore_bytes(bytes)
     }
 }
 

@@ -23,6 +23,7 @@
 //! | what other threads may do to a running machine | [`control`] |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
+//! | the whole machine to a value and back | [`save`] |
 //! | two machines side by side, compared | [`lockstep`] |
 //!
 //! No file here reads the host's clock, randomness, environment or files: the program hands
@@ -42,6 +43,7 @@ pub mod lockstep;
 pub mod machine;
 pub mod registry;
 pub mod run;
+pub mod save;
 mod slice_timer;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,6 @@ pub use clock::HostClock;
 pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
 pub use control::MachineControl;
 pub use devices::{DeviceConfig, DeviceError};
-pub use engines::{Engine, EngineOptions, EngineStatus};
+pub use engines::{Engine, EngineOptions, EngineStatus, Unusable};
 pub use exit::{ExitReason, TripleFault};
 pub use machine::{BootSource, HostServices, Machine, MachineError};

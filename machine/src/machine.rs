@@ -69,6 +69,9 @@ pub enum MachineError {
     /// The board cannot have a device.
     #[error(transparent)]
     Device(#[from] crate::devices::DeviceError),
+    /// A saved state that this machine cannot have.
+    #[error(transparent)]
+    Restore(#[from] trimotor_bus::RestoreError),
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
@@ -121,7 +124,7 @@ pub struct Machine {
     pub(crate) control: MachineControl,
     boot: Box<dyn BootSource>,
     /// `name` of the boot plan.
-    boot_name: String,
+    pub(crate) boot_name: String,
     pub(crate) turn: Turn,
     pub(crate) a20: bool,
     /// When the back ends are looked at next, in guest time.
@@ -145,6 +148,17 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn new(
+        config: MachineConfig,
+        model: Arc<CpuModel>,
+        services: HostServices,
+        boot: Box<dyn BootSource>,
+    ) -> Result<Self, MachineError> {
+        let mut machine = Self::assemble(config, model, services, boot)?;
+        machine.power_on()?;
+        Ok(machine)
+    }
+    /// Puts a machine together whose RAM is empty and whose vCPUs are in their state after RESET.
+    pub(crate) fn assemble(
         config: MachineConfig,
         model: Arc<CpuModel>,
         mut services: HostServices,
@@ -176,7 +190,7 @@ impl Machine {
         let output_waits = services.output_waits.take();
         let control = MachineControl::default();
         let board = Board::new(&config, memory, signals, lapic_model(&model), services, &control)?;
-        let mut machine = Self {
+        Ok(Self {
             config,
             engine,
             model,
@@ -194,9 +208,7 @@ impl Machine {
             at_once,
             timer,
             output_waits,
-        };
-        machine.power_on()?;
-        Ok(machine)
+        })
     }
 
     /// Resets chips and vCPUs, and starts the boot plan anew. RAM keeps what the plan does not write.

@@ -35,11 +35,18 @@ pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 const OUTPUT_WAIT: Duration = Duration::from_millis(1);
 
 /// Whose turn it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Turn {
     cpu: usize,
     /// Instructions left.
     left: u64,
+}
+
+impl Turn {
+    /// Whether a machine with so many vCPUs can be at this turn.
+    pub(crate) fn is_possible(self, vcpus: usize) -> bool {
+        self.cpu < vcpus && self.left <= SLICE
+    }
 }
 
 impl Machine {
@@ -104,6 +111,10 @@ impl Machine {
             && let Some(reason) = self.do_requests()
         {
             return Some(reason);
+        }
+        if self.paused {
+            // A request did it: a panic of the guest's.
+            return None;
         }
         if self.output_waits.as_ref().is_some_and(|output_waits| output_waits()) {
             self.control.sleep(OUTPUT_WAIT);

@@ -26,7 +26,7 @@ pub struct VcpuBus<'a> {
 
 impl<'a> VcpuBus<'a> {
     /// For a vCPU that runs on the machine's thread.
-    pub(crate) fn in_turn(board: &'a Board, cpu: usize) -> Self {
+    pub fn in_turn(board: &'a Board, cpu: usize) -> Self {
         Self { board, cpu, time: TimeSource::Board(&board.clock), map: board.map.view(), waiter: None }
     }
     /// For a vCPU on a thread of its own, beside the machine's.

@@ -2,7 +2,7 @@
 
 use crate::support::engines::JIT;
 use crate::support::needs::{Need, Tests};
-use crate::support::program::run_to_end;
+use crate::support::program::{executable, run_to_end};
 use crate::support::small_guest::small_guest;
 use std::fs;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ pub fn tests() -> Tests {
         .test(unknown_flags_and_commands_are_named)
         .test(a_screen_dump_that_cannot_be_written)
         .test(a_file_is_no_folder_for_guests)
+        .test(a_full_standard_output_is_named)
 }
 
 /// A folder for a test's files, gone with the test.
@@ -252,4 +253,16 @@ fn a_file_is_no_folder_for_guests() {
     let folder = Folder::new("guests");
     let file = folder.file("file", b"");
     check_refused(&["guest", "linux", "--out", &format!("{file}/below")], &["--out", &file]);
+}
+
+fn a_full_standard_output_is_named() {
+    for arguments in [&["cpus"][..], &["doctor"], &["demo", "--serial", "stdio"]] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = std::process::Command::new(executable());
+        let command = command.args(arguments).stdin(std::process::Stdio::null()).stdout(full);
+        let ended = command.output().expect("the program");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("standard output: No space left"), "{arguments:?}: {told}");
+    }
 }

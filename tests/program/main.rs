@@ -9,6 +9,8 @@ use trimotor_test_support as support;
 
 mod boot;
 mod cli_bad_input;
+mod cli_ends;
+mod cli_habits;
 mod cli_help;
 mod demo_on_qemu;
 mod exit_codes;
@@ -23,9 +25,12 @@ fn main() -> ExitCode {
         boot::linux::tests(),
         boot::memtest::tests(),
         boot::pvpanic::tests(),
+        boot::saved::tests(),
         boot::small_kernels::tests(),
         boot::xen::tests(),
         cli_bad_input::tests(),
+        cli_ends::tests(),
+        cli_habits::tests(),
         cli_help::tests(),
         demo_on_qemu::tests(),
         exit_codes::tests(),

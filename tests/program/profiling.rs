@@ -8,6 +8,7 @@ use crate::support::small_guest::{CODE, Scratch, small_guest};
 pub fn tests() -> Tests {
     Tests::new()
         .each(&ENGINE_NAMES, statistics_have_a_place_for_each_count)
+        .each(&ENGINE_NAMES, statistics_begin_with_what_matters)
         .test_needing(&[JIT], a_profile_names_the_loop)
         .test_needing(&[JIT], a_perf_map_has_a_line_for_each_piece_of_code)
         .test_needing(&[JIT], a_small_code_cache_drops_the_oldest_code)
@@ -43,7 +44,7 @@ fn count(report: &str, name: &str) -> u64 {
 }
 
 fn statistics_have_a_place_for_each_count(engine: &str) {
-    let ended = run(&small_guest(&format!("stats-{engine}"), COUNTS), engine, &["--stats"]);
+    let ended = run(&small_guest(&format!("stats-{engine}"), COUNTS), engine, &["--stats=all"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     assert!(ended.errors.contains(&format!("engine {engine}, vCPUs 1: 2,00")), "{}", ended.errors);
     assert!(!ended.errors.contains("other counts"), "{}", ended.errors);
@@ -60,12 +61,24 @@ fn statistics_have_a_place_for_each_count(engine: &str) {
     }
 }
 
+fn statistics_begin_with_what_matters(engine: &str) {
+    let image = small_guest(&format!("most-{engine}"), COUNTS);
+    let most = run(&image, engine, &["--stats"]).errors;
+    assert!(most.starts_with(&format!("engine {engine}, vCPUs 1: 2,00")), "{most}");
+    assert!(most.lines().count() < 24, "{most}");
+    assert_eq!(count(&most, "faults delivered"), 0);
+    let all = run(&image, engine, &["--stats=all"]).errors;
+    assert!(all.lines().count() > most.lines().count(), "{all}");
+}
+
 fn a_profile_names_the_loop() {
-    let ended = run(&small_guest("profile", COUNTS), "jit", &["--stats", "--profile"]);
-    assert_eq!(ended.code, Some(1), "{}", ended.errors);
-    // The first of them is run with what comes before the loop.
-    let hot = count(&ended.errors, "guest 0x100025 (32-bit kernel), instructions 2");
-    assert_eq!(hot, LOOP_RUNS - 1, "{}", ended.errors);
+    for more in [&["--profile"][..], &["--profile", "--stats"], &["--profile", "--stats=all"]] {
+        let ended = run(&small_guest("profile", COUNTS), "jit", more);
+        assert_eq!(ended.code, Some(1), "{}", ended.errors);
+        // The first of them is run with what comes before the loop.
+        let hot = count(&ended.errors, "0x100025 (32-bit kernel), 2");
+        assert_eq!(hot, LOOP_RUNS - 1, "{more:?}: {}", ended.errors);
+    }
 }
 
 fn a_perf_map_has_a_line_for_each_piece_of_code() {
@@ -102,7 +115,7 @@ fn a_small_code_cache_drops_the_oldest_code() {
     code.extend([0x0f, 0x85]); // jnz to the first
     code.extend((-(BLOCKS as i32 * 6 + 1 + 6)).to_le_bytes());
     code.extend([0x31, 0xc0, 0xe6, 0xf4, 0xf4]);
-    let ended = run(&small_guest("small", &code), "jit", &["--stats", "--code-cache", "256K"]);
+    let ended = run(&small_guest("small", &code), "jit", &["--stats=all", "--code-cache", "256K"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     assert!(count(&ended.errors, "code memory regions emptied for room") > 10, "{}", ended.errors);
     assert!(count(&ended.errors, "code memory in use") <= 256 << 10, "{}", ended.errors);
@@ -128,7 +141,7 @@ fn code_that_is_written_again_and_again_is_not_translated_each_time() {
     code.extend([0x81, 0xeb]); // sub ebx, the sum
     code.extend((RUNS * (RUNS + 1) / 2).to_le_bytes());
     code.extend([0x0f, 0x95, 0xc0, 0xe6, 0xf4, 0xf4]); // setne al; out 0f4h, al
-    let ended = run(&small_guest("restless", &code), "jit", &["--stats"]);
+    let ended = run(&small_guest("restless", &code), "jit", &["--stats=all"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     let killed = count(&ended.errors, "translated blocks killed by writes");
     assert!((3..u64::from(RUNS) / 10).contains(&killed), "{}", ended.errors);

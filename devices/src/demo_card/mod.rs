@@ -275,9 +275,14 @@ impl SaveState for DemoCard {
             }
             restored.insert(number, Request::restored(request)?);
         }
-        self.config.restore(config)?;
-        self.msix.restore(msix, &self.config)?;
-        self.registers = registers;
+        let (mut new_config, mut new_msix) = (self.config.clone(), self.msix.clone());
+        new_config.restore(config)?;
+        new_msix.restore(msix, &new_config)?;
+        if new_config.interrupt_status() != (registers.status != 0 && !new_msix.enabled()) {
+            let value = (registers.status == 0).to_string();
+            return Err(RestoreError { part: "demonstration card", field: "interrupt status", value });
+        }
+        (self.config, self.msix, self.registers) = (new_config, new_msix, registers);
         self.requests = restored;
         self.memory.enable(self.config.command(COMMAND_MASTER));
         self.drive();

@@ -38,6 +38,7 @@ struct Vector {
 }
 
 /// The vectors of a function.
+#[derive(Clone)]
 pub struct Msix {
     sink: Arc<dyn MsiSink>,
     capability: u8,

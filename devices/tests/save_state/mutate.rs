@@ -53,6 +53,7 @@ pub fn mutate(state: &mut Value, random: &mut Random) {
                 _ => mutate(&mut items[at], random),
             }
         }
+        Value::Object(fields) if fields.is_empty() => {}
         Value::Object(fields) => {
             let at = random.below(fields.len() as u64) as usize;
             if let Some(value) = fields.values_mut().nth(at) {

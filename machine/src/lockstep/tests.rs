@@ -67,7 +67,7 @@ fn machine(
 }
 
 fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>) {
-    let plan = Plan { every, memory_every, until: 1_000_000 };
+    let plan = Plan { every, memory_every, until: 1_000_000, until_text: &[] };
     let mut output = Vec::new();
     let mut progress = |progress: Progress<'_>| {
         if let Progress::Same(_, new) = progress {
@@ -76,6 +76,16 @@ fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>
     };
     let outcome = run(plan, &mut with_seeds(seeds), &mut progress).unwrap();
     (outcome, output)
+}
+
+#[test]
+fn a_text_of_the_guest_s_ends_the_comparison() {
+    let texts = ["y".to_owned(), "x".to_owned()];
+    let plan = Plan { every: 1, memory_every: 1000, until: 1_000_000, until_text: &texts };
+    let outcome = run(plan, &mut with_seeds([5, 5]), &mut |_| ()).unwrap();
+    // The OUT that writes it is the third before the end.
+    let Outcome::Same(instructions, None) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(instructions, BEFORE_RDRAND + 4 + 2001 + 6);
 }
 
 #[test]
@@ -197,7 +207,7 @@ fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
         }
         Ok(machine)
     };
-    let plan = Plan { every: 1000, memory_every: 1, until: 1_000_000 };
+    let plan = Plan { every: 1000, memory_every: 1, until: 1_000_000, until_text: &[] };
     match run(plan, &mut make, &mut |_| ()).unwrap() {
         Outcome::Different(difference) => Some(difference.to_string()),
         same => panic!("{same:?}"),

@@ -212,7 +212,8 @@ fn a_driver_sees_all_requests_done_with_the_hosts_clock() {
             let mut numbers: Vec<u64> = (0..16).map(|i| order >> (4 * i) & 15).collect();
             numbers.sort_unstable();
             assert_eq!(numbers, (0..16).collect::<Vec<_>>(), "{engine}, {cpus} vCPUs");
-            assert!((4..=16).contains(&interrupts), "{interrupts} interrupts");
+            // Requests that complete while the driver looks, with interrupts off, need none.
+            assert!((1..=16).contains(&interrupts), "{interrupts} interrupts");
         }
     }
 }
@@ -289,4 +290,84 @@ fn dma_over_running_code_is_seen_and_elsewhere_harmless() {
             assert_eq!(machine.run(), ExitReason::DebugExit(1), "{engine}, {cpus} vCPUs, {clock:?}");
         }
     }
+}
+
+/// Saved after so many instructions, sent as bytes, and continued on another engine: the end is that of a run in one
+/// piece, wherever the cut is. Most cuts find requests under way.
+#[test]
+fn a_saved_machine_goes_on_with_its_requests() {
+    let image = driver(all_requests);
+    let engines = engines();
+    let config = |engine| card_config(engine, 1, ClockSource::Instructions);
+    let (mut whole, log) = card_machine(config(engines[0]), &image);
+    assert_eq!(whole.run(), ExitReason::DebugExit(1));
+    let (end, expected) = (whole.instructions(), log.0.lock().unwrap().clone());
+    let busy = busy(config(engines[0]), &image);
+    assert!(busy.end - busy.start > 20, "{busy:?}");
+    let cuts = (0..end).step_by((end / 16) as usize).chain(busy.step_by(7));
+    for cut in cuts {
+        let from = engines[cut as usize % engines.len()];
+        let to = engines[(cut as usize + 1) % engines.len()];
+        let (mut first, before) = card_machine(config(from), &image);
+        assert_eq!(first.run_until(cut), None);
+        let bytes = postcard::to_stdvec(&first.save().unwrap()).unwrap();
+        let after = Log::default();
+        let mut second = restored(&bytes, to, after.clone()).unwrap();
+        assert_eq!(second.run(), ExitReason::DebugExit(1), "{from} to {to} at {cut}");
+        let said = [before.0.lock().unwrap().as_slice(), &after.0.lock().unwrap()].concat();
+        assert_eq!((second.instructions(), said), (end, expected.clone()), "{from} to {to} at {cut}");
+    }
+}
+
+/// While so many instructions run, the card has requests under way.
+fn busy(config: MachineConfig, image: &[u8]) -> std::ops::Range<u64> {
+    let (mut machine, _) = card_machine(config, image);
+    let mut idle = |at| {
+        assert_eq!(machine.run_until(at), None);
+        let card = machine.board().devices.find("demo-card@00:03.0").unwrap();
+        machine.board().devices.lock(card).info().starts_with("0 requests")
+    };
+    let first = (0..).find(|at| !idle(*at)).unwrap();
+    first..(first..).find(|at| idle(*at)).unwrap()
+}
+
+fn restored(bytes: &[u8], engine: Engine, log: Log) -> Result<Machine, MachineError> {
+    let services = HostServices {
+        clock: Arc::new(Ticking::default()),
+        serial: vec![Box::new(log)],
+        debug_console: None,
+        engine: EngineOptions::default(),
+        output_waits: None,
+    };
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+    struct NoBoot;
+    impl BootSource for NoBoot {
+        fn plan(&mut self) -> Result<BootPlan, String> {
+            Err("nothing is booted again".into())
+        }
+    }
+    Machine::restored(postcard::from_bytes(bytes).unwrap(), Some(engine), model, services, Box::new(NoBoot))
+}
+
+/// A machine with other devices, or pieces that cannot be, is refused by what is wrong with it.
+#[test]
+fn a_state_that_does_not_fit_is_refused() {
+    let image = driver(all_requests);
+    let engine = engines()[0];
+    let (mut machine, _) = card_machine(card_config(engine, 1, ClockSource::Instructions), &image);
+    machine.run_until(1000);
+    let state = machine.save().unwrap();
+    let check = |change: &dyn Fn(&mut crate::save::MachineStateV1), says: &str| {
+        let mut state = state.clone();
+        change(&mut state);
+        let bytes = postcard::to_stdvec(&state).unwrap();
+        let error = restored(&bytes, engine, Log::default()).err().unwrap().to_string();
+        assert!(error.contains(says), "{says}: {error}");
+    };
+    check(&|s| _ = s.config.devices.pop(), "with demo-card@00:03.0");
+    check(&|s| s.config.devices.push(DeviceConfig::new("pvpanic")), "without pvpanic");
+    check(&|s| s.config.cpus = 2, "1 vCPUs");
+    check(&|s| s.config.cpus = 9, "9 processors");
+    check(&|s| s.config.memory_bytes = 1 << 20, "RAM");
+    check(&|s| s.config.devices[0].kind = "e1001".into(), "no device \"e1001\"");
 }

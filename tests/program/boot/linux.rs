@@ -79,7 +79,7 @@ impl Shell {
 }
 
 fn a_small_code_cache_is_enough() {
-    let more = ["--code-cache", "1M", "--stats"];
+    let more = ["--code-cache", "1M", "--stats=all"];
     let mut shell = Shell::start(&boot("jit", Guest::CloudKernel, Guest::Shell, "", &more));
     shell.has_no_complaints();
     let ended = shell.power_off();

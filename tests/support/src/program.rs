@@ -1,6 +1,6 @@
 //! Runs the program with pipes, as a script would: send a line, wait for an answer.
 
-use super::pty::Pty;
+use super::pty::{Pty, set_size};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
 use std::fs::File;
@@ -73,9 +73,19 @@ impl Program {
     }
     /// Starts the program on a terminal of this size.
     pub fn start_on_terminal(arguments: &[&str], columns: u16, rows: u16) -> Self {
+        Self::start_on_terminal_with(arguments, columns, rows, &[])
+    }
+    /// The same with variables of the environment.
+    pub fn start_on_terminal_with(
+        arguments: &[&str],
+        columns: u16,
+        rows: u16,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let pty = Pty::open(columns, rows);
         let mut command = Command::new(executable());
-        command.args(arguments).env("TERM", "xterm-256color");
+        command.args(arguments).env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8");
+        command.envs(variables.iter().copied());
         command.stdin(pty.user_end()).stdout(pty.user_end()).stderr(pty.user_end());
         let child = command.spawn().expect("trimotor starts");
         let (input, output) = pty.into_host_ends();
@@ -148,6 +158,15 @@ impl Program {
         let terminal = self.terminal.as_ref().expect("a terminal");
         let modes = tcgetattr(terminal).expect("a terminal's modes");
         modes.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+    }
+    /// Gives the program's terminal another size. The program hears of it as from its shell's terminal.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        set_size(self.terminal.as_ref().expect("a terminal"), columns, rows);
+        self.signal(Signal::WINCH);
+    }
+    /// What the program printed after what was waited for.
+    pub fn rest(&self) -> &str {
+        &self.text[self.seen..]
     }
     /// Sends the program a signal.
     pub fn signal(&self, signal: Signal) {

@@ -4,7 +4,13 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Sets the size of a terminal.
+pub fn set_size(terminal: impl AsFd, columns: u16, rows: u16) {
+    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(terminal, size).expect("the size is set");
+}
 
 /// Both ends of a pseudo-terminal.
 pub struct Pty {
@@ -20,8 +26,7 @@ impl Pty {
         unlockpt(&host).expect("unlockpt");
         let name = ptsname(&host, Vec::new()).expect("ptsname");
         let user = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("the terminal opens");
-        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&host, size).expect("the size is set");
+        set_size(&host, columns, rows);
         Self { host, user }
     }
     /// The end that a program has as its standard input and output.

@@ -1,6 +1,7 @@
 //! The prompt and its commands.
 
 use super::colour;
+use crate::demo::PROMPT;
 use crate::demo::asm::{Asm, Build, Routine};
 use crate::demo::layout::vars;
 use iced_x86::code_asm::*;
@@ -35,7 +36,7 @@ pub(super) fn routines(s: &mut Asm) -> Build {
 fn shell(s: &mut Asm) -> Build {
     let (skip, trimmed) = (s.create_label(), s.create_label());
     s.routine(Routine::Shell)?;
-    s.say_in(colour::YELLOW, "\ntrimotor> ")?;
+    s.say_in(colour::YELLOW, &format!("\n{PROMPT}"))?;
     s.invoke(Routine::ReadLine)?;
     s.mov(ebx, vars::LINE as u32)?;
     s.bind(skip)?;
