@@ -43,7 +43,7 @@ impl Guest {
             let directory = TABLES + n as u64 * 0x1_0000;
             entry(upper + 8 * gib, directory);
             for page in 0..PAGES {
-                let linear = gib << 30 | LONG_MODE_CODE + page * 4096;
+                let linear = (gib << 30) + LONG_MODE_CODE + page * 4096;
                 let table = directory + 4096 * (1 + page / 512);
                 entry(directory + 8 * (linear >> 21 & 511), table);
                 entry(table + 8 * (page % 512), physical(linear));

@@ -38,6 +38,7 @@ on_each_engine!(
     four_processors_come_up,
     two_processors_do_the_work_of_one,
     no_translation_that_is_kept_is_wrong,
+    translations_that_stay_until_a_flush_do_no_harm,
 );
 
 /// A shell in a guest.
@@ -260,4 +261,13 @@ fn no_translation_that_is_kept_is_wrong(engine: &str) {
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
     assert!(ended.output.contains("MARK-BOOTED"));
     assert!(ended.errors.contains("contradicts: 0\n"), "{}", ended.errors);
+}
+
+/// Linux flushes what it changes.
+fn translations_that_stay_until_a_flush_do_no_harm(engine: &str) {
+    let ended =
+        run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "quiet", &["--tlb", "keep"])));
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+    assert!(ended.output.contains("MARK-BOOTED"));
+    assert!(ended.errors.contains("missing INVLPGs: 0\n"), "{}", ended.errors);
 }
