@@ -5,9 +5,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use iced_x86::code_asm::*;
 
-#[path = "../tests/bare/mod.rs"]
-mod bare;
-use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
+use trimotor_test_support::bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
 
 /// Instructions of one measured run.
 const RUN: u64 = 1_000_000;

@@ -9,9 +9,7 @@ use trimotor_bus::{LinearAddr, PhysAddr};
 use trimotor_cpu::mmu::{Access, PageWalk, WalkConfig, walk};
 use trimotor_cpu::registers::{Cr0, Cr4, Efer};
 
-#[path = "../tests/bare/mod.rs"]
-mod bare;
-use bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
+use trimotor_test_support::bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
 
 /// A loop that touches one byte of each of `pages` pages in turn, and after each round where `flush`
 /// says so does what drops all translations: MOV to a debug register. (MOV to CR3 keeps them.)

@@ -3,8 +3,10 @@
 use crate::guest::GuestArgs;
 use crate::host_memory::{CodeCacheSize, MemorySize};
 use crate::rtc_base::RtcBase;
+use crate::watch;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 use trimotor_machine::DeviceConfig;
 
 const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
@@ -16,9 +18,17 @@ const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   trimotor run --help               all options of a machine
 
 Ctrl-A x leaves a running machine, Ctrl-A h shows the keys.
-Exit codes: 0 powered off or left, 1 the host failed, 2 bad input, 3 the guest
-triple-faulted, 4 a host fault in translated code (a bug, with a report); a guest
-that writes to --debug-exit chooses its own.";
+Exit codes
+    0  the guest powered off, you left, or all of --expect came
+    1  the host failed
+    2  bad input: an option or a file
+    3  the guest triple-faulted, with a report
+    4  a host fault in translated code: a bug of ours, with a report
+    6  the run ended and text of --expect had not come
+    8  the guest's kernel panicked and said so through pvpanic (--on-panic exit)
+  124  the time of --timeout was up
+  128  and more: a signal ended the program (128 + its number)
+  A guest that writes v to --debug-exit chooses (v << 1) | 1, an odd code.";
 
 const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   A Linux shell on the serial port, as the terminal:
@@ -29,6 +39,9 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   The same run each time, byte for byte:
     trimotor run --icount --kernel vmlinuz --initrd off.cpio.gz \\
         --append \"console=ttyS0\" --nographic
+  A boot as a test: code 0 at the prompt, 6 after a panic or two minutes
+    trimotor run --kernel vmlinuz --initrd shell.cpio.gz --append \"console=ttyS0\" \\
+        --nographic --expect \"# \" --exit-on \"Kernel panic\" --timeout 2m
   Four processors, a second serial port in a file:
     trimotor run --cpus 4 --serial stdio --serial file:com2.log --kernel vmlinuz
   A multiboot kernel with modules, results through the debug port:
@@ -42,7 +55,8 @@ const LOCKSTEP_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   Is a run the same as a run of the same engine?
     trimotor lockstep --engines interp,interp --until 100000000 --kernel vmlinuz
 
-Guest time counts instructions, as with --icount. Exit codes: 0 no difference, 1 one was found.";
+Ends when the guest ends, at the demo's prompt, at the text of --exit-on, or after --until
+instructions. Guest time counts instructions, as with --icount. Exit codes: 0 no difference, 1 one was found.";
 
 /// A full-system x86 PC emulator with three engines.
 #[derive(Parser, Debug)]
@@ -65,7 +79,11 @@ pub enum Command {
     #[command(after_help = LOCKSTEP_EXAMPLES)]
     Lockstep(Box<LockstepArgs>),
     /// Say which engines this build and host can use, and why not
-    Doctor,
+    Doctor {
+        /// Say all that is known of engines that cannot be used
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Fetch and build guests
     Guest {
         /// Which guest.
@@ -147,7 +165,7 @@ pub struct LockstepArgs {
     /// Memory is compared after so many of these intervals
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Lockstep")]
     pub memory_every: u64,
-    /// Ends after so many instructions [default: when the guest ends]
+    /// Ends after so many instructions [default: when the guest ends, or at the demo's prompt]
     #[arg(long, value_name = "N", help_heading = "Lockstep")]
     pub until: Option<u64>,
     /// What is run.
@@ -187,13 +205,28 @@ pub struct MachineArgs {
     #[arg(long, value_name = "BASE", help_heading = "Machine")]
     pub rtc: Option<RtcBase>,
     /// What to do when the guest resets the machine
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnReset::Reset, help_heading = "Machine")]
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnReset::Reset, help_heading = "End of the run")]
     pub on_reset: OnReset,
+    /// Ends the run after this time of the host's, with code 124: 60s, 5m, 1h, 500ms
+    #[arg(long, value_name = "TIME", value_parser = watch::parse_duration, help_heading = "End of the run")]
+    pub timeout: Option<Duration>,
+    /// Ends the run with code 0 once the guest has written this text to COM1. Repeatable: all of them, in order.
+    /// Code 6 where the run ends without
+    #[arg(long, value_name = "TEXT", action = ArgAction::Append, allow_hyphen_values = true, value_parser = watch::parse_text, help_heading = "End of the run")]
+    pub expect: Vec<String>,
+    /// Ends the run once the guest has written this text to COM1, with code 0 if no text of --expect is still to come.
+    /// Repeatable: any of them
+    #[arg(long, value_name = "TEXT", action = ArgAction::Append, allow_hyphen_values = true, value_parser = watch::parse_text, help_heading = "End of the run")]
+    pub exit_on: Vec<String>,
+    /// What to do when the guest's kernel says through pvpanic that it panicked. Adds the device; Linux needs its driver
+    /// pvpanic-mmio [default: exit, where --device pvpanic is given]
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "End of the run")]
+    pub on_panic: Option<OnPanic>,
     /// Shows the guest on the serial port: no text screen
     #[arg(long, help_heading = "Console")]
     pub nographic: bool,
     /// How the text screen is shown [default: `terminal` where standard input and output are
-    /// one, else `none`]
+    /// one (`lines` where TERM is dumb), else `none`]
     #[arg(long, value_enum, value_name = "HOW", conflicts_with = "nographic", help_heading = "Console")]
     pub display: Option<DisplayArg>,
     /// A serial port, COM1 first: stdio, null, file:PATH, pty, unix:PATH, tcp:HOST:PORT and more
@@ -212,14 +245,14 @@ pub struct MachineArgs {
     /// Names translated code for `perf report`, in /tmp/perf-PID.map unless a file is given
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, help_heading = "Debugging")]
     pub perf_map: Option<Option<PathBuf>>,
-    /// Prints what the engine counted when the machine ends
-    #[arg(long, help_heading = "Debugging")]
-    pub stats: bool,
-    /// Counts how often each translated block runs, and names the hottest with --stats. Costs some speed
+    /// Prints what the engine counted when the machine ends: what matters most, or with `=all` every count
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "most", help_heading = "Debugging")]
+    pub stats: Option<Stats>,
+    /// Counts how often each translated block runs, and names the hottest when the machine ends. Costs some speed
     #[arg(long, help_heading = "Debugging")]
     pub profile: bool,
     /// A value v written to this port ends the program with code (v << 1) | 1
-    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "Debugging")]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0xf4", value_parser = parse_port, help_heading = "End of the run")]
     pub debug_exit: Option<u16>,
     /// One more device, with its options; `trimotor devices` lists them. May be given several times
     #[arg(long, value_name = "KIND[,OPTION=VALUE]", help_heading = "Devices")]
@@ -293,6 +326,28 @@ pub enum OnReset {
     Reset,
     /// The program ends with code 0
     Exit,
+}
+
+/// What a panic of the guest's kernel does.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnPanic {
+    /// The machine stands still, to be looked at
+    Pause,
+    /// The program ends with code 8
+    Exit,
+    /// The machine starts over
+    Reset,
+    /// Nothing: the guest goes on as it sees fit
+    Ignore,
+}
+
+/// Which counts are printed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stats {
+    /// What matters most
+    Most,
+    /// Every count
+    All,
 }
 
 /// How the text screen is shown.

@@ -5,8 +5,10 @@ use crate::error::Failure;
 use crate::host_memory::MemorySize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use trimotor_firmware::boot::{BootFile, BootModule, BootRequest, KernelKind};
+use trimotor_bus::memory::LOW_RAM_LIMIT;
+use trimotor_firmware::boot::{BootFile, BootModule, BootRequest, Bytes, KernelKind};
 
 /// The files that `run` names, open for as long as the machine may start over: each reset reads them
 /// again, so that no copy has to be kept beside guest memory. A file that is replaced meanwhile
@@ -18,6 +20,7 @@ pub struct GuestFiles {
     modules: Vec<(GuestFile, String)>,
     command_line: String,
     kind: Option<KernelKind>,
+    memory: MemorySize,
 }
 
 impl GuestFiles {
@@ -26,36 +29,101 @@ impl GuestFiles {
     /// # Errors
     /// [`Failure::BadInput`] that names the flag and the file.
     pub fn open(run: &RunArgs) -> Result<Self, Failure> {
-        let memory = run.machine.memory;
         let kernel = run.kernel.as_deref().ok_or_else(|| Failure::bad("--kernel: no file is given"))?;
-        let open = |flag, path: &Path| GuestFile::open(flag, path, memory);
         let module = |text: &String| {
             let (path, command_line) = split_module(text);
-            Ok((open("--module", Path::new(path))?, command_line.to_owned()))
+            Ok((GuestFile::open("--module", Path::new(path))?, command_line.to_owned()))
         };
         Ok(Self {
-            kernel: open("--kernel", kernel)?,
-            initrd: run.initrd.as_deref().map(|path| open("--initrd", path)).transpose()?,
+            kernel: GuestFile::open("--kernel", kernel)?,
+            initrd: run.initrd.as_deref().map(|path| GuestFile::open("--initrd", path)).transpose()?,
             modules: run.module.iter().map(module).collect::<Result<_, Failure>>()?,
             command_line: run.append.clone(),
             kind: run.boot_as.map(kind),
+            memory: run.machine.memory,
         })
     }
-    /// Reads all files.
+    /// The kernel's command line.
+    pub fn command_line(&self) -> &str {
+        &self.command_line
+    }
+    /// Reads all files, unless together they are larger than what the guest can hold of them.
     ///
     /// # Errors
     /// [`Failure::BadInput`] that names the flag and the file.
     pub fn read(&mut self) -> Result<BootRequest, Failure> {
-        let mut request = BootRequest::new(self.kernel.read()?);
-        request.initrd = self.initrd.as_mut().map(GuestFile::read).transpose()?;
+        let mut room = self.room()?;
+        let mut request = BootRequest::new(self.kernel.read(&mut room)?);
+        request.initrd = self.initrd.as_mut().map(|file| file.read(&mut room)).transpose()?;
         request.kind = self.kind;
         request.command_line.clone_from(&self.command_line);
         for (file, command_line) in &mut self.modules {
-            let module = BootModule { file: file.read()?, command_line: command_line.clone() };
+            let module = BootModule { file: file.read(&mut room)?, command_line: command_line.clone() };
             request.modules.push(module);
         }
         Ok(request)
     }
+    /// What of the guest's memory the files may fill, less those whose sizes are known.
+    fn room(&self) -> Result<Room, Failure> {
+        let modules = self.modules.iter().map(|(file, _)| file);
+        let files: Vec<_> = [&self.kernel].into_iter().chain(&self.initrd).chain(modules).collect();
+        let sizes: Vec<_> = files.iter().map(|file| (file.name(), file.known_size())).collect();
+        Room::new(self.memory, &sizes)
+    }
+}
+
+/// What of the guest's memory is left for the files to boot.
+#[derive(Debug)]
+struct Room {
+    memory: MemorySize,
+    left: u64,
+}
+
+impl Room {
+    /// Room in a guest of that size beside files of known sizes, each with its flag and name.
+    ///
+    /// # Errors
+    /// Those files are too large together; the message names the largest.
+    fn new(memory: MemorySize, sizes: &[(String, u64)]) -> Result<Self, Failure> {
+        let limit = memory.0.min(LOW_RAM_LIMIT);
+        let total = sizes.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+        match limit.checked_sub(total) {
+            Some(left) => Ok(Self { memory, left }),
+            None => Err(too_large(memory, total, sizes)),
+        }
+    }
+}
+
+/// The message about files of `total` bytes, of which these are known.
+fn too_large(memory: MemorySize, total: u64, sizes: &[(String, u64)]) -> Failure {
+    /// So many files are named.
+    const NAMED: usize = 3;
+    let room = if memory.0 <= LOW_RAM_LIMIT {
+        format!("more than the guest's memory of {memory}")
+    } else {
+        format!("more than the {} below the PCI hole that they can fill", MemorySize(LOW_RAM_LIMIT))
+    };
+    // Twice as much, so that the kernel has room to unpack itself and to work in.
+    let advice = match total.checked_mul(2).map(|bytes| bytes.next_multiple_of(64 << 20)) {
+        Some(enough) if total < LOW_RAM_LIMIT => format!("--memory {} would do", MemorySize(enough)),
+        _ => "no size of memory would do: make them smaller".to_owned(),
+    };
+    let mut largest: Vec<_> = sizes.iter().filter(|(_, size)| *size > 0).collect();
+    largest.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    if let [(name, _)] = largest[..] {
+        return Failure::bad(format!("{name}: its {} are {room}; {advice}", Bytes(total)));
+    }
+    let named: Vec<_> =
+        largest.iter().take(NAMED).map(|(name, bytes)| format!("{name} has {}", Bytes(*bytes))).collect();
+    let more = match largest.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Failure::bad(format!(
+        "the files to boot have {} together, {room}: {}{more}; {advice}",
+        Bytes(total),
+        named.join(", ")
+    ))
 }
 
 fn kind(boot_as: BootAs) -> KernelKind {
@@ -82,54 +150,70 @@ fn split_module(module: &str) -> (&str, &str) {
 struct GuestFile {
     flag: &'static str,
     path: PathBuf,
-    memory: MemorySize,
     file: File,
     /// What a pipe gave, which cannot be read again.
     kept: Option<Vec<u8>>,
 }
 
 impl GuestFile {
-    fn open(flag: &'static str, path: &Path, memory: MemorySize) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|error| unreadable(flag, path, &error))?;
-        Ok(Self { flag, path: path.to_owned(), memory, file, kept: None })
+    fn open(flag: &'static str, path: &Path) -> Result<Self, Failure> {
+        let open = || {
+            let file = File::open(path)?;
+            let kind = file.metadata()?.file_type();
+            if kind.is_dir() {
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            // A terminal that nobody types into, /dev/zero without an end.
+            if kind.is_char_device() {
+                return Err(io::Error::other("is a device; name a file"));
+            }
+            Ok(file)
+        };
+        let file = open().map_err(|error| unreadable(flag, path, &error))?;
+        Ok(Self { flag, path: path.to_owned(), file, kept: None })
     }
-    /// The content from the beginning.
-    fn read(&mut self) -> Result<BootFile, Failure> {
+    /// Flag and path.
+    fn name(&self) -> String {
+        format!("{} {}", self.flag, self.path.display())
+    }
+    /// The size as far as it is known before the file is read: 0 for a pipe.
+    fn known_size(&self) -> u64 {
+        match &self.kept {
+            Some(bytes) => bytes.len() as u64,
+            None => self.file.metadata().ok().filter(|m| m.is_file()).map_or(0, |m| m.len()),
+        }
+    }
+    /// The content from the beginning. What it has beyond its known size is taken from `room`.
+    fn read(&mut self, room: &mut Room) -> Result<BootFile, Failure> {
         let name = self.path.to_string_lossy().into_owned();
         if let Some(bytes) = &self.kept {
             return Ok(BootFile { name, bytes: bytes.clone() });
         }
-        let bytes = self.read_bytes().map_err(|error| unreadable(self.flag, &self.path, &error))?;
-        if bytes.len() as u64 > self.memory.0 {
-            return Err(self.too_large());
+        let known = self.known_size();
+        let limit = known + room.left;
+        let bytes = self.read_bytes(known, limit).map_err(|e| unreadable(self.flag, &self.path, &e))?;
+        let size = bytes.len() as u64;
+        if size > limit {
+            let others = room.memory.0.min(LOW_RAM_LIMIT) - limit;
+            let sizes = [(self.name(), size), ("the other files".to_owned(), others)];
+            return Err(too_large(room.memory, size + others, &sizes));
         }
+        room.left -= size.saturating_sub(known);
         if !self.file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             self.kept = Some(bytes.clone());
         }
         Ok(BootFile { name, bytes })
     }
-    /// One byte more than fits tells that a file is too large, without reading all of it.
-    fn read_bytes(&self) -> io::Result<Vec<u8>> {
-        let metadata = self.file.metadata()?;
-        let limit = self.memory.0 + 1;
+    /// One byte more than `limit` tells that a file is too large, without reading all of it.
+    fn read_bytes(&self, known: u64, limit: u64) -> io::Result<Vec<u8>> {
         let mut file = &self.file;
         let mut bytes = Vec::new();
-        if metadata.is_file() {
+        if file.metadata()?.is_file() {
             file.seek(SeekFrom::Start(0))?;
-            bytes.reserve_exact(metadata.len().min(limit) as usize);
+            bytes.reserve_exact(known as usize);
         }
-        file.take(limit).read_to_end(&mut bytes)?;
+        file.take(limit + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
-    }
-    fn too_large(&self) -> Failure {
-        let Self { flag, path, memory, .. } = self;
-        let size = path.metadata().map_or(memory.0 + 1, |metadata| metadata.len()).max(memory.0 + 1);
-        let mebibytes = size.div_ceil(1 << 20);
-        let enough = (mebibytes * 2).next_multiple_of(64);
-        Failure::bad(format!(
-            "{flag} {}: its {mebibytes}M are more than the guest's memory of {memory}; --memory {enough}M would do",
-            path.display()
-        ))
     }
 }
 
@@ -167,25 +251,71 @@ mod tests {
         assert_eq!(split_module("disk.img"), ("disk.img", ""));
     }
 
+    fn room(memory: u64) -> Room {
+        Room::new(MemorySize(memory), &[]).unwrap()
+    }
+
     #[test]
     fn files_that_cannot_be_read_are_named_with_their_flag() {
-        let read = |path: &str| GuestFile::open("--initrd", Path::new(path), MemorySize(1 << 20))?.read();
-        let message = read("/nonexistent/initrd").unwrap_err().to_string();
+        let open = |path: &str| GuestFile::open("--initrd", Path::new(path)).unwrap_err().to_string();
+        let message = open("/nonexistent/initrd");
         assert!(message.starts_with("--initrd /nonexistent/initrd: no such file"), "{message}");
-        let message = read("/").unwrap_err().to_string();
-        assert!(message.contains("is a directory"), "{message}");
-        let message = read("/dev/zero").unwrap_err().to_string();
-        assert!(message.contains("more than the guest's memory of 1M"), "{message}");
+        assert!(open("/").contains("is a directory"));
+        for device in ["/dev/zero", "/dev/null"] {
+            let message = open(device);
+            assert!(message.starts_with(&format!("--initrd {device}: is a device")), "{message}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_too_large_together_are_named_with_their_sizes() {
+        const MIB: u64 = 1 << 20;
+        let refused = |memory: u64, sizes: &[(&str, u64)]| {
+            let sizes: Vec<_> =
+                sizes.iter().map(|(name, size)| (format!("--module {name}"), *size)).collect();
+            Room::new(MemorySize(memory), &sizes).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(8 * MIB, &[("a", 9 * MIB)]),
+            "--module a: its 9M are more than the guest's memory of 8M; --memory 64M would do"
+        );
+        let files = [("a", 100 * MIB), ("b", 300 * MIB), ("c", 0), ("d", 200 * MIB), ("e", 100 * MIB)];
+        assert_eq!(
+            refused(512 * MIB, &files),
+            "the files to boot have 700M together, more than the guest's memory of 512M: --module b has 300M, \
+             --module d has 200M, --module a has 100M and 1 more; --memory 1408M would do"
+        );
+        let message = refused(8 << 30, &[("a", 4 << 30), ("b", u64::MAX)]);
+        assert!(message.contains("below the PCI hole") && message.contains("make them smaller"), "{message}");
+    }
+
+    /// A pipe's size is known when it has been read; a regular file's may be wrong, as in /proc.
+    #[test]
+    fn what_is_larger_than_it_seemed_is_read_no_further_than_there_is_room() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let writer =
+            std::thread::spawn(move || while io::Write::write_all(&mut writer, &[7; 4096]).is_ok() {});
+        let file = File::from(std::os::fd::OwnedFd::from(reader));
+        let mut pipe = GuestFile { flag: "--kernel", path: "pipe".into(), file, kept: None };
+        let message = pipe.read(&mut room(1 << 20)).unwrap_err().to_string();
+        assert!(message.starts_with("--kernel pipe: its 2M are more"), "{message}");
+        drop(pipe);
+        writer.join().unwrap();
+        let mut file = GuestFile::open("--kernel", Path::new("/proc/self/maps")).unwrap();
+        assert!(file.read(&mut room(16)).unwrap_err().to_string().contains("--kernel /proc/self/maps"));
+        let mut left = room(1 << 20);
+        let bytes = file.read(&mut left).unwrap().bytes.len() as u64;
+        assert!(bytes > 16 && left.left == (1 << 20) - bytes);
     }
 
     #[test]
     fn a_file_is_read_again_though_its_name_is_gone() {
         let path = std::env::temp_dir().join(format!("trimotor-again-{}", std::process::id()));
         std::fs::write(&path, b"kernel").unwrap();
-        let mut file = GuestFile::open("--kernel", &path, MemorySize(1 << 20)).unwrap();
-        assert_eq!(file.read().unwrap().bytes, b"kernel");
+        let mut file = GuestFile::open("--kernel", &path).unwrap();
+        assert_eq!(file.read(&mut room(1 << 20)).unwrap().bytes, b"kernel");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(file.read().unwrap().bytes, b"kernel");
+        assert_eq!(file.read(&mut room(1 << 20)).unwrap().bytes, b"kernel");
         assert!(file.kept.is_none());
     }
 }

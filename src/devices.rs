@@ -9,8 +9,8 @@ use trimotor_machine::devices::{DeviceKind, KINDS};
 /// # Errors
 /// Standard output cannot be written.
 pub fn run() -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    write(&mut out).map_err(|error| anyhow::anyhow!("standard output: {error}").into())
+    write(&mut io::stdout().lock())?;
+    Ok(())
 }
 
 fn write(out: &mut impl Write) -> io::Result<()> {

@@ -3,30 +3,63 @@
 use crate::error::Failure;
 use crate::guest;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use trimotor_console::terminal;
 use trimotor_machine::engines::{self, Engine};
 
-/// Prints the report.
+/// Columns of the details where standard output is no terminal.
+const DEFAULT_COLUMNS: usize = 80;
+/// Columns in front of the details.
+const INDENT: usize = 10;
+
+/// Prints the report: a line for each verdict, with `verbose` the details below it.
 ///
 /// # Errors
 /// Standard output cannot be written to.
-pub fn run() -> Result<(), Failure> {
+pub fn run(verbose: bool) -> Result<(), Failure> {
     let out = &mut io::stdout().lock();
     writeln!(out, "Trimotor {} on {}", env!("CARGO_PKG_VERSION"), host_name())?;
-    writeln!(out, "\nEngines")?;
+    writeln!(out, "\nEngines (--accel auto takes {})", Engine::fastest())?;
+    let mut more = false;
     for status in engines::doctor() {
+        let name = status.engine.name();
         match status.available {
-            Ok(()) => writeln!(out, "  {:<7} can be used: {}", status.engine.name(), status.description)?,
-            Err(why) => writeln!(out, "  {:<7} cannot be used: {why}", status.engine.name())?,
+            Ok(()) => writeln!(out, "  {name:<7} yes: {}", status.description)?,
+            Err(why) => {
+                writeln!(out, "  {name:<7} no: {}", why.verdict)?;
+                more |= !why.details.is_empty();
+                for line in why.details.iter().filter(|_| verbose).flat_map(|text| wrapped(text)) {
+                    writeln!(out, "{:INDENT$}{line}", "")?;
+                }
+            }
         }
     }
-    writeln!(out, "  --accel auto takes {}", Engine::fastest())?;
     writeln!(out, "\nHost")?;
     writeln!(out, "  memory      {}", memory())?;
     writeln!(out, "  processors  {}", std::thread::available_parallelism().map_or(1, |count| count.get()))?;
     writeln!(out, "  /dev/kvm    {}", kvm_device())?;
     writeln!(out, "  guests      {}", guests())?;
+    if more && !verbose {
+        writeln!(out, "\n`trimotor doctor -v` says more of what cannot be used.")?;
+    }
     Ok(())
+}
+
+/// A detail's lines, none longer than the terminal has room for unless a word is.
+fn wrapped(text: &str) -> Vec<String> {
+    let columns = if io::stdout().is_terminal() { terminal::size().0 } else { DEFAULT_COLUMNS };
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if INDENT + line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn host_name() -> String {

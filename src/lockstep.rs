@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use trimotor_firmware::demo::PROMPT as DEMO_PROMPT;
 use trimotor_machine::lockstep::{self, Outcome, Plan, Progress};
 use trimotor_machine::{HostServices, Machine};
 
@@ -29,6 +30,11 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     let [first, second] = args.engines[..] else {
         return Err(Failure::bad("--engines: write two with a comma between them, as in interp,jit"));
     };
+    if options.timeout.is_some() || !options.expect.is_empty() {
+        return Err(Failure::bad(
+            "--timeout and --expect: a comparison ends by --until N or --exit-on TEXT instead",
+        ));
+    }
     let engines = [run::engine(first)?, run::engine(second)?];
     for engine in engines {
         host_fault::report(engine)?;
@@ -40,10 +46,22 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         Some(_) => Payload::Kernel(Box::new(GuestFiles::open(&args.run)?)),
         None => Payload::Demo,
     };
+    let mut until_text = options.exit_on.clone();
+    if args.until.is_none() && until_text.is_empty() && matches!(payload, Payload::Demo) {
+        // It waits there for good.
+        until_text.push(DEMO_PROMPT.to_owned());
+    }
     let config = run::config(options, engines[0], 1);
     let boot = Planner::new(payload, &config).make()?;
-    let plan =
-        Plan { every: args.every, memory_every: args.memory_every, until: args.until.unwrap_or(u64::MAX) };
+    let plan = Plan {
+        every: args.every,
+        memory_every: args.memory_every,
+        until: args.until.unwrap_or(u64::MAX),
+        until_text: &until_text,
+    };
+    if args.until.is_none() && until_text.is_empty() {
+        note("trimotor: compares until the guest ends; --until N or --exit-on TEXT ends it before");
+    }
     let mut make = |side: usize, mut services: HostServices| {
         services.engine.code_cache_bytes = options.code_cache.map(|size| size.0);
         let boot = Box::new(boot.clone());

@@ -7,6 +7,7 @@ mod args;
 mod boot_files;
 mod cpus;
 mod devices;
+mod display;
 mod doctor;
 mod error;
 mod guest;
@@ -18,30 +19,48 @@ mod lockstep;
 mod note;
 mod perf_map;
 mod ports;
+mod qemu_habits;
 mod report;
 mod rtc_base;
 mod run;
 mod screen_dump;
+mod watch;
 
 use args::{Cli, Command, DemoArgs, GuestCommand};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use log::Level;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let messages = env_logger::Target::Pipe(Box::new(trimotor_console::terminal::MessageWriter));
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
         .target(messages)
+        .format(write_message)
         .init();
     let success = |()| ExitCode::SUCCESS;
-    let outcome = match Cli::parse().command {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|text| text.to_string_lossy().into()).collect();
+    let outcome = qemu_habits::check(&arguments, &Cli::command()).and_then(|()| match Cli::parse().command {
         None => run::demo(&DemoArgs::default()),
         Some(Command::Demo(args)) => run::demo(&args),
         Some(Command::Run(args)) => run::kernel(&args),
         Some(Command::Lockstep(args)) => lockstep::run(*args),
-        Some(Command::Doctor) => doctor::run().map(success),
+        Some(Command::Doctor { verbose }) => doctor::run(verbose).map(success),
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
         Some(Command::Devices) => devices::run().map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
-    };
-    outcome.unwrap_or_else(|failure| failure.report())
+    });
+    let code = outcome.unwrap_or_else(|failure| failure.report());
+    note::finish();
+    code
+}
+
+/// A message as people read it; those that are asked for with RUST_LOG say where they come from.
+fn write_message(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> io::Result<()> {
+    match record.level() {
+        Level::Error => writeln!(out, "trimotor: error: {}", record.args()),
+        Level::Warn => writeln!(out, "trimotor: warning: {}", record.args()),
+        level => writeln!(out, "trimotor: {level} of {}: {}", record.target(), record.args()),
+    }
 }

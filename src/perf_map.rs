@@ -23,8 +23,10 @@ pub fn observer(path: Option<&Path>) -> Result<CodeObserver, Failure> {
         Some(path) => (path.to_owned(), File::create(path)),
         None => (usual_path(), create_anew(&usual_path())),
     };
-    let file = file.map_err(|error| Failure::bad(format!("--perf-map: {}: {error}", path.display())))?;
-    let mut map = PerfMap::new(file);
+    let name = format!("--perf-map={}", path.display());
+    let file =
+        file.map_err(|error| Failure::bad(format!("{name}: {error}; name a file that can be written")))?;
+    let mut map = PerfMap::new(file, name);
     Ok(Arc::new(Mutex::new(move |code: &PlacedCode| map.add(code))))
 }
 
@@ -42,13 +44,15 @@ fn create_anew(path: &Path) -> io::Result<File> {
 
 struct PerfMap<W: Write> {
     out: BufWriter<W>,
+    /// Flag and file, for messages.
+    name: String,
     lines: u32,
     failed: bool,
 }
 
 impl<W: Write> PerfMap<W> {
-    fn new(out: W) -> Self {
-        Self { out: BufWriter::new(out), lines: 0, failed: false }
+    fn new(out: W, name: String) -> Self {
+        Self { out: BufWriter::new(out), name, lines: 0, failed: false }
     }
     fn add(&mut self, code: &PlacedCode) {
         if self.failed {
@@ -60,9 +64,15 @@ impl<W: Write> PerfMap<W> {
             written = written.and_then(|()| self.out.flush());
         }
         if let Err(error) = written {
-            log::warn!("--perf-map: {error}; the map is not complete");
-            self.failed = true;
+            self.fail(&error);
         }
+    }
+}
+
+impl<W: Write> PerfMap<W> {
+    fn fail(&mut self, error: &io::Error) {
+        log::warn!("{}: {error}; the map is not complete", self.name);
+        self.failed = true;
     }
 }
 
@@ -71,7 +81,7 @@ impl<W: Write> Drop for PerfMap<W> {
         if !self.failed
             && let Err(error) = self.out.flush()
         {
-            log::warn!("--perf-map: {error}; the map is not complete");
+            self.fail(&error);
         }
     }
 }
@@ -84,7 +94,7 @@ mod tests {
     #[test]
     fn a_line_has_start_length_and_name() {
         let mut lines = Vec::new();
-        let mut map = PerfMap::new(&mut lines);
+        let mut map = PerfMap::new(&mut lines, String::new());
         let block = GuestBlock { rip: 0x40_1000, instructions: 3, bits: 64, user: true };
         map.add(&PlacedCode { host: 0x7f00_0000_1000, bytes: 0x60, what: CodeKind::Block(block) });
         map.add(&PlacedCode { host: 0x7f00_0000_0000, bytes: 16, what: CodeKind::Shared("enter") });

@@ -1,6 +1,9 @@
-//! `--stats` and the console's `i`: what the engine counted, as a table for people.
+//! `--stats`, `--profile` and the console's `i`: what the engine counted, as a table for people.
+//!
+//! Tables are as wide as a terminal of 80 columns has room for in a box, names that are too long aside.
 
 use std::fmt::Write;
+use std::time::Duration;
 use trimotor_machine::engines::{Engine, STALE_USES, TLB_DIFFERENCES, TLB_HITS, TRANSLATION_TIME};
 
 /// Counts of one vCPU.
@@ -61,6 +64,16 @@ const OF_ALL: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+/// What matters most, of all vCPUs together.
+const MOST: &[&str] = &[
+    "faults delivered",
+    "interrupts delivered",
+    "page walks",
+    "translated blocks alive",
+    "code memory in use",
+    "jump table misses",
+    "blocks alive",
+];
 const TRANSLATED: &str = "translated instructions";
 /// What the interpreter ran for the translator.
 const HANDED_OVER: &str = "instructions handed over";
@@ -69,46 +82,50 @@ const NOT_TRANSLATED: &str = "instructions of code that is not translated";
 /// Prefixes of lists.
 const FORM: &str = "handed over: ";
 const HOT_BLOCK: &str = "hot block: ";
+/// Inside the name of a hot block: before its address, and before its number of instructions.
+const HOT_BLOCK_PLACE: &str = "guest ";
+const HOT_BLOCK_LENGTH: &str = ", instructions ";
 
 /// So much of a list is shown on the console, where there is not much room.
-const SHORT_LIST: usize = 5;
+const SHORT_LIST: usize = 3;
+/// So much of a list `--stats` shows.
+const LIST: usize = 10;
+/// Columns of a row: name, count, what is added.
+const NAME_COLUMNS: usize = 42;
+const COUNT_COLUMNS: usize = 18;
+const MORE_COLUMNS: usize = 14;
 
-/// The whole report.
-pub fn text(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
+/// How much is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// What matters most.
+    Most,
+    /// Every count.
+    All,
+    /// The hottest blocks alone.
+    Profile,
+}
+
+/// The report at the end of a run that took `elapsed` of the host's time.
+pub fn text(engine: Engine, vcpus: &[Vec<(String, u64)>], elapsed: Duration, detail: Detail) -> String {
     let report = Report::new(engine, vcpus);
-    let mut out = report.head() + "\n";
-    for (cpu, counts) in vcpus.iter().enumerate() {
-        let title = format!("vCPU {cpu}: {} instructions", grouped(count(counts, "instructions")));
-        report.group(&mut out, &title, counts, OF_VCPU, count(counts, "instructions"));
+    let mut out = report.head_with_speed(elapsed) + "\n";
+    match detail {
+        Detail::Profile => out += &report.hot_blocks(LIST),
+        Detail::Most => {
+            report.most(&mut out, LIST);
+            out += "--stats=all shows every count\n";
+        }
+        Detail::All => report.all(&mut out),
     }
-    for (title, names) in OF_ALL {
-        report.group(&mut out, title, &report.all, names, report.instructions());
-    }
-    out + &report.translation()
-        + &report.interpreted()
-        + &report.forms(usize::MAX)
-        + &report.hot_blocks(usize::MAX)
-        + &report.others()
+    out
 }
 
 /// The lines that matter most, for a box on the screen.
 pub fn short(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> Vec<String> {
     let report = Report::new(engine, vcpus);
     let mut out = report.head() + "\n";
-    let instructions = report.instructions();
-    let names = ["translated blocks alive", "code memory in use", "jump table misses", "blocks alive"];
-    report.group(&mut out, "code", &report.all, &names, instructions);
-    report.group(
-        &mut out,
-        "events",
-        &report.all,
-        &["faults delivered", "interrupts delivered"],
-        instructions,
-    );
-    out += &report.translation();
-    out += &report.interpreted();
-    out += &report.forms(SHORT_LIST);
-    out += &report.hot_blocks(SHORT_LIST);
+    report.most(&mut out, SHORT_LIST);
     out.lines().map(str::to_owned).collect()
 }
 
@@ -138,7 +155,8 @@ fn share(part: u64, whole: u64) -> String {
 }
 
 fn row(out: &mut String, name: &str, count: u64, more: &str) {
-    let _ = writeln!(out, "  {name:<58}{:>18}{more:>16}", grouped(count));
+    let count = grouped(count);
+    let _ = writeln!(out, "  {name:<NAME_COLUMNS$}{count:>COUNT_COLUMNS$}{more:>MORE_COLUMNS$}");
 }
 
 struct Report<'a> {
@@ -181,6 +199,37 @@ impl Report<'_> {
         let (engine, cpus) = (self.engine, self.vcpus.len());
         format!("engine {engine}, vCPUs {cpus}: {} instructions", grouped(self.instructions()))
     }
+    fn head_with_speed(&self, elapsed: Duration) -> String {
+        let seconds = elapsed.as_secs_f64();
+        let millions = self.instructions() as f64 / seconds.max(1e-9) / 1e6;
+        format!("{} in {seconds:.2} s, {millions:.1} million a second", self.head())
+    }
+
+    /// What matters most, with `longest` entries of each list.
+    fn most(&self, out: &mut String, longest: usize) {
+        let instructions = self.instructions();
+        self.group(out, "counts", &self.all, MOST, instructions);
+        *out += &self.translation();
+        *out += &self.interpreted(Detail::Most);
+        *out += &self.forms(longest);
+        *out += &self.hot_blocks(longest);
+    }
+    /// Every count.
+    fn all(&self, out: &mut String) {
+        for (cpu, counts) in self.vcpus.iter().enumerate() {
+            let instructions = count(counts, "instructions");
+            let title = format!("vCPU {cpu}: {} instructions", grouped(instructions));
+            self.group(out, &title, counts, OF_VCPU, instructions);
+        }
+        for (title, names) in OF_ALL {
+            self.group(out, title, &self.all, names, self.instructions());
+        }
+        *out += &self.translation();
+        *out += &self.interpreted(Detail::All);
+        *out += &self.forms(usize::MAX);
+        *out += &self.hot_blocks(usize::MAX);
+        *out += &self.others();
+    }
 
     /// A group of counts; events also as their number in a million instructions.
     fn group(&self, out: &mut String, title: &str, counts: &Counts, names: &[&str], instructions: u64) {
@@ -188,7 +237,8 @@ impl Report<'_> {
         if found.is_empty() {
             return;
         }
-        let _ = writeln!(out, "{title}{:>width$}", "per million", width = 94 - title.chars().count());
+        let width = 2 + NAME_COLUMNS + COUNT_COLUMNS + MORE_COLUMNS - title.chars().count();
+        let _ = writeln!(out, "{title}{:>width$}", "per million");
         for (name, count) in found {
             let is_size = ["alive", "bytes", "in use"].iter().any(|end| name.ends_with(end));
             let rate = format!("{:.2}", count as f64 * 1e6 / instructions.max(1) as f64);
@@ -203,11 +253,11 @@ impl Report<'_> {
         let seconds = format!("{:.3} s", ns as f64 / 1e9);
         let each = format!("{:.0} ns each", ns as f64 / instructions.max(1) as f64);
         let name = format!("translation of {} instructions", grouped(instructions));
-        format!("time\n  {name:<58}{seconds:>18}{each:>16}\n")
+        format!("time\n  {name:<NAME_COLUMNS$}{seconds:>COUNT_COLUMNS$}{each:>MORE_COLUMNS$}\n")
     }
 
-    /// What the interpreter ran for the translator, in per cent of all instructions.
-    fn interpreted(&self) -> String {
+    /// What the interpreter ran for the translator, in per cent of all instructions: the sum, or all its parts too.
+    fn interpreted(&self, detail: Detail) -> String {
         let counts = &self.all;
         let Some(handed_over) = find(counts, HANDED_OVER) else { return String::new() };
         let alone = count(counts, RUN_ALONE);
@@ -215,14 +265,16 @@ impl Report<'_> {
         let steps = self.sum("single steps").saturating_sub(alone);
         let all = self.instructions();
         let mut out = "instructions that the interpreter ran\n".to_owned();
-        for (name, count) in [
+        let rows = [
             ("handed over", handed_over),
             ("run alone", alone),
             ("the rest of a budget, single steps", steps),
             ("of code that is not translated", not_translated),
             ("together", handed_over + alone + steps + not_translated),
-        ] {
-            row(&mut out, name, count, &share(count, all));
+        ];
+        let first = if detail == Detail::All { 0 } else { rows.len() - 1 };
+        for (name, count) in &rows[first..] {
+            row(&mut out, name, *count, &share(*count, all));
         }
         out
     }
@@ -230,17 +282,32 @@ impl Report<'_> {
     /// Which instructions were handed over most, in per cent of all instructions.
     fn forms(&self, most: usize) -> String {
         let all = self.instructions();
-        self.list(FORM, "handed over most", most, |_, count| share(count, all))
+        self.list(FORM, "handed over most", most, |name, count| (name.to_owned(), share(count, all)))
     }
     /// The blocks with the most instructions run, in per cent of all instructions.
     fn hot_blocks(&self, most: usize) -> String {
         let all = self.instructions();
-        self.list(HOT_BLOCK, "hottest blocks, by instructions run", most, |name, runs| {
-            let length = name.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
-            share(runs.saturating_mul(length), all)
-        })
+        self.list(
+            HOT_BLOCK,
+            "hottest blocks (address, mode, instructions) and their runs",
+            most,
+            |name, runs| {
+                let (block, length) = name.rsplit_once(HOT_BLOCK_LENGTH).unwrap_or((name, "1"));
+                let block = block.strip_prefix(HOT_BLOCK_PLACE).unwrap_or(block);
+                let instructions = runs.saturating_mul(length.parse().unwrap_or(1));
+                (format!("{block}, {length}"), share(instructions, all))
+            },
+        )
     }
-    fn list(&self, prefix: &str, title: &str, most: usize, more: impl Fn(&str, u64) -> String) -> String {
+    /// The largest `most` counts whose names begin with `prefix`; `show` says what stands for the rest of the name
+    /// and behind the count.
+    fn list(
+        &self,
+        prefix: &str,
+        title: &str,
+        most: usize,
+        show: impl Fn(&str, u64) -> (String, String),
+    ) -> String {
         let counts = &self.all;
         let mut out = String::new();
         let found = counts.iter().filter_map(|(name, count)| Some((name.strip_prefix(prefix)?, *count)));
@@ -248,7 +315,8 @@ impl Report<'_> {
             if out.is_empty() {
                 out = format!("{title}\n");
             }
-            row(&mut out, name, count, &more(name, count));
+            let (name, more) = show(name, count);
+            row(&mut out, &name, count, &more);
         }
         out
     }
@@ -310,22 +378,50 @@ mod tests {
             ("translated instructions", 2000),
             ("nanoseconds of translation", 700_000),
         ]);
-        let report = text(Engine::Jit, &[first.clone(), second.clone()]);
-        assert!(report.starts_with("engine jit, vCPUs 2: 2,000,000 instructions\n"), "{report}");
+        let vcpus = [first, second];
+        let report = text(Engine::Jit, &vcpus, Duration::from_millis(500), Detail::All);
+        let head = "engine jit, vCPUs 2: 2,000,000 instructions in 0.50 s, 4.0 million a second\n";
+        assert!(report.starts_with(head), "{report}");
         assert_eq!(line(&report, "faults delivered"), ["3", "2.00"]);
         assert_eq!(line(&report, "handed over "), ["900", "0.0450", "%"]);
         assert_eq!(line(&report, "the rest of a budget, single steps"), ["100", "0.0050", "%"]);
         assert_eq!(line(&report, "translation of 5,000 instructions"), ["0.002", "s", "340", "ns", "each"]);
         assert_eq!(line(&report, "together"), ["2,100", "0.1050", "%"]);
         assert_eq!(line(&report, "Cpuid"), ["400", "0.0200", "%"]);
-        assert_eq!(line(&report, "guest 0x100 (64-bit user), instructions 5"), ["100,000", "25.0000", "%"]);
+        assert_eq!(line(&report, "0x100 (64-bit user), 5"), ["100,000", "25.0000", "%"]);
         assert_eq!(line(&report, "something new"), ["7"]);
-        assert!(short(Engine::Jit, &[first, second]).len() < 24);
+        let most = text(Engine::Jit, &vcpus, Duration::from_secs(1), Detail::Most);
+        assert_eq!(line(&most, "faults delivered"), ["3", "1.50"]);
+        assert_eq!(line(&most, "--stats=all"), ["shows", "every", "count"]);
+        assert!(!most.contains("something new") && !most.contains("vCPU 0"), "{most}");
+        let profile = text(Engine::Jit, &vcpus, Duration::from_secs(1), Detail::Profile);
+        assert_eq!(profile.lines().count(), 3, "{profile}");
+    }
+
+    #[test]
+    fn what_the_console_shows_fits_in_a_box_on_a_usual_terminal() {
+        let mut all = counts(&[("instructions", 123_456_789_012_345)]);
+        all.extend(MOST.iter().map(|name| ((*name).to_owned(), 12_345_678_901)));
+        for name in [TRANSLATION_TIME, TRANSLATED, HANDED_OVER, RUN_ALONE, NOT_TRANSLATED] {
+            all.push((name.to_owned(), 12_345_678_901));
+        }
+        for n in 0..20 {
+            all.push((format!("{FORM}Instruction_rm64_imm8_{n}"), 12_345_678));
+            let block = format!("{HOT_BLOCK}guest {:#x} (64-bit kernel), instructions 64", u64::MAX - n);
+            all.push((block, 12_345_678));
+        }
+        let lines = short(Engine::Interp, &[all]);
+        // Two rows and four columns are the box's edges, one row is the status line's.
+        assert!(lines.len() <= 24 - 3, "{} lines", lines.len());
+        for line in &lines {
+            assert!(line.chars().count() <= 80 - 4, "{line:?}");
+        }
     }
 
     #[test]
     fn the_interpreter_hands_nothing_over() {
-        let report = text(Engine::Interp, &[counts(&[("instructions", 10), ("blocks alive", 3)])]);
+        let vcpus = [counts(&[("instructions", 10), ("blocks alive", 3)])];
+        let report = text(Engine::Interp, &vcpus, Duration::ZERO, Detail::All);
         assert!(!report.contains("that the interpreter ran"), "{report}");
         assert_eq!(line(&report, "blocks alive"), ["3"]);
     }

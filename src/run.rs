@@ -1,20 +1,24 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, DisplayArg, MachineArgs, OnReset, RunArgs, Tlb};
+use crate::args::{Accel, DemoArgs, MachineArgs, OnPanic, OnReset, RunArgs, Stats, Tlb};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
 use crate::guest_view::GuestView;
 use crate::host_services::{self, MonotonicClock};
 use crate::note::note;
 use crate::ports::{self, Ports};
+use crate::report::Detail;
 use crate::rtc_base::RtcBase;
-use crate::{cpus, host_fault, host_memory, perf_map, report, screen_dump};
+use crate::watch::Watch;
+use crate::{cpus, display, host_fault, host_memory, perf_map, report, screen_dump};
 use anyhow::{Context, anyhow};
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Instant;
+use trimotor_console::charset;
 use trimotor_console::escape::Escape;
+use trimotor_console::serial::NullSink;
 use trimotor_console::session::{Display, Ending, Session};
 use trimotor_firmware::boot::{self, BootPlan};
 use trimotor_firmware::demo;
@@ -37,6 +41,16 @@ pub(crate) enum Payload {
     Demo,
     /// Files.
     Kernel(Box<GuestFiles>),
+}
+
+impl Payload {
+    /// The kernel's command line, where there is a kernel.
+    fn command_line(&self) -> Option<String> {
+        match self {
+            Payload::Demo => None,
+            Payload::Kernel(files) => Some(files.command_line().to_owned()),
+        }
+    }
 }
 
 /// Makes the boot plan, at power-on and at each reset.
@@ -91,10 +105,12 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     model.cpus = args.cpus.into();
     let engine = engine(args.accel)?;
     host_fault::report(engine)?;
-    let display = display(args)?;
+    let display = display::choose(args)?;
     if let Some(path) = &args.screen_dump {
         screen_dump::check(path)?;
     }
+    let escape = Escape::new(args.escape.0);
+    host_services::sleep_precisely();
     let session = Session::new();
     let wake = Arc::new(OnceLock::<MachineControl>::new());
     let kick = wake.clone();
@@ -103,27 +119,42 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
             control.wake();
         }
     });
-    let Ports { serial, console, debug } = ports::open(args, &session.outlet(), &kick)?;
+    let Ports { mut serial, console, debug, output_waits } = ports::open(args, &session.outlet(), &kick)?;
+    let watch = Watch::new(&args.expect, &args.exit_on, wake.clone());
+    if let Some(first) = serial.first_mut() {
+        let backend = std::mem::replace(first, Box::new(NullSink));
+        *first = watch.on(backend);
+    }
     let config = config(args, engine, serial.len());
+    let command_line = payload.command_line();
     let boot = Box::new(Planner::new(payload, &config));
     let services = HostServices {
         clock: Arc::new(MonotonicClock::new()),
         serial,
         debug_console: debug,
         engine: engine_options(args, engine)?,
+        output_waits: Some(output_waits),
     };
     let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
     let control = machine.control();
     // Nobody else sets it.
     let _ = wake.set(control.clone());
-    let view = GuestView { control, console, engine };
-    let (ending, reason, machine) = show(machine, view, session, display, Escape::new(args.escape.0))?;
-    if let Some(path) = &args.screen_dump {
-        screen_dump::write(path, machine.screen().as_ref())?;
+    if display == Display::Serial && console.is_some() {
+        display::tell_keys(&escape);
     }
+    let view = GuestView { control, console, engine, command_line };
+    let started = Instant::now();
+    let timer = args.timeout.map(|limit| watch.start_timer(limit)).transpose();
+    let timer = timer.context("a thread for --timeout")?;
+    let (ending, reason, machine) = show(machine, view, session, display, escape)?;
+    let elapsed = started.elapsed();
+    let dumped = match &args.screen_dump {
+        Some(path) => screen_dump::write(path, machine.screen().as_ref()),
+        None => Ok(()),
+    };
     log_end(&machine);
-    if args.stats {
-        note(report::text(engine, &machine.statistics()).trim_end());
+    if let Some(detail) = detail(args) {
+        note(report::text(engine, &machine.statistics(), elapsed, detail).trim_end());
     }
     if args.check_tlb {
         report_sums(&machine, &[TLB_HITS, TLB_DIFFERENCES]);
@@ -131,7 +162,19 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     if args.tlb == Tlb::Keep {
         report_sums(&machine, &[STALE_USES]);
     }
-    finish(ending, reason, &machine, display)
+    drop(timer);
+    let own = finish(ending, reason, &machine, display);
+    let outcome = watch.outcome(ExitCode::SUCCESS, own, matches!(ending, Ending::Signal(_)));
+    outcome.and_then(|code| dumped.map(|()| code))
+}
+
+/// What is told of the engine's counts at the end, if anything.
+fn detail(args: &MachineArgs) -> Option<Detail> {
+    match args.stats {
+        Some(Stats::Most) => Some(Detail::Most),
+        Some(Stats::All) => Some(Detail::All),
+        None => args.profile.then_some(Detail::Profile),
+    }
 }
 
 /// Says what `--check-tlb` or `--tlb keep` counted: these lines, summed over the vCPUs.
@@ -198,12 +241,12 @@ fn show(
     escape: Escape,
 ) -> Result<(Ending, ExitReason, Machine), Failure> {
     let notice = session.end_notice();
-    let thread = thread::Builder::new().name("machine".to_owned()).stack_size(MACHINE_STACK_BYTES).spawn(
-        move || {
-            let _notice = notice;
-            (machine.run(), machine)
-        },
-    )?;
+    let builder = thread::Builder::new().name("machine".to_owned()).stack_size(MACHINE_STACK_BYTES);
+    let thread = builder.spawn(move || {
+        let _notice = notice;
+        (machine.run(), machine)
+    });
+    let thread = thread.context("a thread for the machine")?;
     let ending = session.run(&mut view, display, escape);
     view.control.quit();
     let (reason, machine) =
@@ -224,17 +267,18 @@ fn finish(
             if display == Display::Screen
                 && let Some(screen) = machine.screen()
             {
-                note(screen.text().trim_end_matches('\n'));
+                note(charset::shown(screen.text().trim_end_matches('\n')));
             }
             Err(Failure::TripleFault(fault.to_string()))
         }
         ExitReason::Quit => match ending {
             Ending::Signal(signal) => Ok(ExitCode::from((SIGNAL_EXIT_BASE + signal) as u8)),
             Ending::Quit => Ok(ExitCode::SUCCESS),
+            // What asked for it, if nothing else did: a reset that failed.
             Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
         },
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
-        ExitReason::Panic => Err(anyhow!("the guest panicked").into()),
+        ExitReason::Panic => Err(Failure::GuestPanic),
         ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
     }
 }
@@ -252,22 +296,6 @@ pub(crate) fn engine(accel: Accel) -> Result<Engine, Failure> {
     Ok(engine)
 }
 
-/// Where the guest is shown.
-fn display(args: &MachineArgs) -> Result<Display, Failure> {
-    let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    match args.display {
-        _ if args.nographic => Ok(Display::Serial),
-        Some(DisplayArg::Terminal) if !on_terminal => Err(Failure::bad(
-            "--display terminal: standard input and output are no terminal; use --display lines or none",
-        )),
-        Some(DisplayArg::Terminal) => Ok(Display::Screen),
-        Some(DisplayArg::Lines) => Ok(Display::Lines),
-        Some(DisplayArg::None) => Ok(Display::Serial),
-        None if on_terminal => Ok(Display::Screen),
-        None => Ok(Display::Serial),
-    }
-}
-
 /// What the options say of the machine.
 pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) -> MachineConfig {
     MachineConfig {
@@ -281,7 +309,12 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
             OnReset::Exit => trimotor_machine::OnReset::Exit,
         },
         devices: devices(args, serial_ports),
-        on_panic: trimotor_machine::OnPanic::Exit,
+        on_panic: match args.on_panic {
+            Some(OnPanic::Pause) => trimotor_machine::OnPanic::Pause,
+            Some(OnPanic::Reset) => trimotor_machine::OnPanic::Reset,
+            Some(OnPanic::Ignore) => trimotor_machine::OnPanic::Ignore,
+            Some(OnPanic::Exit) | None => trimotor_machine::OnPanic::Exit,
+        },
         check_tlb: args.check_tlb,
         keep_tlb: args.tlb == Tlb::Keep,
         random_seed: host_services::random_seed(args.icount),
@@ -291,7 +324,12 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
 fn devices(args: &MachineArgs, serial_ports: usize) -> Vec<DeviceConfig> {
     let serial = std::iter::repeat_n(DeviceConfig::new("isa-serial"), serial_ports);
     let exit = args.debug_exit.map(|port| DeviceConfig::new("isa-debug-exit").with("iobase", port));
-    let named = [(args.debugcon.is_some(), "isa-debugcon"), (args.test_device, "pc-testdev")];
+    let has_pvpanic = args.device.iter().any(|device| device.kind == "pvpanic");
+    let named = [
+        (args.debugcon.is_some(), "isa-debugcon"),
+        (args.test_device, "pc-testdev"),
+        (args.on_panic.is_some() && !has_pvpanic, "pvpanic"),
+    ];
     let named = named.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| DeviceConfig::new(kind));
     serial.chain(exit).chain(named).chain(args.device.iter().cloned()).collect()
 }

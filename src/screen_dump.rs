@@ -1,6 +1,7 @@
 //! `--screen-dump`: the last text screen in a file.
 
 use crate::error::Failure;
+use anyhow::Context;
 use std::path::Path;
 use trimotor_console::svg;
 use trimotor_devices::vga_text::TextScreen;
@@ -10,9 +11,13 @@ use trimotor_devices::vga_text::TextScreen;
 /// # Errors
 /// [`Failure::BadInput`] that names the file.
 pub fn check(path: &Path) -> Result<(), Failure> {
-    std::fs::write(path, "").map_err(|error| {
-        Failure::bad(format!("--screen-dump {}: {error}; name a file that can be written", path.display()))
-    })
+    std::fs::write(path, "")
+        .map_err(|error| Failure::bad(format!("{}: {error}; name a file that can be written", flag(path))))
+}
+
+/// Flag and file, as messages name them.
+fn flag(path: &Path) -> String {
+    format!("--screen-dump {}", path.display())
 }
 
 /// Writes the screen: as a picture where the file's name ends in `.svg`, as text otherwise.
@@ -26,6 +31,6 @@ pub fn write(path: &Path, screen: Option<&TextScreen>) -> Result<(), Failure> {
         Some(screen) => screen.text(),
         None => String::new(),
     };
-    std::fs::write(path, contents)?;
+    std::fs::write(path, contents).with_context(|| flag(path))?;
     Ok(())
 }

@@ -124,6 +124,8 @@ pub const CPL: i32 = offset_of!(CpuState, cpl) as i32;
 pub const RETIRED: i32 = offset_of!(CpuState, retired) as i32;
 /// Displacement of the budget's mark.
 pub const BUDGET_MARK: i32 = offset_of!(Core, budget_mark) as i32;
+/// Displacement of what the run's budget has beyond that.
+pub const BUDGET_RESERVE: i32 = offset_of!(Core, budget_reserve) as i32;
 /// Displacement of the count at which an interrupt shadow ends.
 pub const SHADOW_AT: i32 = offset_of!(CpuState, shadow_at) as i32;
 /// Displacement of the mark that the shadow is one of MOV SS.

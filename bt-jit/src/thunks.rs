@@ -8,11 +8,13 @@ use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Reg, Width};
 use crate::jumps::{INDEX_MASK, INDEX_ROTATION, JumpEntry, SECOND_PLACE};
 use crate::layout::{
-    ARITH, EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, PROBES, READ_TAG, RIP, RSP, SPARE, T0, T1, T2,
-    VECTOR_LIVE, WRITE_TAG, X87_IMAGE, X87_LIVE, YMM, gpr, page_rip, state,
+    ARITH, BUDGET, BUDGET_MARK, BUDGET_RESERVE, EXIT_OFFSET, EXIT_REASON, HOST, HOST_STACK, JUMPS, PENDING,
+    PROBES, READ_TAG, RIP, RSP, SPARE, T0, T1, T2, VECTOR_LIVE, WRITE_TAG, X87_IMAGE, X87_LIVE, YMM, gpr,
+    page_rip, state,
 };
 use std::mem::offset_of;
 pub use strings::StringMove;
+use trimotor_cpu_interp::core::QUANTUM;
 
 /// Why translated code was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,9 @@ pub mod answer {
 pub struct Thunks {
     /// `extern "sysv64" fn(core, host address of a block)`.
     pub enter: CodeOffset,
+    /// Called where the budget does not cover the block at offset EAX within the page, before anything of it has run:
+    /// returns with the next quantum of the run's budget, or leaves. Keeps the guest's registers.
+    pub next_quantum: CodeOffset,
     /// Exits, by reason; EAX is the offset within the page.
     pub exit_budget: CodeOffset,
     /// As above.
@@ -232,6 +237,26 @@ fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool, x
     go_on(e, leave);
 }
 
+/// See [`Thunks::next_quantum`]. The last quantum, which may be smaller, is left to the run loop.
+fn emit_next_quantum(e: &mut Emitter, exit_budget: CodeOffset) {
+    let (last, leave) = (e.label(), e.label());
+    // The return address lies below the state.
+    let state = |displacement| state(8 + displacement);
+    e.mov_rm(Width::Qword, T1, state(PENDING));
+    e.alu_mi(AluOp::Cmp, Width::Dword, Mem::base(T1, 0), 0);
+    e.jcc(Condition::NotEqual, leave);
+    e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET_RESERVE), QUANTUM as i32);
+    e.jcc(Condition::Sign, last);
+    e.alu_mi(AluOp::Add, Width::Qword, state(BUDGET), QUANTUM as i32);
+    e.alu_mi(AluOp::Add, Width::Qword, state(BUDGET_MARK), QUANTUM as i32);
+    e.ret();
+    e.bind(last);
+    e.alu_mi(AluOp::Add, Width::Qword, state(BUDGET_RESERVE), QUANTUM as i32);
+    e.bind(leave);
+    e.lea(Width::Qword, Reg::Rsp, state(0));
+    e.jmp_placed(exit_budget);
+}
+
 /// Goes to the block at the address in T0, or leaves. Guest state is in memory.
 fn go_on(e: &mut Emitter, leave: CodeOffset) {
     e.alu_ri(AluOp::Cmp, Width::Qword, T0, answer::LEAVE as i32);
@@ -336,6 +361,7 @@ impl Thunks {
     pub fn named(&self) -> Vec<(&'static str, CodeOffset)> {
         let mut named = vec![
             ("enter", self.enter),
+            ("next_quantum", self.next_quantum),
             ("exit_budget", self.exit_budget),
             ("exit_dead", self.exit_dead),
             ("exit_step", self.exit_step),
@@ -400,6 +426,7 @@ impl Thunks {
             }
         };
         let exit_budget = put(memory, &exit(Leave::Budget))?;
+        let next_quantum = put(memory, &|e| emit_next_quantum(e, exit_budget))?;
         let exit_dead = put(memory, &exit(Leave::Dead))?;
         let exit_step = put(memory, &exit(Leave::Step))?;
         let exit_x87 = put(memory, &exit(Leave::X87InState))?;
@@ -447,6 +474,7 @@ impl Thunks {
         debug_assert_eq!(gpr(1), state(8));
         Ok(Thunks {
             enter,
+            next_quantum,
             exit_budget,
             exit_dead,
             exit_step,

@@ -37,6 +37,21 @@ impl EventFlags {
             self.wake();
         }
     }
+    /// Changes the flags in one step; returns what they were. A sleeping owner is woken.
+    pub fn update(&self, change: impl Fn(u32) -> u32) -> u32 {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let changed = change(word & !ASLEEP) & !ASLEEP | word & ASLEEP;
+            match self.word.compare_exchange_weak(word, changed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        if word & ASLEEP != 0 {
+            self.wake();
+        }
+        word & !ASLEEP
+    }
     #[cold]
     fn wake(&self) {
         // With the lock the owner is past its look, and waits: the notice cannot come too early.

@@ -427,6 +427,27 @@ impl GuestMemory {
         }
         ranges
     }
+    /// The pages of RAM that hold anything but zeros, with their numbers, while no vCPU runs.
+    pub fn pages_in_use(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+        self.touched().into_iter().flat_map(page_numbers).filter_map(|page| {
+            let mut bytes = vec![0; PAGE_SIZE as usize];
+            // SAFETY: a whole page of mapped RAM, and no vCPU runs.
+            unsafe {
+                std::ptr::copy_nonoverlapping(self.ram_page_host(page), bytes.as_mut_ptr(), bytes.len())
+            };
+            bytes.iter().any(|byte| *byte != 0).then_some((page, bytes))
+        })
+    }
+    /// Writes a whole page of RAM, whatever the windows say.
+    ///
+    /// # Panics
+    /// Where there is no such page, or `bytes` is no page.
+    pub fn write_ram_page(&self, ram_page: u64, bytes: &[u8]) {
+        assert!(ram_page < self.ram_pages() as u64 && bytes.len() as u64 == PAGE_SIZE);
+        // SAFETY: a whole page of mapped RAM, as was just checked.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ram_page_host(ram_page), bytes.len()) };
+        self.note_write(self.ram_page_addr(ram_page), PAGE_SIZE);
+    }
     /// The pages of RAM whose content differs between two memories of the same size, in ascending
     /// order: for lockstep of two machines that do not run now.
     pub fn differing_pages(&self, other: &GuestMemory) -> Vec<PhysAddr> {

@@ -18,10 +18,10 @@
 
 use crate::address::PhysAddr;
 use crate::board::MAX_VCPUS;
-use crate::memory::zeroed_bytes;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Mutex, MutexGuard, pause, zeroed_u8};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Looks at a peer's answer before the processor is given to others: about a microsecond.
 const SPINS: u32 = 200;
@@ -130,8 +130,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Peers {
     /// For `pages` pages of RAM.
-    pub(crate) fn new(pages: usize) -> Peers {
-        let writers = zeroed_bytes(pages);
+    pub fn new(pages: usize) -> Peers {
+        let writers = zeroed_u8(pages);
         Peers { boxes: Default::default(), count: AtomicU8::new(0), writers, code: Mutex::default() }
     }
 
@@ -220,11 +220,7 @@ impl Peers {
             {
                 serve();
                 spins += 1;
-                if spins < SPINS {
-                    std::hint::spin_loop();
-                } else {
-                    std::thread::yield_now();
-                }
+                pause(spins < SPINS);
             }
         }
     }
@@ -314,7 +310,7 @@ impl Peers {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use std::sync::Arc;

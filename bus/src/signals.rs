@@ -1,6 +1,8 @@
 //! What the board tells a running vCPU from outside: interrupt pins and kicks.
 
+use crate::RestoreError;
 use crate::event_flags::EventFlags;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -13,11 +15,18 @@ pub struct VcpuSignals {
     startup_vector: AtomicU8,
 }
 
+/// The saved pins of a vCPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignalsStateV1 {
+    edges: u32,
+    startup_vector: u8,
+}
+
 impl VcpuSignals {
     /// INTR: a maskable interrupt waits at the local APIC or the PIC. A level: it
     /// stays until the controller takes it back.
     pub const INTR: u32 = 1 << 0;
-    /// NMI: an edge, taken once.
+    /// NMI: an edge, taken once. Up to two wait: one that is delivered when it can be, and one that comes after it.
     pub const NMI: u32 = 1 << 1;
     /// SMI: an edge, taken once.
     pub const SMI: u32 = 1 << 2;
@@ -27,6 +36,10 @@ impl VcpuSignals {
     pub const SIPI: u32 = 1 << 4;
     /// The run must end soon (pause, reset, an alarm).
     pub const KICK: u32 = 1 << 5;
+    /// Beside [`NMI`](Self::NMI): a second one waits.
+    const SECOND_NMI: u32 = 1 << 6;
+    /// What waits to be taken.
+    const EDGES: u32 = Self::NMI | Self::SECOND_NMI | Self::SMI | Self::INIT | Self::SIPI;
 
     /// A fresh set of pins, all low.
     pub fn new() -> Arc<Self> {
@@ -35,17 +48,21 @@ impl VcpuSignals {
     /// Raises the given bits, and wakes the vCPU's thread.
     #[inline]
     pub fn raise(&self, bits: u32) {
-        self.flags.raise(bits);
+        if bits & Self::NMI == 0 {
+            self.flags.raise(bits);
+        } else {
+            self.flags.update(|pins| pins | bits | if pins & Self::NMI != 0 { Self::SECOND_NMI } else { 0 });
+        }
     }
     /// Sleeps until one of `bits`, or KICK, is high, at most for `limit`. Called by the one thread that runs the vCPU;
     /// may return early.
     pub fn wait(&self, bits: u32, limit: Duration) {
         self.flags.sleep(bits | Self::KICK, limit);
     }
-    /// Lowers the given bits.
+    /// Lowers the given bits; with NMI, all of them that wait.
     #[inline]
     pub fn lower(&self, bits: u32) {
-        self.flags.lower(bits);
+        self.take(bits);
     }
     /// Raises or lowers INTR.
     #[inline]
@@ -63,10 +80,43 @@ impl VcpuSignals {
     pub fn pending_word(&self) -> &std::sync::atomic::AtomicU32 {
         self.flags.word()
     }
-    /// Takes the given bits: returns those that were high, and lowers them.
+    /// Takes the given bits: returns those that were high, and lowers them; with NMI, all of them that wait.
     #[inline]
     pub fn take(&self, bits: u32) -> u32 {
-        self.flags.take(bits)
+        let second = if bits & Self::NMI != 0 { Self::SECOND_NMI } else { 0 };
+        self.flags.take(bits | second) & bits
+    }
+    /// Takes one NMI, for delivery; false where none waits. A second one goes on waiting.
+    pub fn take_nmi(&self) -> bool {
+        let second = |pins: u32| pins & Self::SECOND_NMI != 0;
+        let before =
+            self.flags.update(|pins| pins & !(if second(pins) { Self::SECOND_NMI } else { Self::NMI }));
+        before & Self::NMI != 0
+    }
+    /// NMIs have been blocked until now: of those that came meanwhile one was latched (SDM Vol. 3A, "Handling Multiple
+    /// NMIs").
+    pub fn keep_one_nmi(&self) {
+        self.flags.lower(Self::SECOND_NMI);
+    }
+    /// The pins that wait to be taken, for a saved machine. INTR is a level, which the interrupt controllers drive.
+    pub fn save(&self) -> SignalsStateV1 {
+        let edges = self.pending() & Self::EDGES;
+        SignalsStateV1 { edges, startup_vector: self.startup_vector() }
+    }
+    /// Takes saved pins.
+    ///
+    /// # Errors
+    /// Bits that are no edges.
+    pub fn restore(&self, state: SignalsStateV1) -> Result<(), RestoreError> {
+        let SignalsStateV1 { edges, startup_vector } = state;
+        let second_of_none = edges & (Self::NMI | Self::SECOND_NMI) == Self::SECOND_NMI;
+        if edges & !Self::EDGES != 0 || second_of_none {
+            let value = format!("{edges:#x}");
+            return Err(RestoreError { part: "vCPU", field: "signals", value });
+        }
+        self.startup_vector.store(startup_vector, Ordering::Release);
+        self.flags.update(|pins| pins & !Self::EDGES | edges);
+        Ok(())
     }
     /// Raises SIPI with `vector`: the target starts at `vector << 12`.
     pub fn raise_sipi(&self, vector: u8) {

@@ -15,8 +15,9 @@
 //! looks at its mark: at least one of them sees the other. That a page is not written unseen is
 //! seen to by [`Peers`](crate::peers::Peers).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, zeroed_u64};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Granules of a page.
 pub const GRANULES: u32 = 512;
@@ -52,13 +53,9 @@ pub struct TableWatch {
 
 impl TableWatch {
     /// For `pages` pages of RAM.
-    #[allow(unsafe_code)]
-    pub(crate) fn new(pages: usize) -> TableWatch {
-        let marks = vec![0u64; pages * WORDS].into_boxed_slice();
-        // SAFETY: AtomicU64 has the layout of u64 (on the 64-bit hosts that this runs on).
-        let marks = unsafe { Box::from_raw(Box::into_raw(marks) as *mut [AtomicU64]) };
+    pub fn new(pages: usize) -> TableWatch {
         TableWatch {
-            marks,
+            marks: zeroed_u64(pages * WORDS),
             watchers: AtomicU32::new(0),
             count: AtomicU64::new(0),
             events: Mutex::new(Events::default()),
@@ -157,7 +154,7 @@ impl TableWatch {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

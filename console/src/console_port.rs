@@ -1,6 +1,6 @@
 //! The serial port whose other end is the console: the session's back end.
 
-use crate::outlet::SerialOutlet;
+use crate::outlet::{SerialOutlet, WhenFull};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use trimotor_devices::serial::SerialBackend;
@@ -12,6 +12,7 @@ const CAPACITY: usize = 4096;
 #[derive(Debug)]
 pub struct ConsolePort {
     outlet: SerialOutlet,
+    when_full: WhenFull,
     inlet: SerialInlet,
 }
 
@@ -33,18 +34,15 @@ impl SerialInlet {
 
 impl ConsolePort {
     /// A port that sends to `outlet`, and the inlet that feeds it.
-    pub fn new(outlet: SerialOutlet) -> (Self, SerialInlet) {
+    pub fn new(outlet: SerialOutlet, when_full: WhenFull) -> (Self, SerialInlet) {
         let inlet = SerialInlet::default();
-        (Self { outlet, inlet: inlet.clone() }, inlet)
+        (Self { outlet, when_full, inlet: inlet.clone() }, inlet)
     }
 }
 
 impl SerialBackend for ConsolePort {
-    /// Takes all bytes. Where the session is far behind it waits: refusing bytes instead would
-    /// let a slow reader of this program's output change what a deterministic run does.
     fn write(&mut self, bytes: &[u8]) -> usize {
-        self.outlet.send(bytes);
-        bytes.len()
+        self.outlet.send(bytes, self.when_full)
     }
     fn flush(&mut self) {}
     fn read(&mut self, into: &mut [u8]) -> usize {
@@ -67,9 +65,9 @@ mod tests {
     #[test]
     fn bytes_pass_both_ways_with_bounds() {
         let outlet = SerialOutlet::new(|| {});
-        let (mut port, inlet) = ConsolePort::new(outlet.clone());
+        let (mut port, inlet) = ConsolePort::new(outlet.clone(), WhenFull::Refuse);
         assert_eq!(port.write(b"out"), 3);
-        assert_eq!(outlet.take(), b"out");
+        assert_eq!(outlet.take(99), b"out");
         assert_eq!(inlet.give(b"in"), 2);
         assert_eq!(inlet.give(&[0; 2 * CAPACITY]), CAPACITY - 2);
         let mut bytes = [0; 2];

@@ -1,20 +1,26 @@
 //! What comes from the host's side: bytes on standard input, signals, a new window size.
 //!
 //! One thread waits for all of them with poll(2) and hands them on as [`HostEvent`]s.
-//! The first SIGINT, SIGTERM or SIGHUP asks the session to end; a second one, when the
-//! session does not answer, gives the terminal back and ends the process.
+//! The first SIGINT, SIGQUIT, SIGTERM or SIGHUP asks the session to end; a second one, or one that comes when the session
+//! is over, gives the terminal back and ends the process. So the thread that waits for signals lives as long as the
+//! process: whatever else the end of the program waits for, a signal ends it.
 
+use crate::background_writer;
 use crate::terminal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::{Signals, SignalsInfo};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Bytes read from standard input at a time.
 const READ_BYTES: usize = 4096;
+
+/// How long a standard error that takes nothing is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Something that happened on the host's side.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,12 +35,11 @@ pub enum HostEvent {
     EndSignal(i32),
 }
 
-/// The threads that wait; they end when this is dropped.
+/// The threads that wait. The one that reads ends when this is dropped.
 #[derive(Debug)]
 pub struct HostInput {
     stop: Option<UnixStream>,
     reader: Option<JoinHandle<()>>,
-    signals: signal_hook::iterator::Handle,
 }
 
 impl HostInput {
@@ -44,8 +49,7 @@ impl HostInput {
     /// # Errors
     /// The host gives no signal handler, thread or socket pair.
     pub fn start(deliver: impl Fn(HostEvent) -> bool + Clone + Send + 'static) -> io::Result<Self> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
-        let handle = signals.handle();
+        let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGWINCH])?;
         let (stop, stopped) = UnixStream::pair()?;
         let deliver_signal = deliver.clone();
         thread::Builder::new()
@@ -54,13 +58,12 @@ impl HostInput {
         let reader = thread::Builder::new()
             .name("stdin".to_owned())
             .spawn(move || read_standard_input(&stopped, &deliver))?;
-        Ok(Self { stop: Some(stop), reader: Some(reader), signals: handle })
+        Ok(Self { stop: Some(stop), reader: Some(reader) })
     }
 }
 
 impl Drop for HostInput {
     fn drop(&mut self) {
-        self.signals.close();
         drop(self.stop.take());
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -79,6 +82,7 @@ fn wait_for_signals(mut signals: SignalsInfo, deliver: &impl Fn(HostEvent) -> bo
         asked = true;
         if !heard {
             terminal::restore();
+            background_writer::stderr().drain(LAST_WAIT);
             std::process::exit(128 + signal);
         }
     }

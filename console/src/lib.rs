@@ -4,9 +4,11 @@
 //! ([`screen`], [`view`], [`render`]), turns what the terminal sends into key strokes of a
 //! PC keyboard ([`decode`], [`keys`]), passes bytes between the terminal and a serial
 //! port ([`escape`], [`session`]), and gives the terminal back as it was on every way
-//! out ([`terminal`]). A running PC appears here as the small trait
+//! out ([`terminal`], [`traces`]). A running PC appears here as the small trait
 //! [`session::Guest`]; the program implements it for the board.
 
+pub mod background_writer;
+pub mod charset;
 pub mod console_port;
 pub mod decode;
 pub mod escape;
@@ -18,6 +20,9 @@ pub mod render;
 pub mod screen;
 pub mod serial;
 pub mod session;
+pub mod silence;
+pub mod status;
 pub mod svg;
 pub mod terminal;
+pub mod traces;
 pub mod view;

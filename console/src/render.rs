@@ -1,5 +1,6 @@
 //! Draws a picture of character cells in a terminal, sending only what changed.
 
+use crate::charset;
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::queue;
 use crossterm::style::{Attribute, Color, Print, SetAttribute, SetBackgroundColor, SetForegroundColor};
@@ -88,6 +89,11 @@ impl Picture {
             self.put(column + offset, row, glyph);
         }
     }
+    /// The character at a place.
+    #[cfg(test)]
+    pub(crate) fn at(&self, column: usize, row: usize) -> char {
+        self.row(row)[column].character
+    }
     fn row(&self, row: usize) -> &[Glyph] {
         &self.glyphs[row * self.columns..(row + 1) * self.columns]
     }
@@ -97,9 +103,14 @@ impl Picture {
 #[derive(Default, Debug)]
 pub struct Renderer {
     shown: Option<Picture>,
+    ascii_only: bool,
 }
 
 impl Renderer {
+    /// For a terminal that shows ASCII only, or for one that shows all characters.
+    pub fn new(ascii_only: bool) -> Self {
+        Self { shown: None, ascii_only }
+    }
     /// Forgets what the terminal shows: the next picture is drawn whole.
     pub fn invalidate(&mut self) {
         self.shown = None;
@@ -116,7 +127,7 @@ impl Renderer {
         queue!(bytes, BeginSynchronizedUpdate, Hide)?;
         let same_size = |shown: &Picture| shown.columns == picture.columns && shown.rows() == picture.rows();
         let before = self.shown.take().filter(same_size);
-        let mut pen = Pen::default();
+        let mut pen = Pen { style: None, ascii_only: self.ascii_only };
         if before.is_none() {
             queue!(bytes, SetAttribute(Attribute::Reset), Clear(ClearType::All))?;
         }
@@ -153,16 +164,17 @@ fn draw_row(
             queue!(out, MoveTo(column as u16, row as u16))?;
         }
         pen.take_up(glyph, out)?;
-        queue!(out, Print(glyph.character))?;
+        queue!(out, Print(if pen.ascii_only { charset::ascii(glyph.character) } else { glyph.character }))?;
         at = Some(column + 1);
     }
     Ok(())
 }
 
-/// The colours that the terminal writes with.
-#[derive(Default)]
+/// What the terminal writes with.
 struct Pen {
+    /// Colours of characters and behind them, and whether they blink.
     style: Option<(Rgb, Rgb, bool)>,
+    ascii_only: bool,
 }
 
 impl Pen {
@@ -218,6 +230,14 @@ mod tests {
         picture.put_text(3, 3, "u", (15, 1));
         let second = drawn(&mut renderer, &picture);
         assert!(second.contains("\x1b[4;4H") && !second.contains("\x1b[2J") && !second.contains("llo"));
+    }
+
+    #[test]
+    fn a_terminal_of_ascii_gets_nothing_else() {
+        let mut picture = Picture::new(10, 2);
+        picture.put_text(0, 0, "║ a ═╝", (15, 1));
+        let text = drawn(&mut Renderer::new(true), &picture);
+        assert!(text.is_ascii() && text.contains("| a -+"), "{text:?}");
     }
 
     #[test]

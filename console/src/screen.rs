@@ -1,10 +1,13 @@
 //! The text screen in the terminal: frames in, escape sequences out, with the status line.
 
+use crate::background_writer;
+use crate::charset;
 use crate::render::Renderer;
 use crate::session::{Guest, Status};
+use crate::status::StatusLine;
 use crate::terminal::{self, RawTerminal};
 use crate::view::{self, Extras};
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// Screens are drawn at most this often.
@@ -20,23 +23,24 @@ pub struct ScreenDisplay {
     extras: Extras,
     wants_status: bool,
     speed: Speed,
+    /// The console's own key, as people write it.
+    prefix: Option<String>,
     last_drawn: Option<Instant>,
 }
 
-impl Default for ScreenDisplay {
-    fn default() -> Self {
+impl ScreenDisplay {
+    /// A display that tells of the console's own key `prefix` ("Ctrl-A"), if there is one.
+    pub fn new(prefix: Option<String>) -> Self {
         Self {
-            renderer: Renderer::default(),
+            renderer: Renderer::new(charset::is_ascii_only()),
             size: terminal::size(),
             extras: Extras::default(),
             wants_status: true,
             speed: Speed::default(),
+            prefix,
             last_drawn: None,
         }
     }
-}
-
-impl ScreenDisplay {
     /// Takes the terminal's screen.
     ///
     /// # Errors
@@ -82,13 +86,15 @@ impl ScreenDisplay {
         if self.wants_status {
             let status = guest.status();
             let mips = self.speed.measure(&status, now);
-            self.extras.status = Some(status_line(&status, mips));
+            self.extras.status = Some(status_line(&status, mips, self.prefix.as_deref()));
         }
         let picture = match &screen {
             Some(screen) => view::compose(screen, self.size, &self.extras),
             None => view::without_text(self.size, &self.extras),
         };
-        self.renderer.draw(&picture, &mut io::stdout().lock())
+        let mut frame = Vec::new();
+        self.renderer.draw(&picture, &mut frame)?;
+        background_writer::stdout().write_all(&frame)
     }
 }
 
@@ -112,10 +118,20 @@ impl Speed {
     }
 }
 
-fn status_line(status: &Status, mips: Option<f64>) -> String {
-    let seconds = status.guest_time_ns as f64 / 1e9;
-    let speed = mips.map(|mips| format!(" │ {mips:.0} MIPS")).unwrap_or_default();
-    format!(" {} │ {seconds:.1} s{speed} │ Ctrl-A h: keys, Ctrl-A x: leave", status.engine)
+fn status_line(status: &Status, mips: Option<f64>, prefix: Option<&str>) -> StatusLine {
+    let mut line = StatusLine::default();
+    line.push(4, status.engine.as_str());
+    if status.paused {
+        line.push(6, "paused");
+    }
+    line.push(3, format!("{:.1} s", status.guest_time_ns as f64 / 1e9));
+    if let Some(mips) = mips {
+        line.push(1, format!("{mips:.0} MIPS"));
+    }
+    if let Some(prefix) = prefix {
+        line.push(5, format!("{prefix} h: keys, {prefix} x: leave"));
+    }
+    line
 }
 
 #[cfg(test)]
@@ -135,8 +151,12 @@ mod tests {
     #[test]
     fn the_status_line_says_engine_time_and_speed() {
         let status =
-            Status { engine: "interp".to_owned(), guest_time_ns: 12_340_000_000, instructions: None };
-        assert!(status_line(&status, None).contains("interp │ 12.3 s │ Ctrl-A h"));
-        assert!(status_line(&status, Some(99.6)).contains("100 MIPS"));
+            Status { engine: "interp".to_owned(), guest_time_ns: 12_340_000_000, ..Status::default() };
+        let line = |mips, columns| status_line(&status, mips, Some("Ctrl-B")).fit(columns);
+        assert_eq!(line(None, 80), " interp │ 12.3 s │ Ctrl-B h: keys, Ctrl-B x: leave");
+        assert!(line(Some(99.6), 80).contains("100 MIPS"));
+        let paused = Status { paused: true, ..status.clone() };
+        assert!(status_line(&paused, None, None).fit(80).contains("interp │ paused │"));
+        assert_eq!(line(Some(99.6), 40), " Ctrl-B h: keys, Ctrl-B x: leave");
     }
 }

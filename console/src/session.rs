@@ -5,6 +5,8 @@
 //! the terminal, the serial port passed through, and the text screen as plain lines for
 //! scripts and screen readers.
 
+use crate::background_writer;
+use crate::charset;
 use crate::decode::Decoder;
 use crate::escape::{Command, Escape, Typed};
 use crate::input::{HostEvent, HostInput};
@@ -12,19 +14,23 @@ use crate::keys::{KeyCode, Stroke};
 use crate::outlet::SerialOutlet;
 use crate::overlay;
 use crate::screen::ScreenDisplay;
-use crate::terminal::RawTerminal;
+use crate::silence::Silence;
+use crate::terminal::{MessageWriter, Passage, RawTerminal};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use trimotor_devices::vga_text::TextScreen;
 
 /// How often the screen is looked at: 30 pictures a second.
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Pieces of input that wait in front of the session before reading stops.
 const INPUT_PIECES: usize = 16;
-/// Bytes and keys that wait for the guest before no more input is taken.
-const WAITING_LIMIT: usize = 4096;
+/// Bytes and keys that wait for the guest before no more input is taken from a pipe, and what is typed on a terminal is
+/// dropped. A large paste fits.
+const WAITING_LIMIT: usize = 64 << 10;
+/// How long the end waits for a reader of the output that takes nothing, where a person or a signal asked for it.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Serial output kept for who switches to the serial port later, in bytes.
 const BACKLOG_BYTES: usize = 256 * 1024;
 
@@ -44,6 +50,9 @@ pub trait Guest {
     fn report(&mut self) -> Option<Vec<String>>;
     /// What the status line shows.
     fn status(&mut self) -> Status;
+    /// What to tell the person at a serial port from which nothing came for so many seconds, in a line; with the text
+    /// screen, if the guest shows one.
+    fn advice_on_silence(&mut self, seconds: u64, screen: Option<&TextScreen>) -> Option<String>;
 }
 
 /// What the status line shows of the machine.
@@ -55,6 +64,8 @@ pub struct Status {
     pub guest_time_ns: u64,
     /// Instructions retired, where the engine counts them.
     pub instructions: Option<u64>,
+    /// Whether the machine stands still.
+    pub paused: bool,
 }
 
 /// Where the guest is shown.
@@ -136,18 +147,29 @@ impl Session {
     pub fn run(self, guest: &mut dyn Guest, display: Display, escape: Escape) -> io::Result<Ending> {
         let (pieces, typed) = sync_channel(INPUT_PIECES);
         let terminal = RawTerminal::take()?;
+        let (waker, outlet) = (self.sender.clone(), self.outlet.clone());
+        background_writer::stdout().call_on_room(move || {
+            if !outlet.is_empty() {
+                // At the end nobody listens any more.
+                let _ = waker.send(Event::SerialOutput);
+            }
+        });
         let deliver = deliver_to(self.sender.clone(), pieces);
         let _input = HostInput::start(deliver)?;
         let mut desk = Desk {
             guest,
             outlet: self.outlet.clone(),
             display,
-            screen: ScreenDisplay::default(),
+            screen: ScreenDisplay::new(escape.name()),
+            silence: (display == Display::Serial).then(Silence::new),
+            told_of_pause: false,
+            passage: Passage::new(),
             lines: Vec::new(),
             has_screen: display != Display::Serial,
             escape,
             decoder: Decoder::default(),
             typed,
+            is_typed: io::stdin().is_terminal(),
             keys: VecDeque::new(),
             bytes: VecDeque::new(),
             backlog: VecDeque::new(),
@@ -158,7 +180,7 @@ impl Session {
         }
         let ending = desk.run(&self.events);
         self.outlet.close();
-        desk.finish()?;
+        desk.finish(&self.events, !matches!(ending, Ok(Ending::GuestEnded)))?;
         ending
     }
 }
@@ -180,11 +202,17 @@ struct Desk<'a> {
     outlet: SerialOutlet,
     display: Display,
     screen: ScreenDisplay,
+    /// Of the serial port, where it is shown from the beginning.
+    silence: Option<Silence>,
+    told_of_pause: bool,
+    passage: Passage,
     lines: Vec<String>,
     has_screen: bool,
     escape: Escape,
     decoder: Decoder,
     typed: Receiver<Vec<u8>>,
+    /// A person types: the console's own keys must be found whether or not the guest takes what comes before them.
+    is_typed: bool,
     keys: VecDeque<(KeyCode, bool)>,
     bytes: VecDeque<u8>,
     backlog: VecDeque<u8>,
@@ -214,21 +242,29 @@ impl Desk<'_> {
             self.show()?;
         }
     }
-    /// Takes what was typed while there is room for it. True where the person leaves.
+    /// Takes what was typed; from a pipe, while there is room for it. True where the person leaves.
     fn take_typed(&mut self) -> io::Result<bool> {
-        while self.keys.len() + self.bytes.len() < WAITING_LIMIT {
+        while self.is_typed || self.has_room() {
             let Ok(piece) = self.typed.try_recv() else { break };
             for typed in self.escape.push(&piece) {
                 match typed {
                     Typed::Command(Command::Quit) => return Ok(true),
                     Typed::Command(command) => self.obey(command)?,
                     Typed::Bytes(_) if self.screen.close_overlay() => {}
+                    Typed::Bytes(_) if self.is_typed && !self.has_room() => self.ring()?,
                     Typed::Bytes(bytes) if self.display == Display::Serial => self.bytes.extend(bytes),
                     Typed::Bytes(bytes) => self.strike_decoded(|decoder| decoder.push(&bytes)),
                 }
             }
         }
         Ok(false)
+    }
+    fn has_room(&self) -> bool {
+        self.keys.len() + self.bytes.len() < WAITING_LIMIT
+    }
+    /// What was typed is dropped: rings the terminal's bell, as terminals do themselves where too much waits.
+    fn ring(&mut self) -> io::Result<()> {
+        write_out(b"\x07")
     }
     fn strike_decoded(&mut self, decode: impl FnOnce(&mut Decoder) -> Vec<Stroke>) {
         let strokes = decode(&mut self.decoder);
@@ -262,9 +298,8 @@ impl Desk<'_> {
     }
     /// Prints a message of the console's own between the guest's output.
     fn say(&mut self, message: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        writeln!(out, "\n{message}")?;
-        out.flush()
+        let mut out = background_writer::stdout();
+        writeln!(out, "\n{}", charset::shown(message))
     }
     fn switch(&mut self) -> io::Result<()> {
         match self.display {
@@ -273,10 +308,11 @@ impl Desk<'_> {
                 self.terminal.leave_screen()?;
                 let backlog: Vec<u8> = self.backlog.drain(..).collect();
                 self.say("[serial port]")?;
-                write_out(&backlog)
+                self.passage.pass(&backlog, write_out)
             }
             Display::Serial => {
                 self.display = Display::Screen;
+                self.passage.undo();
                 self.screen.enter(&self.terminal)
             }
             Display::Lines => Ok(()),
@@ -295,9 +331,14 @@ impl Desk<'_> {
         }
     }
     fn pass_serial_output(&mut self) -> io::Result<()> {
-        let bytes = self.outlet.take();
+        let room =
+            if self.display == Display::Serial { background_writer::stdout().room() } else { BACKLOG_BYTES };
+        let bytes = self.outlet.take(room);
+        if let Some(silence) = self.silence.as_mut().filter(|_| !bytes.is_empty()) {
+            silence.broken();
+        }
         if self.display == Display::Serial {
-            return write_out(&bytes);
+            return self.passage.pass(&bytes, write_out);
         }
         self.backlog.extend(bytes);
         let too_many = self.backlog.len().saturating_sub(BACKLOG_BYTES);
@@ -309,9 +350,31 @@ impl Desk<'_> {
             self.show_lines(lines)?;
         }
         match self.display {
-            Display::Serial => Ok(()),
+            Display::Serial => {
+                self.tell_of_silence();
+                self.tell_of_pause();
+                Ok(())
+            }
+            // The terminal has not taken the last picture yet.
+            _ if !background_writer::stdout().is_idle() => Ok(()),
             Display::Screen => self.screen.show(self.guest),
             Display::Lines => self.print_changed_lines(),
+        }
+    }
+    /// Where there is no status line.
+    fn tell_of_pause(&mut self) {
+        let paused = self.guest.status().paused;
+        if paused && !self.told_of_pause {
+            let keys = self.escape.name().map(|prefix| format!("; {prefix} x leaves")).unwrap_or_default();
+            let _ = writeln!(MessageWriter, "trimotor: the machine is paused{keys}");
+        }
+        self.told_of_pause = paused;
+    }
+    fn tell_of_silence(&mut self) {
+        let Some(silence) = &mut self.silence else { return };
+        if let Some(advice) = silence.advice(Instant::now(), self.guest) {
+            // Where standard error is closed nobody is there to be told.
+            let _ = writeln!(MessageWriter, "trimotor: {advice}");
         }
     }
     fn print_changed_lines(&mut self) -> io::Result<()> {
@@ -325,16 +388,39 @@ impl Desk<'_> {
                 *shown = now;
             }
         }
-        write_out(text.as_bytes())
+        write_out(charset::shown(&text).as_bytes())
     }
     /// Shows what is left to show, and gives the terminal back.
-    fn finish(mut self) -> io::Result<()> {
-        self.pass_serial_output()?;
+    fn finish(mut self, events: &Receiver<Event>, in_haste: bool) -> io::Result<()> {
         if self.display == Display::Lines {
             self.print_changed_lines()?;
         }
+        self.pass_the_rest(events, in_haste)?;
         drop(self.terminal);
-        Ok(())
+        match background_writer::stdout().failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+    /// Passes on what is left of the output, however slow its reader is; `in_haste`, while the reader takes anything.
+    /// A signal, or the person, ends it.
+    fn pass_the_rest(&mut self, events: &Receiver<Event>, in_haste: bool) -> io::Result<()> {
+        let out = background_writer::stdout();
+        let mut taken = (out.count(), Instant::now());
+        loop {
+            self.pass_serial_output()?;
+            if self.outlet.is_empty() && out.is_idle() {
+                return Ok(());
+            }
+            if out.count() != taken.0 {
+                taken = (out.count(), Instant::now());
+            }
+            let given_up = in_haste && taken.1.elapsed() >= LAST_WAIT;
+            let event = events.recv_timeout(FRAME_INTERVAL);
+            if given_up || matches!(event, Ok(Event::Host(HostEvent::EndSignal(_)))) || self.take_typed()? {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -342,7 +428,5 @@ fn write_out(bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
+    background_writer::stdout().write_all(bytes)
 }

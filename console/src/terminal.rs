@@ -4,20 +4,25 @@
 //! process's: who dies without giving it back leaves the shell unusable. [`RawTerminal`]
 //! gives it back when dropped, a panic hook gives it back before the panic's message is
 //! printed, and the signal thread of [`crate::input`] gives it back before it ends the
-//! process. All of them call [`restore`], which does its work once.
+//! process. All of them call [`restore`], which does its work once. What the guest's own
+//! output has set in the terminal is undone there too ([`crate::traces`]).
 
-use crossterm::cursor::Show;
+use crate::background_writer;
+use crate::traces::{KEEP_TITLE, Scanner, Traces};
 use crossterm::execute;
-use crossterm::style::ResetColor;
-use crossterm::terminal::{
-    DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
-};
-use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
+use crossterm::terminal::{DisableLineWrap, EnterAlternateScreen, SetTitle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
 
 /// Messages kept while the screen is drawn on, in bytes; later ones are dropped.
 const MOST_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// How long a terminal that takes nothing is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// What has to be given back.
 struct Taken {
@@ -27,7 +32,17 @@ struct Taken {
     messages: Vec<u8>,
 }
 
+/// Leaves the alternate screen: colours, wrapping, the old screen, the cursor, the title.
+const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[23;0t";
+/// The same where poll(2) waits.
+const PUT_WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+/// What the guest's output has set in the terminal once all of it is written; apart from [`TAKEN`], so that a signal
+/// handler finds it while the session writes.
+static TRACES: AtomicU32 = AtomicU32::new(0);
+/// What it may have set before, while some of it waits to be written.
+static TRACES_MEANWHILE: AtomicU32 = AtomicU32::new(0);
 static PANIC_HOOK: Once = Once::new();
 
 /// The terminal in raw mode, until dropped.
@@ -72,7 +87,9 @@ impl RawTerminal {
         if let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             taken.alternate_screen = true;
         }
-        execute!(io::stdout(), EnterAlternateScreen, DisableLineWrap, SetTitle(title))
+        let mut out = background_writer::stdout();
+        out.write_all(KEEP_TITLE)?;
+        execute!(out, EnterAlternateScreen, DisableLineWrap, SetTitle(title))
     }
     /// Leaves the alternate screen: what was there before is back.
     ///
@@ -83,8 +100,8 @@ impl RawTerminal {
         match guard.as_mut() {
             Some(taken) if taken.alternate_screen => {
                 taken.alternate_screen = false;
-                leave_alternate_screen()?;
-                io::stderr().write_all(&std::mem::take(&mut taken.messages))
+                background_writer::stdout().write_all(LEAVE)?;
+                background_writer::stderr().write_all(&std::mem::take(&mut taken.messages))
             }
             _ => Ok(()),
         }
@@ -97,8 +114,64 @@ impl Drop for RawTerminal {
     }
 }
 
-fn leave_alternate_screen() -> io::Result<()> {
-    execute!(io::stdout(), ResetColor, EnableLineWrap, LeaveAlternateScreen, Show)
+/// The guest's output on its way to the terminal.
+#[derive(Debug, Default)]
+pub struct Passage {
+    scanner: Scanner,
+    /// Standard output is no terminal: nothing has to be put right there.
+    is_pipe: bool,
+}
+
+impl Passage {
+    /// To standard output.
+    pub fn new() -> Self {
+        Self { scanner: Scanner::default(), is_pipe: !io::stdout().is_terminal() }
+    }
+    /// Passes `bytes` on by `write`, which may be called with bytes of the console's own first. What `write` takes
+    /// goes to standard output's [writer](background_writer::stdout).
+    ///
+    /// # Errors
+    /// What `write` returned.
+    pub fn pass(&mut self, bytes: &[u8], mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        if self.is_pipe {
+            return write(bytes);
+        }
+        let scanned = self.scanner.scan(bytes);
+        if background_writer::stdout_is_idle() {
+            TRACES_MEANWHILE.store(0, Ordering::Relaxed);
+        }
+        TRACES_MEANWHILE.fetch_or(scanned.meanwhile.0, Ordering::Relaxed);
+        TRACES.store(scanned.after.0, Ordering::Relaxed);
+        if scanned.begins {
+            write(KEEP_TITLE)?;
+        }
+        write(bytes)
+    }
+    /// Undoes what the guest's output has set in the terminal, which the console needs for itself now.
+    pub fn undo(&mut self) {
+        for piece in Traces(TRACES.swap(0, Ordering::Relaxed)).undo() {
+            // Errors have nobody to hear them.
+            let _ = background_writer::stdout().write_all(piece);
+        }
+        self.scanner.forget();
+    }
+}
+
+/// What the guest's output may have set in the terminal at this moment.
+fn traces_now() -> Traces {
+    let after = TRACES.load(Ordering::Relaxed);
+    if background_writer::stdout_is_idle() {
+        return Traces(after);
+    }
+    Traces(after | TRACES_MEANWHILE.load(Ordering::Relaxed))
+}
+
+/// Writes to standard output at once, unless the terminal takes nothing: then returns false. No allocation, no
+/// buffers: signal handlers call it. Errors have nobody to hear them.
+fn put(bytes: &[u8]) -> bool {
+    let out = rustix::stdio::stdout();
+    let ready = matches!(poll(&mut [PollFd::new(&out, PollFlags::OUT)], Some(&PUT_WAIT)), Ok(1..));
+    ready && rustix::io::write(out, bytes).is_ok()
 }
 
 /// Gives the terminal back as it was, if it is taken. Errors have nobody to hear them.
@@ -106,27 +179,37 @@ pub fn restore() {
     // A panic may come from within the lock's holder: never wait for it here.
     let Ok(mut guard) = TAKEN.try_lock() else { return };
     let Some(taken) = guard.take() else { return };
-    if taken.alternate_screen {
-        let _ = leave_alternate_screen();
-        let _ = io::stderr().write_all(&taken.messages);
+    if taken.alternate_screen || traces_now() != Traces::default() {
+        background_writer::stdout().drain(LAST_WAIT);
     }
-    if let Some(modes) = taken.modes {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+    taken.give_back();
+    if !taken.messages.is_empty() {
+        let mut errors = background_writer::stderr();
+        let _ = errors.write_all(&taken.messages);
+        errors.drain(LAST_WAIT);
     }
 }
 
-/// The same for a signal handler whose process is about to end: no allocation, no buffers, no waiting.
-pub fn restore_in_handler() {
-    const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?1049l\x1b[?25h";
-    let Ok(guard) = TAKEN.try_lock() else { return };
-    if let Some(taken) = guard.as_ref() {
-        if taken.alternate_screen {
-            let _ = rustix::io::write(rustix::stdio::stdout(), LEAVE);
-            let _ = rustix::io::write(rustix::stdio::stderr(), &taken.messages);
-        }
-        if let Some(modes) = &taken.modes {
+impl Taken {
+    /// Gives back all but the messages. Allocates nothing: signal handlers call it too.
+    fn give_back(&self) {
+        let traces = traces_now();
+        TRACES.store(0, Ordering::Relaxed);
+        // A terminal that does not take one piece is not waited for again.
+        let _ = traces.undo().all(put) && self.alternate_screen && put(LEAVE);
+        if let Some(modes) = &self.modes {
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, modes);
         }
+    }
+}
+
+/// The same for a signal handler whose process is about to end: no allocation, no buffers, no waiting for locks.
+pub fn restore_in_handler() {
+    let Ok(guard) = TAKEN.try_lock() else { return };
+    background_writer::stop_stdout();
+    if let Some(taken) = guard.as_ref() {
+        taken.give_back();
+        let _ = rustix::io::write(rustix::stdio::stderr(), &taken.messages);
     }
     // Nobody else writes to the terminal any more.
     std::mem::forget(guard);
@@ -147,17 +230,23 @@ impl Write for MessageWriter {
             }
             return Ok(bytes.len());
         }
-        io::stderr().write(bytes)
+        // Whoever logs may hold a lock that others wait for.
+        background_writer::stderr().write(bytes)
     }
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
-/// The terminal's size (columns, rows), or that of a VT100 where nobody knows.
+/// The size (columns, rows) of the terminal on standard output, or that of a VT100 where nobody knows.
 pub fn size() -> (usize, usize) {
-    match crossterm::terminal::size() {
-        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns.into(), rows.into()),
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         _ => (80, 24),
     }
+}
+
+/// Whether the terminal understands cursor movement: TERM names one that does.
+pub fn can_be_drawn_on() -> bool {
+    std::env::var("TERM").is_ok_and(|name| !name.is_empty() && name != "dumb")
 }

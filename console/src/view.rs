@@ -2,45 +2,58 @@
 
 use crate::overlay;
 use crate::render::{Glyph, Picture};
+use crate::status::StatusLine;
 use trimotor_devices::vga_text::{TextCell, TextScreen, cp437};
 
 /// Colours of the status line: black on grey.
 const STATUS_COLOURS: (usize, usize) = (0, 7);
 
+/// So many rows that do not fit are taken from the blank ones, wherever they are: 25 rows and the status line on
+/// a terminal of 24.
+const MOST_BLANKS_LEFT_OUT: usize = 2;
+/// A terminal with fewer rows has no status line.
+const LEAST_ROWS_FOR_STATUS: usize = 6;
+
 /// What is to be seen beside the PC's screen.
 #[derive(Clone, Default, Debug)]
 pub struct Extras {
-    /// The status line's text, if it is shown.
-    pub status: Option<String>,
+    /// The status line, if it is shown.
+    pub status: Option<StatusLine>,
     /// Lines of help in a box over the screen.
     pub overlay: Option<Vec<String>>,
 }
 
 /// Lays out a terminal of `size` (columns, rows).
 ///
-/// The status line takes the last row only where the PC's screen leaves it free. Where the
-/// terminal is smaller than the screen, the part around the cursor is shown.
+/// The status line has the last row. Where the terminal is smaller than the screen, blank rows are left out if one
+/// or two are enough; otherwise the part around the cursor is shown, and the status line says what is not.
 pub fn compose(screen: &TextScreen, size: (usize, usize), extras: &Extras) -> Picture {
     let mut picture = Picture::new(size.0, size.1);
     let (columns, rows) = (picture.columns(), picture.rows());
-    let status = extras.status.as_ref().filter(|_| rows > screen.rows);
-    let visible_rows = if status.is_some() { rows - 1 } else { rows };
+    let status = extras.status.as_ref().filter(|_| rows >= LEAST_ROWS_FOR_STATUS);
+    let room = if status.is_some() { rows - 1 } else { rows };
     let cursor = screen.cursor.map(|cursor| (cursor.column, cursor.row));
-    let (cursor_column, cursor_row) = cursor.unwrap_or((0, 0));
-    let first_row = first_visible(cursor_row, visible_rows, screen.rows);
-    let first_column = first_visible(cursor_column, columns, screen.columns);
+    let shown = shown_rows(screen, room);
+    let first_column = first_visible(cursor.map_or(0, |(column, _)| column), columns, screen.columns);
 
     if screen.on {
-        for row in 0..visible_rows.min(screen.rows) {
-            let cells = screen.row(first_row + row).iter().skip(first_column).take(columns);
+        for (row, &of_screen) in shown.rows.iter().enumerate() {
+            let cells = screen.row(of_screen).iter().skip(first_column).take(columns);
             for (column, cell) in cells.enumerate() {
                 picture.put(column, row, glyph(*cell, screen));
             }
         }
-        picture.cursor = cursor.map(|(column, row)| (column - first_column, row - first_row));
+        picture.cursor = cursor.and_then(|(column, row)| {
+            let row = shown.rows.iter().position(|of_screen| *of_screen == row)?;
+            Some((column - first_column, row))
+        });
     }
     if let Some(status) = status {
-        draw_status(&mut picture, status);
+        let mut status = status.clone();
+        if screen.on && shown.cut > 0 {
+            status.push(CUT_WEIGHT, format!("{} of {} rows", shown.rows.len(), screen.rows));
+        }
+        draw_status(&mut picture, &status);
     }
     if let Some(lines) = &extras.overlay {
         overlay::draw(&mut picture, lines);
@@ -60,9 +73,40 @@ pub fn without_text(size: (usize, usize), extras: &Extras) -> Picture {
     picture
 }
 
-fn draw_status(picture: &mut Picture, status: &str) {
+/// How much it matters that rows are cut off: more than the speed, less than the keys.
+const CUT_WEIGHT: u8 = 2;
+
+fn draw_status(picture: &mut Picture, status: &StatusLine) {
     let width = picture.columns();
-    picture.put_text(0, picture.rows() - 1, &format!("{status:<width$}"), STATUS_COLOURS);
+    let line = status.fit(width);
+    picture.put_text(0, picture.rows() - 1, &format!("{line:<width$}"), STATUS_COLOURS);
+}
+
+/// The rows of a screen that are shown, and how many that are not blank are not.
+struct Shown {
+    rows: Vec<usize>,
+    cut: usize,
+}
+
+fn shown_rows(screen: &TextScreen, room: usize) -> Shown {
+    let missing = screen.rows.saturating_sub(room);
+    let cursor_row = screen.cursor.map(|cursor| cursor.row);
+    let blank: Vec<usize> =
+        (0..screen.rows).filter(|row| Some(*row) != cursor_row && is_blank(screen, *row)).collect();
+    if missing <= MOST_BLANKS_LEFT_OUT && blank.len() >= missing {
+        // The lowest ones, where an empty screen has them.
+        let left_out = &blank[blank.len() - missing..];
+        return Shown { rows: (0..screen.rows).filter(|row| !left_out.contains(row)).collect(), cut: 0 };
+    }
+    let first = first_visible(cursor_row.unwrap_or(0), room, screen.rows);
+    let rows: Vec<usize> = (first..screen.rows.min(first + room)).collect();
+    let cut = (0..screen.rows).filter(|row| !rows.contains(row) && !blank.contains(row)).count();
+    Shown { rows, cut }
+}
+
+/// Whether nothing is to be seen in a row: neither characters nor a colour behind them.
+fn is_blank(screen: &TextScreen, row: usize) -> bool {
+    screen.row(row).iter().all(|cell| matches!(cell.character, 0 | b' ' | 0xff) && cell.attribute & 0x70 == 0)
 }
 
 /// The first of `visible` places out of `all`, so that `cursor` is among them.
@@ -89,7 +133,13 @@ mod tests {
     use trimotor_devices::vga_text::{TextCursor, VgaText};
 
     fn extras(status: &str) -> Extras {
-        Extras { status: Some(status.to_owned()), overlay: None }
+        let mut line = StatusLine::default();
+        line.push(1, status);
+        Extras { status: Some(line), overlay: None }
+    }
+    /// Row by row, what stands at its beginning.
+    fn first_column(picture: &Picture) -> String {
+        (0..picture.rows()).map(|row| picture.at(0, row)).collect()
     }
     fn text(picture: &Picture) -> String {
         let mut out = Vec::new();
@@ -110,10 +160,40 @@ mod tests {
     }
 
     #[test]
-    fn the_status_line_needs_a_free_row() {
-        let screen = lettered();
-        assert!(text(&compose(&screen, (80, 26), &extras("engine"))).contains("engine"));
-        assert!(!text(&compose(&screen, (80, 25), &extras("engine"))).contains("engine"));
+    fn a_usual_terminal_shows_all_rows_that_are_not_blank_and_the_status_line() {
+        let mut screen = lettered();
+        for row in [7, 20] {
+            screen.cells[row * screen.columns].character = b' ';
+        }
+        let picture = compose(&with_cursor(screen, 3, 24), (80, 24), &extras("engine"));
+        assert_eq!(first_column(&picture), "ABCDEFGIJKLMNOPQRSTVWXY ");
+        assert_eq!(picture.cursor, Some((3, 22)));
+        assert!(text(&picture).contains("engine") && !text(&picture).contains("rows"));
+    }
+
+    #[test]
+    fn a_full_screen_follows_the_cursor_and_the_status_line_says_so() {
+        let picture = compose(&with_cursor(lettered(), 0, 24), (80, 24), &extras("engine"));
+        assert_eq!(first_column(&picture), "CDEFGHIJKLMNOPQRSTUVWXY ");
+        assert!(text(&picture).contains("23 of 25 rows"), "{}", text(&picture));
+        // Without the status line one row less is cut, and with room for it none is.
+        let picture = compose(&with_cursor(lettered(), 0, 24), (80, 24), &Extras::default());
+        assert_eq!(first_column(&picture), "BCDEFGHIJKLMNOPQRSTUVWXY");
+        let picture = compose(&with_cursor(lettered(), 0, 24), (80, 26), &extras("engine"));
+        assert_eq!(first_column(&picture), "ABCDEFGHIJKLMNOPQRSTUVWXY ");
+        assert!(!text(&picture).contains("rows"));
+    }
+
+    #[test]
+    fn a_row_of_a_colour_is_not_blank() {
+        let mut screen = lettered();
+        for cell in &mut screen.cells[..80] {
+            *cell = TextCell { character: b' ', attribute: 0x1f };
+        }
+        assert!(!is_blank(&screen, 0));
+        let columns = screen.columns;
+        screen.cells[columns].character = b' ';
+        assert!(is_blank(&screen, 1));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "the inline translation yields host pointers into guest memory")]
 
 use crate::core::{Core, mode};
+use crate::insn::debug;
 use crate::op::{Done, Op, info};
 use std::sync::atomic::Ordering;
 use trimotor_bus::memory::PageState;
@@ -36,6 +37,23 @@ unsafe impl<const N: usize> Guest for [u64; N] {}
 const PAGE: u64 = 4096;
 /// Uses of stale translations that are logged; more are only counted, as the guest can make any number.
 const STALE_USES_LOGGED: u64 = 16;
+
+/// What makes an access.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// An operand of an instruction, or its fetch: with the rights of the CPL.
+    Instruction,
+    /// The frame of a handler in 64-bit mode, whatever mode it interrupts: with the rights of the CPL.
+    Frame,
+    /// The processor itself, in a descriptor table or a TSS: with a supervisor's rights.
+    Processor,
+}
+
+/// Whether an address is canonical with 57 bits, or 48.
+fn is_canonical(linear: u64, wide: bool) -> bool {
+    let unused = if wide { 7 } else { 16 };
+    ((linear as i64) << unused) >> unused == linear as i64
+}
 
 impl Core {
     /// The effective address: base, index and displacement, cut to the address size.
@@ -105,11 +123,15 @@ impl Core {
         Ok(base.wrapping_add(offset) & 0xFFFF_FFFF)
     }
 
-    /// Whether a linear address is canonical (48 or 57 bits).
+    /// Whether a linear address is canonical: 48 bits, or 57 with CR4.LA57.
     #[inline]
     pub fn canonical(&self, linear: u64) -> bool {
-        let unused = if self.state.cr4.contains(trimotor_cpu::registers::Cr4::LA57) { 7 } else { 16 };
-        ((linear as i64) << unused) >> unused == linear as i64
+        is_canonical(linear, self.state.cr4.contains(trimotor_cpu::registers::Cr4::LA57))
+    }
+    /// Whether a base that is loaded for later (of a segment or a descriptor table, or into an MSR), or an address
+    /// whose translations are dropped, is canonical: in the width that CPUID tells, whatever CR4.LA57 is.
+    pub fn is_canonical_base(&self, linear: u64) -> bool {
+        is_canonical(linear, self.model.has(trimotor_cpu::model::Feature::La57))
     }
 
     // ---- the inline path ----
@@ -154,10 +176,14 @@ impl Core {
     /// #PF, #AC.
     #[inline(always)]
     pub fn write_linear<T: Guest>(&mut self, linear: u64, value: T) -> Done {
+        self.write_linear_by(linear, value, By::Instruction)
+    }
+    #[inline(always)]
+    pub(crate) fn write_linear_by<T: Guest>(&mut self, linear: u64, value: T, by: By) -> Done {
         match self.host_to_write(linear, size_of::<T>() as u64) {
             // SAFETY: the table says that these bytes are mapped, writable guest memory.
             Some(p) => unsafe { p.cast::<T>().write_unaligned(value) },
-            None => return self.write_slow(linear, value),
+            None => return self.write_slow(linear, value, by),
         }
         Ok(())
     }
@@ -209,7 +235,7 @@ impl Core {
     #[inline(never)]
     pub fn store_at<T: Guest>(&mut self, op: &Op, offset: u64, value: T) -> Done {
         let linear = self.linear_of(op, offset, size_of::<T>() as u64, Access::Write)?;
-        self.write_slow(linear, value)
+        self.write_slow(linear, value, By::Instruction)
     }
     /// Loads a memory operand that must be aligned to its size (legacy SSE).
     ///
@@ -258,7 +284,7 @@ impl Core {
     pub fn check_write_linear(&mut self, linear: u64, bytes: u64) -> Done {
         let mut done = 0;
         while done < bytes {
-            let at = linear.wrapping_add(done);
+            let at = linear.wrapping_add(done) & self.linear_mask(By::Instruction);
             self.translate(at, Access::Write)?;
             done += PAGE - (at & (PAGE - 1));
         }
@@ -273,7 +299,7 @@ impl Core {
             return Ok(());
         }
         let linear = self.linear_of(op, offset, into.len() as u64, Access::Read)?;
-        self.read_pieces(linear, into, self.state.cpl == 3)
+        self.read_pieces(linear, into, By::Instruction)
     }
     /// Writes bytes at `offset` from the memory operand.
     ///
@@ -284,7 +310,7 @@ impl Core {
             return Ok(());
         }
         let linear = self.linear_of(op, offset, from.len() as u64, Access::Write)?;
-        self.write_pieces(linear, from, self.state.cpl == 3)
+        self.write_pieces(linear, from, By::Instruction)
     }
 
     // ---- implicit supervisor accesses ----
@@ -292,7 +318,7 @@ impl Core {
     /// Reads a descriptor table, TSS and the like: supervisor rights whatever the CPL.
     ///
     /// # Faults
-    /// #PF (without the user bit).
+    /// #PF (without the user bit); #GP(0) for an address that is not canonical.
     pub fn read_system<T: Guest>(&mut self, linear: u64) -> Result<T, Fault> {
         let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
         let mut bytes = [0u8; 64];
@@ -306,14 +332,22 @@ impl Core {
                 return Ok(e.host.wrapping_add(offset as usize).cast::<T>().read_unaligned());
             }
         }
-        self.read_pieces(linear, &mut bytes[..size], false)?;
+        self.check_system_address(linear, size)?;
+        self.read_pieces(linear, &mut bytes[..size], By::Processor)?;
         // SAFETY: T is at most 64 bytes of plain data.
         Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+    /// A base can be canonical while an address from it is not: it is too near to the end, or was loaded for 5-level
+    /// paging.
+    fn check_system_address(&self, linear: u64, bytes: usize) -> Done {
+        let last = linear.wrapping_add(bytes as u64 - 1);
+        let bad = self.state.long_mode() && !(self.canonical(linear) && self.canonical(last));
+        if bad { Err(Fault::gp(0)) } else { Ok(()) }
     }
     /// Writes a descriptor table, TSS and the like: supervisor rights whatever the CPL.
     ///
     /// # Faults
-    /// #PF (without the user bit).
+    /// #PF (without the user bit); #GP(0) for an address that is not canonical.
     pub fn write_system<T: Guest>(&mut self, linear: u64, value: T) -> Done {
         let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
         let table = self.mmu.supervisor_table();
@@ -328,7 +362,8 @@ impl Core {
         }
         // SAFETY: T is plain data.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const value).cast::<u8>(), size_of::<T>()) };
-        self.write_pieces(linear, bytes, false)
+        self.check_system_address(linear, bytes.len())?;
+        self.write_pieces(linear, bytes, By::Processor)
     }
 
     // ---- slow paths ----
@@ -344,21 +379,21 @@ impl Core {
         }
         if linear & (PAGE - 1) <= PAGE - size as u64 {
             let m = self.translate(linear, Access::Read)?;
-            self.watch(linear, size as u64, false);
+            self.watch(linear, size as u64, false, By::Instruction);
             if !m.host.is_null() {
                 // SAFETY: the page is mapped and the value lies within it.
                 return Ok(unsafe { m.host.cast::<T>().read_unaligned() });
             }
         }
         let mut bytes = [0u8; 64];
-        self.read_pieces(linear, &mut bytes[..size], self.state.cpl == 3)?;
+        self.read_pieces(linear, &mut bytes[..size], By::Instruction)?;
         // SAFETY: T is at most 64 bytes of plain data.
         Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
     }
     /// Writes past the inline path.
     #[cold]
     #[inline(never)]
-    fn write_slow<T: Guest>(&mut self, linear: u64, value: T) -> Done {
+    fn write_slow<T: Guest>(&mut self, linear: u64, value: T, by: By) -> Done {
         self.counts.slow_writes += 1;
         let size = size_of::<T>();
         if self.state.mode & mode::ALIGN != 0 {
@@ -372,7 +407,7 @@ impl Core {
         }
         // SAFETY: T is plain data.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const value).cast::<u8>(), size) };
-        self.write_pieces(linear, bytes, self.state.cpl == 3)
+        self.write_pieces(linear, bytes, by)
     }
     fn check_alignment(&self, linear: u64, size: usize) -> Done {
         let unit = match size {
@@ -406,16 +441,26 @@ impl Core {
         }
     }
 
+    /// The bits that linear addresses have: those of instructions outside 64-bit mode, and all outside long mode, have
+    /// 32, and what crosses the last of them goes on at 0.
+    #[inline]
+    pub(crate) fn linear_mask(&self, by: By) -> u64 {
+        match by {
+            By::Processor | By::Frame if self.state.long_mode() => u64::MAX,
+            By::Processor | By::Frame => 0xFFFF_FFFF,
+            By::Instruction => self.slot(trimotor_cpu::state::slot::LINEAR_MASK),
+        }
+    }
     /// Translates one byte's page with the rights of the CPL.
     ///
     /// # Faults
     /// #PF.
     pub fn translate(&mut self, linear: u64, access: Access) -> Result<Mapped, Fault> {
-        let user = self.state.cpl == 3;
-        self.translate_as(linear, access, user)
+        self.translate_by(linear, access, By::Instruction)
     }
-    fn translate_as(&mut self, linear: u64, access: Access, user: bool) -> Result<Mapped, Fault> {
-        let linear = if self.state.long_mode() { linear } else { linear & 0xFFFF_FFFF };
+    fn translate_by(&mut self, linear: u64, access: Access, by: By) -> Result<Mapped, Fault> {
+        let user = by != By::Processor && self.state.cpl == 3;
+        let linear = linear & self.linear_mask(by);
         let cacheable = !self.page_has_breakpoint(linear) && self.state.mode & mode::ALIGN == 0;
         let mapped = self.mmu.translate(&mut self.state, linear, FillRequest { access, user }, cacheable);
         if self.mmu.has_stale_uses() {
@@ -439,16 +484,16 @@ impl Core {
     }
 
     /// Reads bytes piece by piece; all pages are translated before the first byte is taken.
-    fn read_pieces(&mut self, linear: u64, into: &mut [u8], user: bool) -> Done {
+    fn read_pieces(&mut self, linear: u64, into: &mut [u8], by: By) -> Done {
         let len = into.len() as u64;
         let first = (PAGE - (linear & (PAGE - 1))).min(len);
-        let m1 = self.translate_as(linear, Access::Read, user)?;
+        let m1 = self.translate_by(linear, Access::Read, by)?;
         let rest = if first < len {
-            Some(self.translate_as(linear.wrapping_add(first), Access::Read, user)?)
+            Some(self.translate_by(linear.wrapping_add(first), Access::Read, by)?)
         } else {
             None
         };
-        self.watch(linear, len, false);
+        self.watch(linear, len, false, by);
         let (a, b) = into.split_at_mut(first as usize);
         self.read_mapped(m1, a);
         if let Some(m2) = rest {
@@ -456,16 +501,16 @@ impl Core {
         }
         Ok(())
     }
-    fn write_pieces(&mut self, linear: u64, from: &[u8], user: bool) -> Done {
+    fn write_pieces(&mut self, linear: u64, from: &[u8], by: By) -> Done {
         let len = from.len() as u64;
         let first = (PAGE - (linear & (PAGE - 1))).min(len);
-        let m1 = self.translate_as(linear, Access::Write, user)?;
+        let m1 = self.translate_by(linear, Access::Write, by)?;
         let rest = if first < len {
-            Some(self.translate_as(linear.wrapping_add(first), Access::Write, user)?)
+            Some(self.translate_by(linear.wrapping_add(first), Access::Write, by)?)
         } else {
             None
         };
-        self.watch(linear, len, true);
+        self.watch(linear, len, true, by);
         let (a, b) = from.split_at(first as usize);
         self.write_mapped(m1, a);
         if let Some(m2) = rest {
@@ -560,23 +605,12 @@ impl Core {
             })
     }
     /// Notes data breakpoints that an access hits.
-    fn watch(&mut self, linear: u64, bytes: u64, write: bool) {
-        let dr7 = self.state.dr[7];
-        if dr7 & 0xFF == 0 {
-            return;
-        }
-        for i in 0..4 {
-            let kind = dr7 >> (16 + 4 * i) & 3;
-            let wanted = kind == 3 || kind == 1 && write;
-            let size = [1, 2, 8, 4][(dr7 >> (18 + 4 * i) & 3) as usize];
-            let at = self.state.dr[i] & !(size - 1);
-            if wanted && linear < at + size && at < linear.wrapping_add(bytes) {
-                self.state.pending_debug |= 1 << i;
-                if dr7 >> (2 * i) & 3 != 0 {
-                    self.state.pending_debug |= 1 << 63;
-                    self.attention = true;
-                }
-            }
+    fn watch(&mut self, linear: u64, bytes: u64, write: bool, by: By) {
+        if self.state.dr[7] & 0xFF != 0 {
+            let accessed = debug::Range { start: linear, bytes, mask: self.linear_mask(by) };
+            debug::note_hits(self, accessed, |kind| {
+                kind == debug::READ_WRITE || kind == debug::WRITE && write
+            });
         }
     }
 

@@ -122,6 +122,11 @@ pub mod mode {
     pub const ALIGN: u32 = 1 << 18;
 }
 
+/// Instructions between two looks at the vCPU's pins, which other threads raise: the budget of a run is spent in such
+/// parts, so that a run of any length ends soon after a kick, whatever an instruction costs. Some microseconds, or some
+/// tens of them where each instruction takes as long as FSIN does.
+pub const QUANTUM: i64 = 1000;
+
 /// One vCPU. `state` stands first, so that a pointer to the one is a pointer to the other.
 #[repr(C)]
 pub struct Core {
@@ -156,6 +161,8 @@ pub struct Core {
     bus: Option<NonNull<dyn CpuBus>>,
     /// `budget` at which `retired` was last brought up to date.
     pub budget_mark: i64,
+    /// What the run may retire beyond `state.budget`: see [`QUANTUM`].
+    pub budget_reserve: i64,
     /// `state.retired` when the present run began.
     pub(crate) run_began: u64,
     /// See `Vcpu::set_exact_budget`.
@@ -215,6 +222,7 @@ impl Core {
             jumps: JumpCache::new(),
             bus: None,
             budget_mark: 0,
+            budget_reserve: 0,
             run_began: 0,
             exact_budget: true,
             repeating_at: u64::MAX,
@@ -338,8 +346,16 @@ impl Core {
         self.current = std::ptr::null();
     }
     pub(crate) fn set_budget(&mut self, budget: i64) {
-        self.state.budget = budget;
-        self.budget_mark = budget;
+        self.state.budget = budget.min(QUANTUM);
+        self.budget_mark = self.state.budget;
+        self.budget_reserve = budget - self.state.budget;
+    }
+    /// Goes on with the next quantum of the run's budget; false where all of it is spent or in `state.budget`.
+    pub(crate) fn next_quantum(&mut self) -> bool {
+        let next = self.budget_reserve.min(QUANTUM);
+        self.budget_reserve -= next;
+        self.shift_budget(next);
+        next > 0
     }
     /// Changes the budget without counting it as spent.
     pub(crate) fn shift_budget(&mut self, by: i64) {
@@ -350,6 +366,13 @@ impl Core {
     pub fn set_shadow(&mut self, is_ss: bool) {
         self.state.shadow_at = self.retired_before_current() + 1;
         self.state.shadow_is_ss = is_ss;
+    }
+
+    /// NMIs are not blocked any more, after IRET or RSM.
+    pub(crate) fn unblock_nmis(&mut self) {
+        if std::mem::take(&mut self.state.nmi_blocked) {
+            self.signals.keep_one_nmi();
+        }
     }
 
     /// Recomputes what depends on mode and segments: derived slots, the decode mode, the table.

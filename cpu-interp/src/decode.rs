@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "code bytes are read from guest memory by pointer")]
 
+use crate::access::By;
 use crate::cache::{BlockHeader, MAX_BLOCK_OPS};
 use crate::core::{Core, mode};
 use crate::insn::integer::{fused, pairs};
@@ -137,7 +138,8 @@ impl Core {
         let Some((first, size, kept)) = self.code_cache().find_crossing((host, mode)) else {
             return Ok(None);
         };
-        let Some(second) = self.fetch_host((linear | 4095).wrapping_add(1))? else { return Ok(None) };
+        let next_page = (linear | 4095).wrapping_add(1) & self.linear_mask(By::Instruction);
+        let Some(second) = self.fetch_host(next_page)? else { return Ok(None) };
         let here = 4096 - (host & 4095);
         // SAFETY: both host addresses lie in mapped pages, the first `here` bytes before its page's
         // end, and the rest of an instruction is shorter than a page.
@@ -162,8 +164,7 @@ impl Core {
         let mut bytes = [0; MAX_LENGTH];
         let mut done = 0;
         while done < limit {
-            let at = linear.wrapping_add(done as u64);
-            let at = if self.state.long_mode() { at } else { at & 0xFFFF_FFFF };
+            let at = linear.wrapping_add(done as u64) & self.linear_mask(By::Instruction);
             if done > 0 && !self.canonical(at) {
                 return (bytes, done, Some(Fault::gp(0)));
             }

@@ -273,7 +273,7 @@ impl Core {
             if let Some(exit) = self.look_around() {
                 return exit;
             }
-            if self.state.budget <= 0 {
+            if self.state.budget <= 0 && !self.next_quantum() {
                 return VcpuExit::Budget;
             }
             // What happened between blocks ends none: the look-up sees it. Left over, it would end the first
@@ -281,6 +281,8 @@ impl Core {
             self.attention = false;
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
+                // The pins are looked at, and the next block is found again.
+                Exit::Budget if self.next_quantum() => self.settle(exit),
                 Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
@@ -341,7 +343,8 @@ impl Core {
             self.mmu.check_memory_map(&mut self.state);
             self.jumps.clear();
         }
-        if self.state.pending_debug != 0 && self.state.activity == Activity::Active {
+        if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
+        {
             events::after_instruction(self);
         }
         let pending = self.signals.pending();
@@ -399,10 +402,11 @@ impl Core {
         }
         // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
         let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
+        let ss_shadow = shadow && s.shadow_is_ss;
         let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
         S::INIT
-            | open(S::SMI, !s.in_smm)
-            | open(S::NMI, !s.nmi_blocked && !(shadow && s.shadow_is_ss))
+            | open(S::SMI, !s.in_smm && !ss_shadow)
+            | open(S::NMI, !s.nmi_blocked && !ss_shadow)
             | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
     }
 
@@ -429,7 +433,7 @@ impl Core {
             events::enter_smm(self);
             return None;
         }
-        if open & S::NMI != 0 && self.signals.take(S::NMI) != 0 {
+        if open & S::NMI != 0 && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
             return None;

@@ -42,7 +42,8 @@ pub enum BackendError {
 
 /// One virtual CPU, driven by one engine.
 pub trait Vcpu: Send {
-    /// Runs up to `budget` instructions. Port and MMIO accesses are calls on `bus` and do not end
+    /// Runs up to `budget` instructions, and ends within some tens of microseconds after another thread raised
+    /// [`VcpuSignals::KICK`]; it takes other signals as soon. Port and MMIO accesses are calls on `bus` and do not end
     /// the run. On return every instruction has retired or had no effect.
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit;
     /// Whether runs that can use up their budget do so to the last instruction (they do at first). Where not,

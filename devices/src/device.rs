@@ -15,6 +15,7 @@
 
 use crate::save_bytes::SavedBytes;
 use std::any::Any;
+use std::sync::Arc;
 use trimotor_bus::{GuestTime, MmioDevice, PciBars, PciFunction, PortDevice, Timed};
 
 /// A device on the board.
@@ -58,3 +59,26 @@ pub trait Completion: Send {
     /// A token that the device does not wait for must be ignored: a reset may have come in between.
     fn complete(&mut self, token: u64, result: &[u8], now: GuestTime);
 }
+
+/// What a worker does for a device; returns the result that [`Completion::complete`] gets. It runs on another thread and
+/// sees nothing of the machine but what it captured.
+pub type Job = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+/// Where a device has requests carried out.
+pub trait Outside: Send + Sync {
+    /// Begins request `token`, which no other request of the device that is under way has. With guest time from a
+    /// count of instructions it completes at `due` exactly, and the machine waits there if the worker is not done;
+    /// with the host's clock it completes as soon as the worker is done. A job that dies completes without a
+    /// byte. The machine forgets requests at reset.
+    fn begin(&self, token: u64, due: GuestTime, job: Job);
+}
+
+/// Requests of a device under test: nothing is carried out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nowhere;
+impl Outside for Nowhere {
+    fn begin(&self, _token: u64, _due: GuestTime, _job: Job) {}
+}
+
+/// A device's handle to the outside.
+pub type OutsideRef = Arc<dyn Outside>;

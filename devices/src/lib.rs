@@ -7,6 +7,7 @@
 pub mod acpi_pm;
 pub mod debug_exit;
 pub mod debug_port;
+pub mod demo_card;
 pub mod device;
 pub mod dma8237;
 pub mod fw_cfg;
@@ -26,10 +27,9 @@ pub mod reset_control;
 pub mod rtc;
 pub mod save_bytes;
 pub mod serial;
-pub mod shared_irq;
 pub mod test_device;
 pub mod vga_text;
 pub mod x87_error;
 
-pub use device::{Completion, Device};
+pub use device::{Completion, Device, Job, Outside, OutsideRef};
 pub use save_bytes::SavedBytes;

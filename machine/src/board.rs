@@ -6,23 +6,27 @@
 
 use crate::address_map::{AddressMap, MapCell};
 use crate::clock::{GuestClock, TimeSource};
-use crate::config::MachineConfig;
+use crate::completions::{Completions, Finished};
+use crate::config::{ClockSource, MachineConfig};
+use crate::control::MachineControl;
 use crate::devices::{Builder, DeviceError};
 use crate::machine::HostServices;
 use crate::registry::{DeviceId, DeviceRef, Locked, Registry, typed};
+use crate::slice_timer::SliceEnd;
 use crate::timers::Timers;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use trimotor_bus::{GuestMemory, GuestTime, PciAddress, PciFunction, Port, VcpuSignals, Width};
-use trimotor_devices::Device;
+use trimotor_bus::{GuestMemory, GuestTime, PciAddress, PciFunction, Port, RestoreError, VcpuSignals, Width};
 use trimotor_devices::acpi_pm::PowerManagement;
 use trimotor_devices::i8042::I8042;
 use trimotor_devices::interrupts::{FabricDevice, InterruptFabric};
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::pci::{ConfigCycles, ConfigMechanism, PirqRouter, mechanism};
 use trimotor_devices::requests::MachineRequests;
 use trimotor_devices::serial::SerialPort;
 use trimotor_devices::vga_text::VgaText;
 use trimotor_devices::x87_error::X87Error;
+use trimotor_devices::{Device, SavedBytes};
 
 /// No local APIC page.
 pub(crate) const NO_PAGE: u64 = u64::MAX;
@@ -61,6 +65,8 @@ pub struct Board {
     /// Those that are known by type.
     pub refs: BoardRefs,
     pub(crate) timers: Timers,
+    /// Requests that workers carry out; their next event is behind those of the devices.
+    pub(crate) completions: Arc<Completions>,
     pub(crate) map: MapCell,
     /// PCI functions in the order of their addresses.
     functions: Vec<(PciAddress, DeviceId)>,
@@ -74,37 +80,41 @@ pub struct Board {
 impl Board {
     /// The board at power-on. `signals` has a set of pins for each vCPU.
     ///
-    /// `tsc_hz` is the frequency that the CPU model states.
+    /// `lapic` is what the CPU model says of its local APIC; `control` is woken when requests of devices are done.
     ///
     /// # Errors
     /// The configuration has a device that the board cannot have.
-    pub fn new(
+    pub(crate) fn new(
         config: &MachineConfig,
         memory: Arc<GuestMemory>,
         signals: Vec<Arc<VcpuSignals>>,
-        tsc_hz: u64,
+        lapic: LapicModel,
         services: HostServices,
+        control: &MachineControl,
+        ends_slice: Option<SliceEnd>,
     ) -> Result<Self, DeviceError> {
-        let HostServices { clock, serial, debug_console, engine: _ } = services;
+        let HostServices { clock, serial, debug_console, engine: _, output_waits: _ } = services;
+        let counted = config.clock == ClockSource::Instructions;
+        let completions = Completions::new(counted, control.clone(), ends_slice);
         let requests = MachineRequests::new();
-        let fabric = InterruptFabric::new(signals.clone(), tsc_hz);
-        let pirq = PirqRouter::new(fabric.clone());
+        let fabric = InterruptFabric::new(signals.clone(), lapic);
+        let pirq = PirqRouter::new(fabric.holder());
         let mut builder = Builder {
             config,
             memory,
             fabric,
             pirq,
             requests,
+            completions,
             serial: serial.into_iter(),
             debug_sink: debug_console,
             devices: Registry::default(),
             map: AddressMap::default(),
             functions: Vec::new(),
             refs: BoardRefs::default(),
-            shared: Default::default(),
         };
         builder.add_all()?;
-        let Builder { memory, fabric, requests, devices, map, functions, refs, .. } = builder;
+        let Builder { memory, fabric, requests, completions, devices, map, functions, refs, .. } = builder;
         let board = Self {
             memory,
             clock: GuestClock::new(clock, config.clock),
@@ -112,7 +122,8 @@ impl Board {
             signals,
             fabric,
             requests,
-            timers: Timers::new(devices.len()),
+            timers: Timers::new(devices.len() + 1),
+            completions,
             devices,
             refs,
             map: MapCell::new(map),
@@ -127,6 +138,7 @@ impl Board {
     /// Hardware reset of all devices. RAM keeps its content, the real-time clock its time.
     pub fn reset(&self) {
         let now = self.clock.now();
+        self.completions.forget();
         self.mechanism().reset();
         for id in self.devices.ids() {
             self.devices.lock(id).reset(now);
@@ -157,20 +169,32 @@ impl Board {
         self.apic_pages[cpu].load(Ordering::Relaxed)
     }
 
-    /// Asks a device that was used for its next event. Returns whether whoever waits for events must look sooner.
+    /// Asks a device that was used for its next event.
     #[inline]
-    pub(crate) fn refresh(&self, id: DeviceId, device: &mut Locked<'_>) -> bool {
-        match device.timed() {
-            Some(timed) => self.timers.set(id, timed.next_event()),
-            None => false,
+    pub(crate) fn refresh(&self, id: DeviceId, device: &mut Locked<'_>) {
+        if let Some(timed) = device.timed() {
+            self.timers.set(id, timed.next_event());
+        }
+        if device.completion().is_some() {
+            self.timers.set(self.devices.end(), self.completions.next_due());
         }
     }
-    /// Asks the local APIC timers for their next event; the answer is as [`refresh`](Self::refresh)'s.
-    pub(crate) fn refresh_apic_timers(&self) -> bool {
-        let Some(interrupts) = self.refs.interrupts else { return false };
-        let mut sooner = false;
-        self.fabric.publish_next_event(|event| sooner = self.timers.set(interrupts.id(), event));
-        sooner
+    /// Asks the local APIC timers for their next event.
+    pub(crate) fn refresh_apic_timers(&self) {
+        if let Some(interrupts) = self.refs.interrupts {
+            self.fabric.publish_next_event(|event| self.timers.set(interrupts.id(), event));
+        }
+    }
+    /// Delivers results of requests that complete now.
+    pub(crate) fn deliver_completions(&self, time: &mut TimeSource<'_>) {
+        while let Some(Finished { request: (id, token), result }) = self.completions.take(time.now()) {
+            let mut device = self.devices.lock(id);
+            let now = time.now();
+            if let Some(completion) = device.completion() {
+                completion.complete(token, &result, now);
+            }
+            self.refresh(id, &mut device);
+        }
     }
     /// Wakes every device whose event is due.
     pub(crate) fn advance_due(&self, time: &mut TimeSource<'_>) {
@@ -181,7 +205,12 @@ impl Board {
         let mut from = 0;
         while let Some(index) = self.timers.first_due(from, now) {
             from = index + 1;
-            let Some(id) = self.devices.ids().nth(index) else { return };
+            let Some(id) = self.devices.ids().nth(index) else {
+                // Behind the last device: requests that are due.
+                self.deliver_completions(time);
+                self.timers.set(self.devices.end(), self.completions.next_due());
+                return;
+            };
             let mut device = self.devices.lock(id);
             // The time after locking: another thread may have used the device a moment ago.
             let now = time.now();
@@ -217,6 +246,22 @@ impl Board {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+}
+
+/// What is saved with the board, beside its devices.
+impl Board {
+    pub(crate) fn random_state(&self) -> u64 {
+        self.random.load(Ordering::Relaxed)
+    }
+    pub(crate) fn set_random_state(&self, state: u64) {
+        self.random.store(state, Ordering::Relaxed);
+    }
+    pub(crate) fn save_mechanism(&self) -> Result<Vec<u8>, RestoreError> {
+        self.mechanism().save_bytes()
+    }
+    pub(crate) fn restore_mechanism(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.mechanism().restore_bytes(bytes)
     }
 }
 

@@ -130,6 +130,11 @@ impl GuestClock {
         self.latest.store(now, Relaxed);
         GuestTime(now)
     }
+    /// With the host's clock: its reading at a guest time, if time does not stop before.
+    pub(crate) fn host_ns(&self, at: GuestTime) -> u64 {
+        // The origin is a negative number where a restored machine is older than its host.
+        at.ns().saturating_add_signed(self.origin.load(Relaxed).cast_signed())
+    }
     /// The clock for a vCPU on another thread, while time does not stand still; only with the host's clock.
     pub(crate) fn running(&self) -> RunningClock {
         RunningClock { host: self.host.clone(), origin: self.origin.load(Relaxed), latest: self.latest() }

@@ -3,33 +3,48 @@
 //! [`MachineControl`] is a handle that is cheap to clone. Its methods return at once: they leave a
 //! command, and the machine's thread takes it between two slices, within a fraction of a
 //! millisecond. While the machine idles or is paused they wake it.
+//!
+//! Commands never wait for the guest. What the guest may not be ready for (keys, text) waits in a queue of its own,
+//! and the end of the run is a flag: neither can stand in the way of the other.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use trimotor_bus::GuestTime;
+use trimotor_bus::event_flags::EventFlags;
 use trimotor_devices::i8042::KeyCode;
 use trimotor_devices::vga_text::TextScreen;
 
-/// Commands that wait before keys are refused: a person's typing, not a paste.
-const MAX_WAITING: usize = 256;
+/// Keys or texts that wait before more are refused: a person's typing, not a paste.
+const MAX_INPUT: usize = 256;
+/// Commands that wait before more are dropped. The machine takes them within milliseconds.
+const MAX_COMMANDS: usize = 256;
+
+/// The inbox or a back end has something: the machine's thread must look at both.
+const ATTENTION: u32 = 1 << 0;
+/// The run must end.
+const QUIT: u32 = 1 << 1;
+/// Something else has changed that the machine's thread may sleep for: an alarm, the end of a vCPU's thread.
+const NUDGE: u32 = 1 << 2;
 
 impl Command {
     /// Whether the vCPUs must stand still while it is done.
     pub(crate) fn concerns_vcpus(&self) -> bool {
-        matches!(
-            self,
-            Command::Pause | Command::Resume | Command::Reset | Command::Statistics | Command::Quit
-        )
+        matches!(self, Command::Pause | Command::Resume | Command::Reset | Command::Statistics)
     }
 }
 
-/// A command to the machine's thread.
+/// Input that waits until the guest has taken what came before.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Command {
+pub(crate) enum Input {
     Key(KeyCode, bool),
     Text(String),
+}
+
+/// A command to the machine's thread, which it does at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Command {
     Pause,
     Resume,
     Reset,
@@ -37,21 +52,20 @@ pub(crate) enum Command {
     Nmi,
     SerialBreak(usize),
     Statistics,
-    Quit,
 }
 
 #[derive(Default)]
 struct Inbox {
     commands: VecDeque<Command>,
+    input: VecDeque<Input>,
     screen_wanted: bool,
 }
 
 #[derive(Default)]
 struct Shared {
-    /// The inbox or a back end has something: the one flag that the machine's thread looks at.
-    attention: AtomicBool,
+    /// What the machine's thread looks at, and sleeps on.
+    flags: EventFlags,
     inbox: Mutex<Inbox>,
-    woken: Condvar,
     screen: Mutex<Option<TextScreen>>,
     time_ns: AtomicU64,
     instructions: AtomicU64,
@@ -77,15 +91,15 @@ impl std::fmt::Debug for MachineControl {
 impl MachineControl {
     /// Wakes the machine to look at its back ends: a serial port has input.
     pub fn wake(&self) {
-        self.attend(&self.inbox());
+        self.shared.flags.raise(ATTENTION);
     }
     /// A key goes down or up. Returns false where too many wait; try again later.
     pub fn key(&self, key: KeyCode, down: bool) -> bool {
-        self.send_bounded(Command::Key(key, down))
+        self.give(Input::Key(key, down))
     }
     /// Types text on a US keyboard. Returns false where too much waits; try again later.
     pub fn type_text(&self, text: &str) -> bool {
-        self.send_bounded(Command::Text(text.to_owned()))
+        self.give(Input::Text(text.to_owned()))
     }
     /// Stops the vCPUs and guest time.
     pub fn pause(&self) {
@@ -119,17 +133,15 @@ impl MachineControl {
     pub fn take_statistics(&self) -> Option<Vec<Counts>> {
         self.shared.statistics.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-    /// Ends the run.
+    /// Ends the run, whatever else waits.
     pub fn quit(&self) {
-        self.send(Command::Quit);
+        self.shared.flags.raise(QUIT | ATTENTION);
     }
     /// The text screen as it was a moment ago, `None` in graphics modes and before the first
     /// look; asks for a fresh one.
     pub fn screen(&self) -> Option<TextScreen> {
-        let mut inbox = self.inbox();
-        inbox.screen_wanted = true;
-        self.attend(&inbox);
-        drop(inbox);
+        self.inbox().screen_wanted = true;
+        self.wake();
         self.shared.screen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// Guest time a moment ago.
@@ -148,43 +160,68 @@ impl MachineControl {
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// Raises the flag and wakes a sleeping machine. Holding the inbox makes this safe against a
-    /// machine that is about to sleep.
-    fn attend(&self, _inbox: &Inbox) {
-        self.shared.attention.store(true, Ordering::Release);
-        self.shared.woken.notify_all();
-    }
     fn send(&self, command: Command) {
         let mut inbox = self.inbox();
-        inbox.commands.push_back(command);
-        self.attend(&inbox);
-    }
-    fn send_bounded(&self, command: Command) -> bool {
-        let mut inbox = self.inbox();
-        if inbox.commands.len() >= MAX_WAITING {
-            return false;
+        if inbox.commands.len() >= MAX_COMMANDS {
+            log::warn!("{command:?} is dropped: the machine has not taken the commands before it");
+            return;
         }
         inbox.commands.push_back(command);
-        self.attend(&inbox);
+        drop(inbox);
+        self.wake();
+    }
+    fn give(&self, input: Input) -> bool {
+        let mut inbox = self.inbox();
+        if inbox.input.len() >= MAX_INPUT {
+            return false;
+        }
+        inbox.input.push_back(input);
+        drop(inbox);
+        self.wake();
         true
     }
 
     /// Whether the machine's thread has something to look at.
     #[inline]
     pub(crate) fn wants_attention(&self) -> bool {
-        self.shared.attention.load(Ordering::Relaxed)
+        self.shared.flags.raised() & ATTENTION != 0
     }
-    /// Lowers the flag.
+    /// Lowers that flag, before what it stands for is looked at.
     pub(crate) fn attended(&self) {
-        self.shared.attention.store(false, Ordering::Release);
+        self.shared.flags.lower(ATTENTION);
+    }
+    /// Whether the run must end.
+    pub(crate) fn wants_end(&self) -> bool {
+        self.shared.flags.raised() & QUIT != 0
+    }
+    /// The run ends; the next one does not.
+    pub(crate) fn ended(&self) {
+        self.shared.flags.lower(QUIT);
+    }
+    /// Wakes the machine's thread where it sleeps; no command or back end has anything for it.
+    pub(crate) fn nudge(&self) {
+        self.shared.flags.raise(NUDGE);
     }
     /// The oldest command.
     pub(crate) fn take_command(&self) -> Option<Command> {
         self.inbox().commands.pop_front()
     }
-    /// Puts a command back that cannot be done yet.
-    pub(crate) fn put_back(&self, command: Command) {
-        self.inbox().commands.push_front(command);
+    /// The oldest command, where it is one of those that `wanted` accepts.
+    pub(crate) fn take_command_if(&self, wanted: impl FnOnce(&Command) -> bool) -> Option<Command> {
+        let mut inbox = self.inbox();
+        inbox.commands.pop_front_if(|command| wanted(command))
+    }
+    /// Whether a command waits.
+    pub(crate) fn has_command(&self) -> bool {
+        !self.inbox().commands.is_empty()
+    }
+    /// The oldest input.
+    pub(crate) fn take_input(&self) -> Option<Input> {
+        self.inbox().input.pop_front()
+    }
+    /// Puts input back that the guest has no room for yet.
+    pub(crate) fn put_back(&self, input: Input) {
+        self.inbox().input.push_front(input);
     }
     /// Whether someone asked for the screen since the last call.
     pub(crate) fn take_screen_wanted(&self) -> bool {
@@ -203,11 +240,9 @@ impl MachineControl {
     pub(crate) fn publish_paused(&self, paused: bool) {
         self.shared.paused.store(paused, Ordering::Relaxed);
     }
-    /// Sleeps until someone wants attention, at most for `limit`.
+    /// Sleeps until something wakes the machine's thread, at most for `limit`.
     pub(crate) fn sleep(&self, limit: Duration) {
-        let inbox = self.inbox();
-        if !self.wants_attention() {
-            _ = self.shared.woken.wait_timeout(inbox, limit);
-        }
+        self.shared.flags.sleep(ATTENTION | NUDGE, limit);
+        self.shared.flags.lower(NUDGE);
     }
 }

@@ -54,7 +54,25 @@ pub struct EngineStatus {
     /// One line about what it is.
     pub description: &'static str,
     /// `Ok` where it can be used, otherwise why not and what would help.
-    pub available: Result<(), String>,
+    pub available: Result<(), Unusable>,
+}
+
+/// Why an engine cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unusable {
+    /// In a few words.
+    pub verdict: String,
+    /// What else is known: sentences without a full stop.
+    pub details: Vec<String>,
+    /// What would help, as an imperative.
+    pub help: String,
+}
+
+impl fmt::Display for Unusable {
+    /// The verdict and what would help.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.verdict, self.help)
+    }
 }
 
 impl Engine {
@@ -109,7 +127,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(self, options: EngineOptions) -> Result<Box<dyn CpuBackend>, String> {
-        self.status().available?;
+        self.status().available.map_err(|why| why.to_string())?;
         match self {
             Engine::Interp => Ok(Box::new(interpreter(&options))),
             Engine::Jit => trimotor_bt_jit::start(trimotor_bt_jit::Options {
@@ -149,18 +167,23 @@ pub fn report_host_faults(reporting: HostFaultReporting) -> std::io::Result<()> 
     trimotor_bt_jit::report_host_faults(reporting)
 }
 
-fn kvm_availability() -> Result<(), String> {
-    let host = match trimotor_accel_kvm::probe() {
-        Ok(host) => host.to_string(),
-        Err(why) => format!("{why}; to change that, {}", why.help()),
+fn kvm_availability() -> Result<(), Unusable> {
+    let details = match trimotor_accel_kvm::probe() {
+        Ok(host) => vec![format!("this host's /dev/kvm {host}")],
+        Err(why) => {
+            vec![format!("this host's /dev/kvm {why}"), format!("to change that, {}", why.help())]
+        }
     };
-    Err(format!(
-        "the KVM engine is not part of this build yet, use --accel auto; this host's /dev/kvm {host}"
-    ))
+    let verdict = "the KVM engine is not part of this build yet".to_owned();
+    Err(Unusable { verdict, details, help: "use --accel auto".to_owned() })
 }
 
-fn jit_availability() -> Result<(), String> {
-    trimotor_bt_jit::availability().map_err(|reason| format!("{reason}; use --accel interp"))
+fn jit_availability() -> Result<(), Unusable> {
+    trimotor_bt_jit::availability().map_err(|reason| Unusable {
+        verdict: reason.to_string(),
+        details: Vec::new(),
+        help: "use --accel interp".to_owned(),
+    })
 }
 
 impl fmt::Display for Engine {

@@ -16,11 +16,14 @@
 //! | which port and which address is whose | [`address_map`] |
 //! | the board as one vCPU sees it | [`vcpu_bus`] |
 //! | when devices want to be woken | [`timers`] |
+//! | requests of devices that workers carry out | `completions` |
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
+//! | the end of a slice by the host's clock | `slice_timer` |
 //! | what other threads may do to a running machine | [`control`] |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
+//! | the whole machine to a value and back | [`save`] |
 //! | two machines side by side, compared | [`lockstep`] |
 //!
 //! No file here reads the host's clock, randomness, environment or files: the program hands
@@ -30,6 +33,7 @@ pub mod address_map;
 pub mod board;
 pub mod boot;
 pub mod clock;
+mod completions;
 pub mod config;
 pub mod control;
 pub mod devices;
@@ -39,6 +43,8 @@ pub mod lockstep;
 pub mod machine;
 pub mod registry;
 pub mod run;
+pub mod save;
+mod slice_timer;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -49,6 +55,6 @@ pub use clock::HostClock;
 pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
 pub use control::MachineControl;
 pub use devices::{DeviceConfig, DeviceError};
-pub use engines::{Engine, EngineOptions, EngineStatus};
+pub use engines::{Engine, EngineOptions, EngineStatus, Unusable};
 pub use exit::{ExitReason, TripleFault};
 pub use machine::{BootSource, HostServices, Machine, MachineError};

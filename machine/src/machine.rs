@@ -8,14 +8,16 @@ use crate::control::MachineControl;
 use crate::engines::{Engine, EngineOptions};
 use crate::exit::ExitReason;
 use crate::run::Turn;
+use crate::slice_timer::SliceTimer;
 use std::sync::Arc;
 use trimotor_bus::board::MAX_VCPUS;
 use trimotor_bus::memory::MemoryError;
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::ArchState;
 use trimotor_cpu::backend::{BackendError, Vcpu};
-use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::model::{CpuModel, Feature};
 use trimotor_devices::debug_port::DebugSink;
+use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_devices::vga_text::TextScreen;
@@ -31,6 +33,21 @@ pub struct HostServices {
     pub debug_console: Option<Box<dyn DebugSink>>,
     /// What profilers want of the engine.
     pub engine: EngineOptions,
+    /// With a counted clock: whether so much output waits for the host that the machine must stand still for a while.
+    pub output_waits: Option<Box<dyn Fn() -> bool + Send>>,
+}
+
+impl HostServices {
+    /// A clock and nothing else: all ports are unplugged.
+    pub fn new(clock: Arc<dyn HostClock>) -> Self {
+        Self {
+            clock,
+            serial: Vec::new(),
+            debug_console: None,
+            engine: EngineOptions::default(),
+            output_waits: None,
+        }
+    }
 }
 
 /// A machine could not be made.
@@ -53,6 +70,9 @@ pub enum MachineError {
         /// Why, and what would help.
         reason: String,
     },
+    /// The host has no thread left.
+    #[error("the host gives no thread: {0}")]
+    Thread(#[from] std::io::Error),
     /// The engine cannot make a vCPU.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -62,9 +82,22 @@ pub enum MachineError {
     /// The board cannot have a device.
     #[error(transparent)]
     Device(#[from] crate::devices::DeviceError),
+    /// A saved state that this machine cannot have.
+    #[error(transparent)]
+    Restore(#[from] trimotor_bus::RestoreError),
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
+}
+
+/// What a CPU model says of its local APIC.
+fn lapic_model(model: &CpuModel) -> LapicModel {
+    LapicModel {
+        tsc_hz: model.tsc_hz,
+        x2apic: model.has(Feature::X2apic),
+        tsc_deadline: model.has(Feature::TscDeadline),
+        phys_bits: model.phys_bits,
+    }
 }
 
 /// Where the boot plan comes from, at power-on and again at each reset.
@@ -104,7 +137,7 @@ pub struct Machine {
     pub(crate) control: MachineControl,
     boot: Box<dyn BootSource>,
     /// `name` of the boot plan.
-    boot_name: String,
+    pub(crate) boot_name: String,
     pub(crate) turn: Turn,
     pub(crate) a20: bool,
     /// When the back ends are looked at next, in guest time.
@@ -116,6 +149,10 @@ pub struct Machine {
     pub(crate) stop_at: u64,
     /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
     pub(crate) at_once: bool,
+    /// With the host's clock: ends slices where vCPUs run in turn.
+    pub(crate) timer: Option<SliceTimer>,
+    /// See [`HostServices::output_waits`].
+    pub(crate) output_waits: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Machine {
@@ -124,6 +161,17 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn new(
+        config: MachineConfig,
+        model: Arc<CpuModel>,
+        services: HostServices,
+        boot: Box<dyn BootSource>,
+    ) -> Result<Self, MachineError> {
+        let mut machine = Self::assemble(config, model, services, boot)?;
+        machine.power_on()?;
+        Ok(machine)
+    }
+    /// Puts a machine together whose RAM is empty and whose vCPUs are in their state after RESET.
+    pub(crate) fn assemble(
         config: MachineConfig,
         model: Arc<CpuModel>,
         mut services: HostServices,
@@ -145,18 +193,25 @@ impl Machine {
         let mut vcpus = Vec::with_capacity(usize::from(cpus));
         for (id, signals) in signals.iter().enumerate() {
             let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
-            // With the host's clock a slice is an estimate.
+            // With the host's clock a slice ends by a kick, and a turn is no exact number.
             vcpu.set_exact_budget(config.clock != ClockSource::Host);
             vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
         }
-        let board = Board::new(&config, memory, signals, model.tsc_hz, services)?;
-        let mut machine = Self {
+        let by_host_clock = config.clock == ClockSource::Host;
+        let timer =
+            by_host_clock.then(|| SliceTimer::start(services.clock.clone(), signals.clone())).transpose()?;
+        let ends_slice = timer.as_ref().map(SliceTimer::slice_end);
+        let output_waits = services.output_waits.take();
+        let control = MachineControl::default();
+        let lapic = lapic_model(&model);
+        let board = Board::new(&config, memory, signals, lapic, services, &control, ends_slice)?;
+        Ok(Self {
             config,
             engine,
             model,
             board,
             vcpus,
-            control: MachineControl::default(),
+            control,
             boot,
             boot_name: String::new(),
             turn: Turn::default(),
@@ -166,9 +221,9 @@ impl Machine {
             paused: false,
             stop_at: u64::MAX,
             at_once,
-        };
-        machine.power_on()?;
-        Ok(machine)
+            timer,
+            output_waits,
+        })
     }
 
     /// Resets chips and vCPUs, and starts the boot plan anew. RAM keeps what the plan does not write.

@@ -3,18 +3,17 @@
 //! A vCPU's *turn* is a number of instructions; it is run in one or more *slices*, which end where
 //! an alarm is due. With guest time from a count of instructions a slice ends exactly at the next
 //! alarm, and turns do not depend on anything outside, so that a run is deterministic. With the
-//! host's clock a slice is an estimate of what fits before the next alarm.
+//! host's clock a slice has no length of its own: [`SliceTimer`](crate::slice_timer::SliceTimer) ends it when the alarm is due.
 
 use crate::board::Board;
 use crate::clock::TimeSource;
-use crate::control::{Command, MachineControl};
+use crate::control::{Command, Input, MachineControl};
 use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
 use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
-use trimotor_devices::interrupts::lines;
 use trimotor_devices::requests::MachineRequest;
 use trimotor_devices::serial::SerialPort;
 
@@ -23,24 +22,30 @@ use trimotor_devices::serial::SerialPort;
 const SLICE: u64 = 200_000;
 /// A vCPU's turn where several want to run: short, as one may spin on a lock that another holds.
 const SHARED_TURN: u64 = 20_000;
-/// The shortest slice with the host's clock: below this, entering and leaving costs too much.
-const SHORTEST_SLICE: u64 = 5_000;
 /// With the host's clock: fewer instructions than this end a turn. Engines run whole blocks, and what is left behind
 /// the last one would be run in single steps.
 const SHORTEST_REST: u64 = 100;
-/// With the host's clock: assumed nanoseconds of an instruction when a slice is measured out.
-const NS_PER_INSTRUCTION: u64 = 2;
 /// How often back ends are looked at while the guest runs, in nanoseconds of guest time.
 pub(crate) const POLL_NS: u64 = 1_000_000;
 /// How long the machine sleeps at most: back ends that cannot wake it are looked at then.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
+/// With a counted clock: how long the machine stands still before it looks again whether the host has taken output.
+const OUTPUT_WAIT: Duration = Duration::from_millis(1);
+
 /// Whose turn it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Turn {
     cpu: usize,
     /// Instructions left.
     left: u64,
+}
+
+impl Turn {
+    /// Whether a machine with so many vCPUs can be at this turn.
+    pub(crate) fn is_possible(self, vcpus: usize) -> bool {
+        self.cpu < vcpus && self.left <= SLICE
+    }
 }
 
 impl Machine {
@@ -91,7 +96,8 @@ impl Machine {
     /// One slice or one rest, and what comes between.
     fn step(&mut self) -> Option<ExitReason> {
         let now = self.board.clock.now();
-        if self.control.wants_attention() || now.ns() >= self.next_poll_ns {
+        // While the machine is paused time stands still, and the next poll never comes.
+        if self.paused || self.control.wants_attention() || now.ns() >= self.next_poll_ns {
             if let Some(reason) = self.look_outside(now) {
                 return Some(reason);
             }
@@ -105,7 +111,21 @@ impl Machine {
         {
             return Some(reason);
         }
-        self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
+        if self.paused {
+            // A request did it: a panic of the guest's.
+            return None;
+        }
+        if self.output_waits.as_ref().is_some_and(|output_waits| output_waits()) {
+            self.control.sleep(OUTPUT_WAIT);
+            return None;
+        }
+        if self.board.timers.earliest_ns() <= now.ns() {
+            self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
+            if !self.board.clock.counts_instructions() {
+                // The interrupt may be for another vCPU, which need not wait for the end of this one's turn.
+                self.turn.left = 0;
+            }
+        }
         match self.pick() {
             Some(cpu) => self.slice(cpu, now),
             None => {
@@ -130,19 +150,24 @@ impl Machine {
 
     /// Runs a vCPU for a slice.
     fn slice(&mut self, cpu: usize, now: GuestTime) -> Option<ExitReason> {
-        let until = self.board.timers.earliest_ns().saturating_sub(now.ns());
+        let alarm = self.board.timers.earliest_ns();
         let counts = self.board.clock.counts_instructions();
-        let budget = if counts {
-            self.turn.left.min(until).max(1)
-        } else {
-            self.turn.left.min((until / NS_PER_INSTRUCTION).max(SHORTEST_SLICE))
-        };
+        let budget =
+            if counts { self.turn.left.min(alarm.saturating_sub(now.ns())).max(1) } else { self.turn.left };
         let budget = match self.stop_at {
             u64::MAX => budget,
             stop_at => budget.min(stop_at - self.instructions()),
         };
-        let expected_ns = if counts { budget } else { budget * NS_PER_INSTRUCTION };
-        self.board.timers.expect(now.ns().saturating_add(expected_ns.min(until)));
+        // Accesses that bring an earlier event end the slice.
+        let end = if counts { now.ns().saturating_add(budget) } else { alarm.min(self.next_poll_ns) };
+        self.board.timers.expect(end);
+        if let Some(timer) = &self.timer {
+            timer.set(cpu, self.board.clock.host_ns(GuestTime(end)));
+            if self.control.wants_attention() {
+                // What came before the timer was set kicked nobody.
+                return None;
+            }
+        }
         self.board.clock.begin_slice();
         let slot = &mut self.vcpus[cpu];
         let before = slot.vcpu.retired();
@@ -190,38 +215,40 @@ impl Machine {
     /// Commands, back ends, and what others see of the machine.
     fn look_outside(&mut self, now: GuestTime) -> Option<ExitReason> {
         self.control.attended();
+        if self.control.wants_end() {
+            self.control.ended();
+            return Some(ExitReason::Quit);
+        }
         while let Some(command) = self.control.take_command() {
-            match self.obey(command) {
-                Ok(()) => {}
-                Err(Refusal::Later(command)) => {
-                    self.control.put_back(command);
-                    break;
-                }
-                Err(Refusal::End(reason)) => return Some(reason),
+            if let Some(reason) = self.obey(command) {
+                return Some(reason);
             }
         }
-        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
+        let time = &mut TimeSource::Board(&self.board.clock);
+        self.board.take_input(&self.control, time);
+        if !self.board.clock.counts_instructions() {
+            self.board.deliver_completions(time);
+        }
+        self.board.poll_serials(time);
         self.next_poll_ns = now.ns().saturating_add(POLL_NS);
         let wanted = self.control.take_screen_wanted();
         self.publish(now, wanted);
         None
     }
-    fn obey(&mut self, command: Command) -> Result<(), Refusal> {
+    fn obey(&mut self, command: Command) -> Option<ExitReason> {
         match command {
             Command::Pause => self.set_paused(true),
             Command::Resume => self.set_paused(false),
-            Command::Reset => self.reset().map_err(|error| {
-                log::error!("{error}");
-                Refusal::End(ExitReason::Quit)
-            })?,
-            Command::Statistics => self.control.publish_statistics(self.statistics()),
-            Command::Quit => return Err(Refusal::End(ExitReason::Quit)),
-            other => {
-                let time = &mut TimeSource::Board(&self.board.clock);
-                self.board.obey(other, time).map_err(Refusal::Later)?;
+            Command::Reset => {
+                if let Err(error) = self.reset() {
+                    log::error!("{error}");
+                    return Some(ExitReason::Quit);
+                }
             }
+            Command::Statistics => self.control.publish_statistics(self.statistics()),
+            other => self.board.obey(other, &mut TimeSource::Board(&self.board.clock)),
         }
-        Ok(())
+        None
     }
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
@@ -289,47 +316,47 @@ pub(crate) fn publish_screen(control: &MachineControl, board: &Board, published:
 }
 
 impl Board {
-    /// Does what a command asks of the chips, or gives it back where there is no room yet. Those that
-    /// concern vCPUs are not for the board.
-    pub(crate) fn obey(&self, command: Command, time: &mut TimeSource<'_>) -> Result<(), Command> {
+    /// Does what a command asks of the chips. Those that concern vCPUs are not for the board.
+    pub(crate) fn obey(&self, command: Command, time: &mut TimeSource<'_>) {
         match command {
-            Command::Key(key, down) => {
-                let Some(keyboard) = self.refs.keyboard else { return Ok(()) };
-                if !self.operate(keyboard, time, |keyboard, now| keyboard.type_event(key, down, now)) {
-                    return Err(command);
-                }
-            }
-            Command::Text(text) => {
-                let Some(keyboard) = self.refs.keyboard else { return Ok(()) };
-                let typed = self.operate(keyboard, time, |keyboard, now| keyboard.type_text(&text, now));
-                let rest: String = text.chars().skip(typed).collect();
-                if !rest.is_empty() {
-                    return Err(Command::Text(rest));
-                }
-            }
             Command::PowerButton => {
                 if let Some(power) = self.refs.power {
                     self.operate(power, time, |power, _| power.registers.press_power_button());
                 }
             }
-            Command::Nmi => self.fabric.line(lines::NMI).pulse(),
+            Command::Nmi => self.fabric.pulse_nmi(),
             Command::SerialBreak(port) => {
                 if let Some(serial) = self.refs.serials.get(port) {
                     self.operate(*serial, time, SerialPort::receive_break);
                 }
             }
-            Command::Pause | Command::Resume | Command::Reset | Command::Statistics | Command::Quit => {}
+            Command::Pause | Command::Resume | Command::Reset | Command::Statistics => {}
         }
-        Ok(())
     }
-}
-
-/// Why a command was not done.
-enum Refusal {
-    /// There is no room yet.
-    Later(Command),
-    /// It ends the run.
-    End(ExitReason),
+    /// Gives the guest the input that it has room for; the rest stays in its queue.
+    pub(crate) fn take_input(&self, control: &MachineControl, time: &mut TimeSource<'_>) {
+        while let Some(input) = control.take_input() {
+            if let Some(rest) = self.type_input(input, time) {
+                control.put_back(rest);
+                break;
+            }
+        }
+    }
+    /// Gives input to the keyboard controller; returns what it has no room for. Without a keyboard input is lost.
+    fn type_input(&self, input: Input, time: &mut TimeSource<'_>) -> Option<Input> {
+        let keyboard = self.refs.keyboard?;
+        match input {
+            Input::Key(key, down) => {
+                let typed = self.operate(keyboard, time, |keyboard, now| keyboard.type_event(key, down, now));
+                (!typed).then_some(input)
+            }
+            Input::Text(text) => {
+                let typed = self.operate(keyboard, time, |keyboard, now| keyboard.type_text(&text, now));
+                let rest: String = text.chars().skip(typed).collect();
+                (!rest.is_empty()).then_some(Input::Text(rest))
+            }
+        }
+    }
 }
 
 impl VcpuSlot {

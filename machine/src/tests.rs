@@ -1,5 +1,6 @@
 //! The machine as a whole: small guests in machine code.
 
+mod cards;
 mod chips;
 
 use crate::*;
@@ -55,15 +56,15 @@ fn flat_plan(config: &MachineConfig, code: &[u8]) -> BootPlan {
 
 /// A machine that starts `code` at 0000:7C00 in real mode, and its serial output.
 fn machine(config: MachineConfig, code: &[u8]) -> (Machine, Log) {
+    machine_of("x86-64-v3", config, code)
+}
+/// The same of another CPU model.
+fn machine_of(model: &str, config: MachineConfig, code: &[u8]) -> (Machine, Log) {
     let plan = flat_plan(&config, code);
     let log = Log::default();
-    let services = HostServices {
-        clock: Arc::new(NoClock),
-        serial: vec![Box::new(log.clone())],
-        debug_console: None,
-        engine: EngineOptions::default(),
-    };
-    let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
+    let services =
+        HostServices { serial: vec![Box::new(log.clone())], ..HostServices::new(Arc::new(NoClock)) };
+    let model = Arc::new(CpuModel::parse(model, 1_000_000_000).unwrap());
     (Machine::new(config, model, services, Box::new(plan)).unwrap(), log)
 }
 fn run(code: &[u8]) -> (ExitReason, Vec<u8>) {
@@ -211,12 +212,7 @@ fn a_command_ends_a_guest_that_sleeps_for_ever() {
 fn numbers_that_no_board_has_are_refused() {
     let plan = flat_plan(&config(), &[0xF4]);
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
-    let services = || HostServices {
-        clock: Arc::new(NoClock),
-        serial: Vec::new(),
-        debug_console: None,
-        engine: EngineOptions::default(),
-    };
+    let services = || HostServices::new(Arc::new(NoClock));
     for bad in [
         MachineConfig { cpus: 0, ..config() },
         MachineConfig { cpus: 9, ..config() },
@@ -246,12 +242,8 @@ fn a_reset_asks_for_the_plan_again() {
     let config = MachineConfig { on_reset: OnReset::Reset, ..config() };
     let plans = Plans([b'c', b'b', b'a'].map(|letter| flat_plan(&config, &say(letter))).to_vec());
     let log = Log::default();
-    let services = HostServices {
-        clock: Arc::new(NoClock),
-        serial: vec![Box::new(log.clone())],
-        debug_console: None,
-        engine: EngineOptions::default(),
-    };
+    let services =
+        HostServices { serial: vec![Box::new(log.clone())], ..HostServices::new(Arc::new(NoClock)) };
     let model = Arc::new(CpuModel::parse("x86-64-v3", 1_000_000_000).unwrap());
     let mut machine = Machine::new(config, model, services, Box::new(plans)).unwrap();
     assert_eq!(machine.run(), ExitReason::Quit);
@@ -337,4 +329,22 @@ fn a_signal_that_comes_while_a_vcpu_halts_ends_the_halt() {
             slot.signals.lower(VcpuSignals::NMI);
         }
     }
+}
+
+/// A guest that takes no keys, and more of them than anything keeps.
+#[test]
+fn commands_do_not_wait_behind_input() {
+    let (mut machine, _) = machine(config(), &[0xFA, 0xEB, 0xFE]); // cli; jmp $
+    let control = machine.control();
+    let mut typed = 0;
+    while control.type_text("many letters ") {
+        typed += 1;
+        assert!(typed < 10_000, "what waits is bounded");
+    }
+    control.ask_statistics();
+    control.nmi();
+    control.quit();
+    assert_eq!(machine.run(), ExitReason::Quit);
+    assert_eq!(machine.run_until(1_000_000), None, "the end was that of the run before");
+    assert!(control.take_statistics().is_some());
 }

@@ -103,6 +103,7 @@ fn supervise(shared: &Shared<'_>, published: &mut Option<u64>) {
             if obey(control, board, &mut time) {
                 return;
             }
+            board.deliver_completions(&mut time);
             board.poll_serials(&mut time);
             next_poll = now.ns() + POLL_NS;
             control.publish_progress(now, shared.instructions());
@@ -126,19 +127,13 @@ fn supervise(shared: &Shared<'_>, published: &mut Option<u64>) {
     }
 }
 
-/// Does what is asked of the chips; true where the vCPUs must stand still for the next command.
+/// Does what is asked of the chips; true where the vCPUs must stand still for the next command, or for the end.
 fn obey(control: &MachineControl, board: &Board, time: &mut TimeSource<'_>) -> bool {
-    while let Some(command) = control.take_command() {
-        if command.concerns_vcpus() {
-            control.put_back(command);
-            return true;
-        }
-        if let Err(later) = board.obey(command, time) {
-            control.put_back(later);
-            break;
-        }
+    while let Some(command) = control.take_command_if(|command| !command.concerns_vcpus()) {
+        board.obey(command, time);
     }
-    false
+    board.take_input(control, time);
+    control.wants_end() || control.has_command()
 }
 
 /// A vCPU's thread.
@@ -170,6 +165,6 @@ struct Ending<'a, 'b>(&'a Shared<'b>);
 impl Drop for Ending<'_, '_> {
     fn drop(&mut self) {
         self.0.stop.store(true, Ordering::SeqCst);
-        self.0.control.wake();
+        self.0.control.nudge();
     }
 }

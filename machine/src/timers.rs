@@ -3,8 +3,8 @@
 //! Each device has one next event at most. Events change with nearly every access to a timer chip, so a change
 //! costs a short lock and a pass over a small table; looking at the earliest one is a load.
 //!
-//! Whoever waits for events says until when it knows of none ([`Timers::expect`]); a change that brings an
-//! earlier one is told to whoever made it, who ends that wait.
+//! Whoever waits for events says until when it knows of none ([`Timers::expect`]); whoever used a device asks
+//! whether that wait must end sooner ([`Timers::wait_ends_sooner`]).
 
 use crate::registry::DeviceId;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,18 +21,17 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// For `devices` devices; none has an event.
-    pub fn new(devices: usize) -> Self {
+    /// For so many sources of events; none has one.
+    pub fn new(sources: usize) -> Self {
         Self {
-            at: Mutex::new(vec![NEVER; devices]),
+            at: Mutex::new(vec![NEVER; sources]),
             earliest: AtomicU64::new(NEVER),
             expected: AtomicU64::new(NEVER),
         }
     }
-    /// Sets a device's next event; the device is locked, so that no older answer of it comes later. Returns whether
-    /// the wait that [`expect`](Self::expect) told of must end sooner; says so once for each wait.
+    /// Sets a device's next event; the device is locked, so that no older answer of it comes later.
     #[inline]
-    pub fn set(&self, device: DeviceId, event: Option<GuestTime>) -> bool {
+    pub fn set(&self, device: DeviceId, event: Option<GuestTime>) {
         let event = event.map_or(NEVER, GuestTime::ns);
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         if at[device.index()] != event {
@@ -40,9 +39,12 @@ impl Timers {
             let earliest = at.iter().copied().min().unwrap_or(NEVER);
             self.earliest.store(earliest, Ordering::SeqCst);
         }
-        drop(at);
+    }
+    /// Whether the wait that [`expect`](Self::expect) told of must end sooner; says so once for each wait.
+    #[inline]
+    pub fn wait_ends_sooner(&self) -> bool {
         let expected = self.expected.load(Ordering::SeqCst);
-        expected != 0 && self.earliest_ns() < expected && self.expected.swap(0, Ordering::SeqCst) != 0
+        self.earliest_ns() < expected && self.expected.swap(0, Ordering::SeqCst) != 0
     }
     /// The earliest event, in nanoseconds of guest time; the largest number if there is none.
     #[inline]
@@ -100,10 +102,13 @@ mod tests {
         let [a, b] = two();
         let timers = Timers::new(2);
         timers.expect(40);
-        assert!(!timers.set(a, Some(GuestTime(40))));
-        assert!(timers.set(b, Some(GuestTime(39))));
-        assert!(!timers.set(b, Some(GuestTime(38))), "it was told already");
+        timers.set(a, Some(GuestTime(40)));
+        assert!(!timers.wait_ends_sooner());
+        timers.set(b, Some(GuestTime(39)));
+        assert!(timers.wait_ends_sooner());
+        timers.set(b, Some(GuestTime(38)));
+        assert!(!timers.wait_ends_sooner(), "it was told already");
         timers.expect(40);
-        assert!(timers.set(a, Some(GuestTime(60))), "an earlier event waits still");
+        assert!(timers.wait_ends_sooner(), "an earlier event waits still");
     }
 }

@@ -26,7 +26,7 @@ pub struct VcpuBus<'a> {
 
 impl<'a> VcpuBus<'a> {
     /// For a vCPU that runs on the machine's thread.
-    pub(crate) fn in_turn(board: &'a Board, cpu: usize) -> Self {
+    pub fn in_turn(board: &'a Board, cpu: usize) -> Self {
         Self { board, cpu, time: TimeSource::Board(&board.clock), map: board.map.view(), waiter: None }
     }
     /// For a vCPU on a thread of its own, beside the machine's.
@@ -46,9 +46,11 @@ impl<'a> VcpuBus<'a> {
         let mut device = self.board.devices.lock(id);
         let now = if timed { self.time.now() } else { self.time.latest() };
         let answer = action(&mut device, now);
-        let sooner = timed && self.board.refresh(id, &mut device);
+        if timed {
+            self.board.refresh(id, &mut device);
+        }
         drop(device);
-        if sooner || self.board.requests.pending() {
+        if self.board.timers.wait_ends_sooner() || self.board.requests.pending() {
             self.end_wait();
         }
         answer
@@ -57,12 +59,13 @@ impl<'a> VcpuBus<'a> {
     #[cold]
     fn end_wait(&self) {
         match self.waiter {
-            Some(control) => control.wake(),
+            Some(control) => control.nudge(),
             None => self.board.signals[self.cpu].raise(VcpuSignals::KICK),
         }
     }
     fn refresh_apic_timers(&self) {
-        if self.board.refresh_apic_timers() {
+        self.board.refresh_apic_timers();
+        if self.board.timers.wait_ends_sooner() {
             self.end_wait();
         }
     }

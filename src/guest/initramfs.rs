@@ -1,8 +1,14 @@
-//! The root file systems of the Linux guests: busybox and a small `init`.
+//! The root file systems of the Linux guests: busybox and a few lines of shell.
+//!
+//! `/init` prepares the file systems and becomes busybox's `init`, because a Linux system needs a
+//! process 1 that does what `poweroff`, `reboot` and `halt` ask it by signals, and that never ends.
 
 use super::cpio::Archive;
-use flate2::{Compression, GzBuilder};
+use flate2::read::GzDecoder;
+use flate2::{Compression, Crc, GzBuilder};
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// What the guest does once it is up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,21 +21,32 @@ pub enum Purpose {
     Panic,
 }
 
-/// What every `init` does first: /proc, and the line that says how long the boot took.
+/// What every `/init` does first: /proc, and the line that says how long the boot took.
 const COMMON: &str = "#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 read up idle < /proc/uptime
 echo MARK-BOOTED $up
 ";
 
-const SHELL: &str = "/bin/busybox --install -s /bin
+const SHELL_INIT: &str = "/bin/busybox --install -s /bin
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
-export HOME=/root PATH=/bin
+export PATH=/bin
+exec init
+";
+
+/// What busybox's `init` runs: once at the start, and at Ctrl-Alt-Del.
+const INITTAB: &str = "::once:/etc/shell
+::ctrlaltdel:/bin/reboot
+";
+
+const SHELL: &str = "#!/bin/sh
+export HOME=/root
 cd
-echo 'A shell of busybox. `poweroff -f` or leaving the shell powers off, `reboot -f` resets.'
+echo 'A shell of busybox. `poweroff` or leaving the shell powers off, `reboot` resets.'
 setsid cttyhack sh
-poweroff -f
+echo 'The shell has ended: powering off.'
+poweroff
 ";
 
 const PANIC: &str = "for module in /modules/*; do /bin/busybox insmod $module; done
@@ -41,6 +58,37 @@ const POWER_OFF: &str = "/bin/busybox poweroff -f\n";
 /// A kernel module: its file's name and content.
 pub type Module = (String, Vec<u8>);
 
+impl Purpose {
+    /// Path, permissions and contents of what is in the archive beside busybox.
+    fn files(self) -> Vec<(&'static str, u32, String)> {
+        match self {
+            Purpose::Shell => vec![
+                ("init", 0o755, format!("{COMMON}{SHELL_INIT}")),
+                ("etc/inittab", 0o644, INITTAB.to_owned()),
+                ("etc/shell", 0o755, SHELL.to_owned()),
+            ],
+            Purpose::PowerOff => vec![("init", 0o755, format!("{COMMON}{POWER_OFF}"))],
+            Purpose::Panic => vec![("init", 0o755, format!("{COMMON}{PANIC}"))],
+        }
+    }
+    /// The archive's name in its gzip header, which changes with what is in it. (Linux skips a name
+    /// there, but no comment.)
+    fn name(self) -> String {
+        let mut sum = Crc::new();
+        for (path, _, contents) in self.files() {
+            sum.update(path.as_bytes());
+            sum.update(contents.as_bytes());
+        }
+        format!("trimotor-{:08x}.cpio", sum.sum())
+    }
+}
+
+/// Whether the file at `path` is an archive as [`build`] makes it now.
+pub fn is_current(purpose: Purpose, path: &Path) -> bool {
+    let name = |file: File| GzDecoder::new(file).header()?.filename().map(<[u8]>::to_vec);
+    File::open(path).ok().and_then(name).is_some_and(|name| name == purpose.name().as_bytes())
+}
+
 /// Builds the compressed archive around a statically linked busybox. `modules` are put into `/modules`, to be
 /// loaded in the order of their names.
 ///
@@ -48,7 +96,7 @@ pub type Module = (String, Vec<u8>);
 /// Compression fails, which it does not in memory.
 pub fn build(purpose: Purpose, busybox: &[u8], modules: &[Module]) -> io::Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "proc", "sys", "tmp", "root"] {
+    for directory in ["bin", "dev", "etc", "proc", "sys", "tmp", "root"] {
         archive.directory(directory);
     }
     archive.character_device("dev/console", 0o600, 5, 1);
@@ -59,13 +107,11 @@ pub fn build(purpose: Purpose, busybox: &[u8], modules: &[Module]) -> io::Result
     for (name, content) in modules {
         archive.file(&format!("modules/{name}"), 0o644, content);
     }
-    let rest = match purpose {
-        Purpose::Shell => SHELL,
-        Purpose::PowerOff => POWER_OFF,
-        Purpose::Panic => PANIC,
-    };
-    archive.file("init", 0o755, format!("{COMMON}{rest}").as_bytes());
-    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
+    for (path, permissions, contents) in purpose.files() {
+        archive.file(path, permissions, contents.as_bytes());
+    }
+    let builder = GzBuilder::new().mtime(0).filename(purpose.name());
+    let mut gzip = builder.write(Vec::new(), Compression::default());
     gzip.write_all(&archive.finish())?;
     gzip.finish()
 }
@@ -79,7 +125,7 @@ mod tests {
     fn archives_are_gzip_and_hold_init() {
         let modules = [("a.ko".to_owned(), vec![1])];
         for (purpose, word) in [
-            (Purpose::Shell, "cttyhack"),
+            (Purpose::Shell, "::once:/etc/shell"),
             (Purpose::PowerOff, "poweroff -f"),
             (Purpose::Panic, "modules/a.ko"),
         ] {
@@ -90,5 +136,16 @@ mod tests {
             let text = String::from_utf8_lossy(&text).into_owned();
             assert!(text.contains("MARK-BOOTED") && text.contains(word));
         }
+    }
+
+    #[test]
+    fn archives_of_another_version_are_not_current() {
+        let path = std::env::temp_dir().join(format!("trimotor-archive-{}", std::process::id()));
+        std::fs::write(&path, build(Purpose::Shell, b"\x7fELF", &[]).unwrap()).unwrap();
+        assert!(is_current(Purpose::Shell, &path) && !is_current(Purpose::PowerOff, &path));
+        std::fs::write(&path, b"\x1f\x8b\x08\0\0\0\0\0\0\0").unwrap();
+        assert!(!is_current(Purpose::Shell, &path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_current(Purpose::Shell, &path));
     }
 }

@@ -61,6 +61,10 @@ impl Cache {
     }
 }
 
+/// The file systems that are built here, and anew where they are of another version.
+const FILE_SYSTEMS: [(&str, Purpose); 2] =
+    [("shell.cpio.gz", Purpose::Shell), ("off.cpio.gz", Purpose::PowerOff)];
+
 /// Whether this host has what fetching guests takes.
 pub fn can_fetch() -> bool {
     packages::apt_is_here()
@@ -78,7 +82,9 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     })?;
     note(format_args!("Linux guests in {}", cache.root.display()));
     let fetch = |name: &str, make: &dyn Fn() -> Result<(), Failure>| {
-        if cache.file(name).exists() {
+        let purpose = FILE_SYSTEMS.iter().find(|(file, _)| *file == name).map(|(_, purpose)| *purpose);
+        let path = cache.file(name);
+        if path.exists() && purpose.is_none_or(|purpose| initramfs::is_current(purpose, &path)) {
             note(format_args!("  {name}: here already"));
             return Ok(());
         }
@@ -90,8 +96,9 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
         Ok(())
     };
     fetch("vmlinuz-cloud", &|| kernel(&cache, CLOUD_KERNELS, "vmlinuz-cloud"))?;
-    fetch("shell.cpio.gz", &|| file_system(&cache, Purpose::Shell, &[], "shell.cpio.gz"))?;
-    fetch("off.cpio.gz", &|| file_system(&cache, Purpose::PowerOff, &[], "off.cpio.gz"))?;
+    for (name, purpose) in FILE_SYSTEMS {
+        fetch(name, &|| file_system(&cache, purpose, &[], name))?;
+    }
     if args.full {
         fetch("vmlinuz", &|| kernel(&cache, &["linux-image-amd64", "linux-image-generic"], "vmlinuz"))?;
     }
@@ -230,7 +237,8 @@ fn xen(cache: &Cache) -> Result<(), Failure> {
     let named = |path: &str| path.starts_with("boot/xen-") && path.ends_with("-amd64.gz");
     let packed = packages::file_of(cache, &package, "boot/xen-*-amd64.gz", &named)?;
     let mut image = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut image).context("Xen's image")?;
+    let unpacker = flate2::read::GzDecoder::new(&packed[..]);
+    unpacker.take(tar::LARGEST_FILE).read_to_end(&mut image).context("Xen's image")?;
     write_whole(&cache.file("xen"), &image)
 }
 

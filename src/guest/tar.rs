@@ -7,7 +7,10 @@ use std::io::{self, ErrorKind, Read};
 
 const BLOCK: usize = 512;
 /// The largest file that is taken out of a package: kernels and file systems are smaller.
-const LARGEST_FILE: u64 = 512 << 20;
+pub const LARGEST_FILE: u64 = 512 << 20;
+
+/// The longest path.
+const LONGEST_NAME: u64 = 4096;
 
 /// Reads `stream` until `wanted` accepts the path of a regular file (without a leading `./`)
 /// or the archive ends; returns the contents of that file.
@@ -27,25 +30,26 @@ pub fn find(mut stream: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<
             return Ok(None);
         }
         let size = octal(&header[124..136])?;
-        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        let padding = size.wrapping_neg() % BLOCK as u64;
         let kind = header[156];
         let name = long_name.take().unwrap_or_else(|| name_of(&header));
         let is_long_name = kind == b'L';
         if is_long_name || (matches!(kind, b'0' | 0) && wanted(name.trim_start_matches("./"))) {
-            let contents = read_contents(&mut stream, size)?;
+            let limit = if is_long_name { LONGEST_NAME } else { LARGEST_FILE };
+            let contents = read_contents(&mut stream, size, limit)?;
             if !is_long_name {
                 return Ok(Some(contents));
             }
             long_name = Some(text(&contents));
             skip(&mut stream, padding)?;
         } else {
-            skip(&mut stream, size + padding)?;
+            skip(&mut stream, size.saturating_add(padding))?;
         }
     }
 }
 
-fn read_contents(stream: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
-    if size > LARGEST_FILE {
+fn read_contents(stream: &mut impl Read, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    if size > limit {
         return Err(invalid("a file in the archive is too large"));
     }
     let mut contents = Vec::new();
@@ -107,5 +111,8 @@ mod tests {
         assert_eq!(get("cut"), None);
         assert!(find(&archive[..1300], &|path| path.starts_with("boot/v")).is_err());
         assert!(find(&[b'x'; 600][..], &|_| true).is_err());
+        let mut endless = entry("endless", b'0', b"");
+        endless[124..136].copy_from_slice(b"777777777777");
+        assert!(find(&endless[..], &|_| true).is_err() && find(&endless[..], &|_| false).is_err());
     }
 }

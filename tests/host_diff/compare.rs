@@ -1,8 +1,8 @@
 //! Where the two outcomes of a case differ.
 
-use crate::layout::*;
 use iced_x86::{Code, Mnemonic};
 use std::fmt::Write;
+use trimotor_test_support::random::layout::*;
 
 /// RFLAGS bits that user code can see change.
 const FLAGS: u64 = 0x8D5 | 0x4400 | 1 << 18 | 1 << 21;

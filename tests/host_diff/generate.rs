@@ -1,12 +1,12 @@
 //! Random instructions of every form, with operands that lead into the scratch pages.
 
 use crate::compare::{Blank, blanks, leaves_undefined};
-use crate::layout::*;
-use crate::operands;
-use crate::values::{self, Random};
 use iced_x86::{
     Code, Encoder, Instruction, MemoryOperand, Mnemonic, OpAccess, OpCodeOperandKind as K, OpKind, Register,
 };
+use trimotor_test_support::random::layout::*;
+use trimotor_test_support::random::operands;
+use trimotor_test_support::random::values::{self, Random};
 
 /// Registers by number.
 const GPR64: [Register; 16] = [

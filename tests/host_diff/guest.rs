@@ -4,14 +4,14 @@
 //! Each exception vector's handler is a HLT of its own, so that the run ends with the frame on
 //! the supervisor's stack.
 
-use crate::layout::*;
-use crate::registers::{give_registers, take_registers};
 use std::sync::Arc;
 use trimotor_bus::empty_board::EmptyBoard;
 use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::Activity;
 use trimotor_cpu::{ArchState, CpuBackend, Segment, TableRegister, Vcpu, VcpuExit};
+use trimotor_test_support::random::layout::*;
+use trimotor_test_support::random::registers::{give_registers, take_registers};
 
 const TABLES: u64 = 0x1000;
 const GDT: u64 = 0x8000;

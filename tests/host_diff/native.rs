@@ -1,8 +1,8 @@
 //! The host's side: a child process executes the cases of a batch on the CPU itself.
 
-use crate::layout::*;
 use std::arch::{asm, global_asm};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use trimotor_test_support::random::layout::*;
 
 /// What the assembly below works with, at a fixed address below 2 GiB.
 #[repr(C, align(64))]
@@ -248,6 +248,21 @@ impl Native {
                 let now = std::slice::from_raw_parts(scratch, WRITABLE);
                 note_changes(outcome, &template[..WRITABLE], now);
             }
+        }
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        let mappings = [
+            (SCRATCH - GUARD, (2 * GUARD) as usize + SCRATCH_BYTES),
+            (CODE, CODE_BYTES + 4096),
+            (CONTEXT, size_of::<Context>().next_multiple_of(4096)),
+            (self.shared as u64, size_of::<Shared>()),
+        ];
+        for (address, bytes) in mappings {
+            // SAFETY: mapped by `new`; nothing refers to it any more.
+            unsafe { libc::munmap(address as *mut _, bytes) };
         }
     }
 }

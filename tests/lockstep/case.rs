@@ -4,13 +4,13 @@ use crate::forms::Forms;
 use crate::instructions::{Maker, POINTERS, SMALL};
 use crate::map::{self, CODE, DATA, LENGTHS};
 use crate::program::{Builder, COUNTER, Item};
-use crate::registers::take_registers;
-use crate::values::{self, Random};
 use crate::world::{Paging, World};
 use iced_x86::InstructionInfoFactory;
 use trimotor_bus::{PhysAddr, VcpuSignals};
 use trimotor_cpu::ArchState;
 use trimotor_cpu_interp::handover::Slot;
+use trimotor_test_support::random::registers::take_registers;
+use trimotor_test_support::random::values::{self, Random};
 
 /// Instructions that most cases run at most, and long ones.
 const MOST: u64 = 300;
@@ -38,7 +38,6 @@ pub struct Run {
 
 #[derive(Clone)]
 pub struct Case {
-    pub seed: u64,
     /// Which mode.
     pub world: usize,
     pub items: Vec<Item>,
@@ -68,7 +67,7 @@ impl Case {
         let most = if r.percent(20) { 60 } else { 6 };
         let repetitions = 1 + r.below(most) as u8;
         let runs = runs(r);
-        Case { seed, world: index, items: builder.items, state, runs, repetitions }
+        Case { world: index, items: builder.items, state, runs, repetitions }
     }
 
     /// Lays the program and its table of lengths over `image`.

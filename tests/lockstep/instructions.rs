@@ -4,13 +4,13 @@
 //! written, so that later instructions still find them. Everything else may hold anything.
 
 use crate::map::{self, linear};
-use crate::operands::{self, SEGMENTS};
-use crate::values::Random;
 use crate::world::{Paging, World};
 use iced_x86::{
     Code, Encoder, FlowControl, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess,
     OpCodeOperandKind as K, OpKind, Register,
 };
+use trimotor_test_support::random::operands::{self, SEGMENTS};
+use trimotor_test_support::random::values::Random;
 
 /// Pointers, by number: RBX, RBP, RSI, RDI, R12 to R15.
 pub const POINTERS: [usize; 8] = [3, 5, 6, 7, 12, 13, 14, 15];

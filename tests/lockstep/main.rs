@@ -11,47 +11,35 @@
 //! `/1` runs an instruction at a time, `/small` with so little code memory that blocks are dropped all the time), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
 //! `TRIMOTOR_LOCKSTEP_SHOW` (prints the program with this number).
 
-#![allow(
-    unsafe_code,
-    missing_docs,
-    dead_code,
-    clippy::unwrap_used,
-    reason = "a test; memory is compared in place, and the files of the host comparison are used in part"
-)]
+#![allow(unsafe_code, missing_docs, clippy::unwrap_used, reason = "a test; memory is compared in place")]
 
 mod board;
 mod case;
 mod forms;
 mod handlers;
 mod instructions;
-#[path = "../host_diff/layout.rs"]
-mod layout;
 mod map;
-#[path = "../host_diff/operands.rs"]
-mod operands;
 mod pair;
 mod program;
 mod reduce;
-#[path = "../host_diff/registers.rs"]
-mod registers;
 mod report;
 mod side;
-#[path = "../host_diff/values.rs"]
-mod values;
 mod world;
 
-use case::Case;
 use forms::Forms;
 use iced_x86::InstructionInfoFactory;
 use pair::Pair;
 use reduce::Trial;
 use side::Driver;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use trimotor_cpu::model::CpuModel;
 use trimotor_machine::engines::Engine;
-use values::Random;
+use trimotor_test_support::engines::JIT;
+use trimotor_test_support::needs::{Case, Tests, run};
+use trimotor_test_support::random::values::{self, Random};
 use world::World;
 
 /// Programs of one mode in a row: changing the mode writes much memory anew.
@@ -96,11 +84,11 @@ impl Fuzzer {
         Fuzzer { seed, model, worlds, forms, info: InstructionInfoFactory::new() }
     }
     /// Case `number`.
-    fn case(&mut self, number: u64) -> Case {
+    fn case(&mut self, number: u64) -> case::Case {
         let world = (number / ROW % self.worlds.len() as u64) as usize;
         let seed = Random::new(self.seed.wrapping_mul(0x1_0000_01B3) ^ number << 20).next();
         let forms = &self.forms[self.worlds[world].bits as usize / 32];
-        Case::new(seed, world, &self.worlds[world], forms, &mut self.info)
+        case::Case::new(seed, world, &self.worlds[world], forms, &mut self.info)
     }
 
     /// Runs cases on a pair, an epoch at a time; returns the number of the first that differs.
@@ -123,7 +111,7 @@ impl Fuzzer {
     }
 
     /// Finds a difference again on fresh sides, makes its case smaller and describes it.
-    fn explain(&mut self, drivers: [Driver; 2], number: u64, case: &Case) -> String {
+    fn explain(&mut self, drivers: [Driver; 2], number: u64, case: &case::Case) -> String {
         let again = format!(
             "TRIMOTOR_LOCKSTEP_ENGINES={},{} TRIMOTOR_LOCKSTEP_SEED={}",
             name(drivers[0]),
@@ -135,7 +123,7 @@ impl Fuzzer {
         let mut earlier = 0;
         loop {
             let from = number.saturating_sub(earlier).max(epoch);
-            let before: Vec<Case> = (from..number).map(|earlier| self.case(earlier)).collect();
+            let before: Vec<case::Case> = (from..number).map(|earlier| self.case(earlier)).collect();
             let mut trial = Trial { worlds: &self.worlds, drivers, model: &self.model, before };
             if trial.run(case).is_some() {
                 trial.forget(case);
@@ -226,46 +214,43 @@ fn campaign(drivers: [Driver; 2], from: u64, count: u64) -> Result<(), String> {
     }
 }
 
-/// The pairs to run, and why others are not.
-fn pairs() -> (Vec<[Driver; 2]>, Vec<String>) {
+/// The pairs of engines to compare. KVM's processor is the host's, whose flags and faults are its own.
+fn pairs() -> Vec<Case<[Driver; 2]>> {
     let parse = |text: &str| text.trim().parse::<Driver>().unwrap_or_else(|error| panic!("{error}"));
     if let Some(text) = variable("TRIMOTOR_LOCKSTEP_ENGINES") {
         let (first, second) = text.split_once(',').expect("two engines with a comma between them");
-        return (vec![[parse(first), parse(second)]], Vec::new());
+        return vec![Case { name: "chosen", needs: &[], value: [parse(first), parse(second)] }];
     }
-    let whole = |engine| Driver { engine, small: false, stepped: false };
-    let reference = whole(Engine::Interp);
-    let mut pairs = vec![[reference, Driver { stepped: true, ..reference }]];
-    let mut skipped = Vec::new();
-    // KVM's processor is the host's, whose flags and faults are its own.
-    match Engine::Jit.start() {
-        Ok(_) => {
-            pairs.push([reference, whole(Engine::Jit)]);
-            pairs.push([reference, Driver { small: true, ..whole(Engine::Jit) }]);
-        }
-        Err(why) => skipped.push(format!("skipped: {} against {reference}: {why}", Engine::Jit)),
-    }
-    (pairs, skipped)
+    let pair = |name, needs, second| Case { name, needs, value: [parse("interp"), parse(second)] };
+    vec![
+        pair("interp_stepped", &[], "interp/1"),
+        pair("jit", &[JIT], "jit"),
+        pair("jit_with_little_memory", &[JIT], "jit/small"),
+    ]
 }
 
-#[test]
-fn engines_do_the_same() {
-    if let Some(text) = variable("TRIMOTOR_LOCKSTEP_SHOW") {
-        let only = variable("TRIMOTOR_LOCKSTEP_MODE");
-        let mut fuzzer = Fuzzer::new(number("TRIMOTOR_LOCKSTEP_SEED", 1), only.as_deref());
-        let case = fuzzer.case(text.parse().unwrap());
-        println!("{}\n{:?}", fuzzer.worlds[case.world].name, case.runs);
-        println!("{}", report::listing(&case, &fuzzer.worlds[case.world]));
-        return;
+fn main() -> ExitCode {
+    if let Some(number) = variable("TRIMOTOR_LOCKSTEP_SHOW") {
+        show(number.parse().unwrap());
+        return ExitCode::SUCCESS;
     }
-    let (pairs, skipped) = pairs();
-    skipped.iter().for_each(|line| println!("{line}"));
-    for drivers in pairs {
-        // With little memory the way is the same, and longer.
-        let default = if drivers[1].small { 10_000 } else { 40_000 };
-        let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", default);
-        if let Err(difference) = campaign(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
-            panic!("{difference}");
-        }
+    run([Tests::new().each(&pairs(), engines_do_the_same)])
+}
+
+/// Prints a program.
+fn show(program: u64) {
+    let only = variable("TRIMOTOR_LOCKSTEP_MODE");
+    let mut fuzzer = Fuzzer::new(number("TRIMOTOR_LOCKSTEP_SEED", 1), only.as_deref());
+    let case = fuzzer.case(program);
+    println!("{}\n{:?}", fuzzer.worlds[case.world].name, case.runs);
+    println!("{}", report::listing(&case, &fuzzer.worlds[case.world]));
+}
+
+fn engines_do_the_same(drivers: [Driver; 2]) {
+    // With little memory the way is the same, and longer.
+    let default = if drivers[1].small { 10_000 } else { 40_000 };
+    let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", default);
+    if let Err(difference) = campaign(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
+        panic!("{difference}");
     }
 }

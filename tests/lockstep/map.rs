@@ -64,8 +64,6 @@ pub mod linear {
     pub const STACK: u64 = BASE + 30 * PAGE;
     /// The table of these pages.
     pub const TABLE: u64 = BASE + 40 * PAGE;
-    /// Pages in use, some of them unmapped.
-    pub const PAGES: u64 = 41;
 }
 
 /// Selectors of the GDT in [`super::world`].

@@ -69,6 +69,7 @@ fn state() -> BTreeMap<u64, String> {
         ("cpl", layout::CPL),
         ("retired", layout::RETIRED),
         ("budget_mark", layout::BUDGET_MARK),
+        ("budget_reserve", layout::BUDGET_RESERVE),
         ("shadow_at", layout::SHADOW_AT),
         ("shadow_is_ss", layout::SHADOW_IS_SS),
         ("kernel_gs_base", layout::KERNEL_GS_BASE),

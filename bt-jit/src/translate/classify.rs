@@ -34,6 +34,8 @@ pub enum Kind {
     Multiply,
     Divide,
     CompareExchange,
+    /// PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM.
+    CompareStrings,
     /// CLI, STI, CLD, STD.
     SetFlag,
     PushFlags,
@@ -74,7 +76,7 @@ pub enum Kind {
 impl Kind {
     /// Whether vector registers must be in the host's.
     pub fn uses_vector(self) -> bool {
-        self == Kind::Generic { vector: true }
+        matches!(self, Kind::Generic { vector: true } | Kind::CompareStrings)
     }
     /// Whether the x87 registers must be in the host's.
     pub fn uses_x87(self) -> bool {
@@ -547,9 +549,12 @@ fn is_generic(mnemonic: Mnemonic) -> bool {
     )
 }
 
-/// Vector instructions whose operands are all explicit, with no SSE exception unmasked.
+/// Vector instructions: those whose operands are all explicit, with no SSE exception unmasked, and comparisons of strings.
 fn vector(i: &Instruction, m: u32) -> Kind {
     use Mnemonic as M;
+    if is_string_comparison(i.mnemonic()) {
+        return Kind::CompareStrings;
+    }
     let vex = i.encoding() == EncodingKind::VEX;
     let registers = (0..i.op_count()).filter(|&n| i.op_kind(n) == OpKind::Register);
     let mut vectors = 0;
@@ -564,19 +569,7 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     let cleared = matches!(i.mnemonic(), M::Vzeroupper | M::Vzeroall);
     let implicit = matches!(
         i.mnemonic(),
-        M::Pcmpestri64
-            | M::Pcmpestrm64
-            | M::Vpcmpestri64
-            | M::Vpcmpestrm64
-            | M::Pcmpestri
-            | M::Pcmpestrm
-            | M::Pcmpistri
-            | M::Pcmpistrm
-            | M::Vpcmpestri
-            | M::Vpcmpestrm
-            | M::Vpcmpistri
-            | M::Vpcmpistrm
-            | M::Maskmovdqu
+        M::Maskmovdqu
             | M::Vmaskmovdqu
             | M::Vmaskmovps
             | M::Vmaskmovpd
@@ -600,6 +593,28 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     Kind::Generic { vector: true }
 }
 
+/// PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM and their VEX forms.
+fn is_string_comparison(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    let implicit = matches!(mnemonic, M::Pcmpistri | M::Pcmpistrm | M::Vpcmpistri | M::Vpcmpistrm);
+    implicit || takes_lengths(mnemonic)
+}
+/// Those of them that take lengths in rAX and rDX.
+pub(super) fn takes_lengths(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Pcmpestri
+            | M::Pcmpestrm
+            | M::Vpcmpestri
+            | M::Vpcmpestrm
+            | M::Pcmpestri64
+            | M::Pcmpestrm64
+            | M::Vpcmpestri64
+            | M::Vpcmpestrm64
+    )
+}
+
 /// Whether a memory operand must be aligned to its size.
 pub(super) fn must_be_aligned(i: &Instruction) -> bool {
     use Mnemonic as M;
@@ -609,7 +624,7 @@ pub(super) fn must_be_aligned(i: &Instruction) -> bool {
     let vector = (0..i.op_count()).any(|n| {
         i.op_kind(n) == OpKind::Register && (i.op_register(n).is_xmm() || i.op_register(n).is_ymm())
     });
-    if !vector || i.memory_size().size() < 16 {
+    if !vector || i.memory_size().size() < 16 || is_string_comparison(i.mnemonic()) {
         return false;
     }
     if i.encoding() == EncodingKind::VEX {

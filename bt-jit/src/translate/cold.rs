@@ -64,8 +64,7 @@ impl Translator<'_> {
         self.e.jmp_placed(self.thunks.exit_dead);
         self.e.bind(out_of_budget);
         self.e.alu_mi(AluOp::Add, Width::Qword, state(BUDGET), count as i32);
-        self.e.mov_ri(T0, self.source.offset as u64);
-        self.e.jmp_placed(self.thunks.exit_budget);
+        self.begin_anew();
         for n in 0..self.open_links.len() {
             let super::OpenLink { stub, target, key, .. } = self.open_links[n];
             let number = self.source.first_link + n as u32;
@@ -82,6 +81,13 @@ impl Translator<'_> {
                 self.e.jmp_placed(self.thunks.link);
             }
         }
+    }
+
+    /// The block begins anew with the next quantum of the budget, if there is one. Nothing of it has run.
+    fn begin_anew(&mut self) {
+        self.e.mov_ri(T0, self.source.offset as u64);
+        self.e.call_placed(self.thunks.next_quantum);
+        self.e.jmp(self.start);
     }
 
     fn emit_one(&mut self, cold: Cold) {
@@ -114,8 +120,7 @@ impl Translator<'_> {
                 self.e.bind(at);
                 self.recover(lost);
                 self.refund(refund);
-                self.e.mov_ri(T0, self.source.offset as u64);
-                self.e.jmp_placed(self.thunks.exit_budget);
+                self.begin_anew();
             }
             Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
                 self.e.bind(at);

@@ -273,6 +273,8 @@ pub(crate) struct Translator<'a> {
     established: u32,
     /// What the free registers hold.
     free: Free,
+    /// The block's first host instruction.
+    start: Label,
     /// Where the block begins anew from its own end.
     again: Option<Label>,
     /// That is what is emitted now.
@@ -309,6 +311,7 @@ impl Tools {
         open_links.clear();
         open_slots.clear();
         out.clear();
+        let start = emitter.label();
         let mut t = Translator {
             e: emitter,
             encoder,
@@ -331,6 +334,7 @@ impl Tools {
             number: 0,
             established: 0,
             free: Free::default(),
+            start,
             again: None,
             anew: false,
             offset: source.offset,
@@ -373,6 +377,7 @@ impl Translator<'_> {
         let count = kinds.len();
         self.out.instructions = count;
         let out_of_budget = self.e.label();
+        self.e.bind(self.start);
         self.e.alu_mi(AluOp::Sub, Width::Qword, state(BUDGET), count as i32);
         self.e.jcc(Condition::Sign, out_of_budget);
         self.count_execution();
@@ -463,6 +468,7 @@ impl Translator<'_> {
             Kind::Multiply => self.multiply(i),
             Kind::Divide => self.divide(i),
             Kind::CompareExchange => self.compare_exchange(i),
+            Kind::CompareStrings => self.compare_vector_strings(i),
             Kind::SetFlag => self.set_flag(i),
             Kind::PushFlags => self.push_flags(),
             Kind::PopFlags => self.pop_flags(),

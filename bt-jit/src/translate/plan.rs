@@ -429,6 +429,7 @@ impl Tracker<'_> {
                 self.renew(0);
                 self.renew(2);
             }
+            Kind::CompareStrings => self.renew(1),
             // What any of them writes.
             Kind::String | Kind::TimeStamp => [0, 1, 2, 6, 7].into_iter().for_each(|n| self.renew(n)),
             _ => {}

@@ -194,7 +194,7 @@ fn event(kind: Kind, goes_on: bool, uses: (u32, u32)) -> Event {
         Kind::Nothing | Kind::Lea | Kind::Extend | Kind::Push | Kind::Pop | Kind::Leave => Event::Nothing,
         Kind::Multiply => Event::Overwrite,
         Kind::Jcc => Event::Read,
-        Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange => match uses {
+        Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::CompareStrings => match uses {
             (0, 0) => Event::Nothing,
             (0, ARITHMETIC) => Event::Overwrite,
             (_, 0) => Event::Read,
@@ -210,7 +210,10 @@ impl Plan {
     pub(super) fn plan_flags(&mut self, instructions: &[Instruction], kinds: &[Kind]) {
         self.flags.clear();
         for (n, (i, &kind)) in instructions.iter().zip(kinds).enumerate() {
-            let asked = matches!(kind, Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::X87);
+            let asked = matches!(
+                kind,
+                Kind::Generic { .. } | Kind::Mmx | Kind::CompareExchange | Kind::CompareStrings | Kind::X87
+            );
             let uses = if asked { flag_use(i) } else { (0, 0) };
             let step = FlagStep {
                 event: event(kind, n + 1 < kinds.len(), uses),
@@ -306,6 +309,7 @@ impl Plan {
             Kind::Push | Kind::Pop | Kind::Call => 1 << 4,
             Kind::Leave => 1 << 4 | 1 << 5,
             Kind::Extend | Kind::Multiply | Kind::CompareExchange | Kind::X87 => ACCUMULATORS,
+            Kind::CompareStrings => 1 << 1,
             _ => 0,
         };
         self.steps[n].written | implied

@@ -1,14 +1,16 @@
-//! MOVS, STOS, LODS, SCAS and CMPS. Single ones are translated in place; REP MOVS and REP STOS call a thunk that does
+//! MOVS, STOS, LODS, SCAS and CMPS; comparisons of strings in vector registers. Single ones are translated in place; REP MOVS and REP STOS call a thunk that does
 //! what lies within a page on each side. Where the direction flag is set, and other repeated ones, are handed over.
 
 use super::Translator;
 use super::address::{Access, Pending};
-use super::operands::width_of;
+use super::classify::takes_lengths;
+use super::generic::point_at;
+use super::operands::{sized, width_of};
 use super::{Flags, Kind};
 use crate::emitter::{AluOp, Condition, Mem, Reg, Width};
 use crate::layout::{RAX, RFLAGS, T0, T1, T2, state};
 use crate::thunks::StringMove;
-use iced_x86::{Code, Instruction, Mnemonic, Register};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu_interp::core::mode;
 
@@ -58,6 +60,24 @@ fn element(i: &Instruction) -> usize {
 }
 
 impl Translator<'_> {
+    /// PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. ECX, EDX and XMM0 are the host's; lengths in rAX are brought there.
+    pub(super) fn compare_vector_strings(&mut self, i: &Instruction) {
+        let mut g = *i;
+        let mut pending = None;
+        if i.op1_kind() == OpKind::Memory {
+            let operand = self.operand(i, Access::Read);
+            point_at(&mut g, sized(T1, 8), operand.displacement);
+            pending = operand.pending;
+        }
+        if takes_lengths(i.mnemonic()) {
+            self.e.mov_rr(Width::Qword, T0, RAX);
+        }
+        self.encode(&g);
+        self.flags_are(Flags::Host);
+        if let Some(pending) = pending {
+            self.resume(pending);
+        }
+    }
     /// A string instruction of [`kind`].
     pub(super) fn string(&mut self, i: &Instruction) {
         use Mnemonic as M;

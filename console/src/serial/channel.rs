@@ -1,9 +1,9 @@
-//! Ends with input: standard input and output, sockets, a pseudo-terminal.
+//! Ends with input: sockets, a pseudo-terminal.
 //!
 //! A thread waits with `poll` for input (and for someone to connect), puts it into a bounded
 //! queue and calls back, so that a machine that sleeps wakes up. While the queue is full the
-//! thread does not read: the sender waits, and nothing is lost. Output is gathered and
-//! written when the machine flushes, a system call for many bytes.
+//! thread does not read: the sender waits, and nothing is lost. Output is gathered in another bounded queue,
+//! which the thread writes when the machine flushes; while that is full the chip keeps its bytes.
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use trimotor_devices::serial::SerialBackend;
 
 /// Input that waits for the guest.
@@ -26,21 +27,13 @@ const EAGER_BYTES: usize = 8 << 10;
 const REOPEN_LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// How long the end of the program waits for a peer that takes nothing.
-const LAST_WAIT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Called when input came or someone connected or left.
 pub type Kick = Box<dyn Fn() + Send + Sync>;
 
 /// How an end behaves.
 pub enum End {
-    /// Two descriptors that are not ours alone (standard input and output): never switched to
-    /// non-blocking; output waits for the reader, which also keeps a deterministic run so.
-    Stdio {
-        /// Input.
-        input: OwnedFd,
-        /// Output.
-        output: OwnedFd,
-    },
     /// A socket that is connected. When it ends nobody is there any more.
     Connected(OwnedFd),
     /// A socket that listens; one peer at a time.
@@ -56,6 +49,8 @@ pub enum End {
 
 struct Shared {
     state: Mutex<State>,
+    /// Output was written, or nobody is there any more.
+    written: Condvar,
     /// Wakes the thread: there is room again, or it shall stop.
     wake: OwnedFd,
     kick: Kick,
@@ -64,6 +59,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     input: VecDeque<u8>,
+    output: VecDeque<u8>,
+    /// Bytes of output that the thread has in hand.
+    in_hand: usize,
+    /// The thread is to write the output.
+    flushed: bool,
     peer: Option<Arc<OwnedFd>>,
     stop: bool,
 }
@@ -81,9 +81,6 @@ impl Shared {
 /// The back end.
 pub struct Channel {
     shared: Arc<Shared>,
-    /// Where output goes, if not to the peer.
-    output: Option<OwnedFd>,
-    buffer: Vec<u8>,
     thread: Option<JoinHandle<()>>,
     remove: Option<PathBuf>,
 }
@@ -96,13 +93,8 @@ impl Channel {
     pub fn start(end: End, kick: Kick) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let mut state = State::default();
-        let (mut output, mut remove, mut reader) = (None, None, Reader::default());
+        let (mut remove, mut reader) = (None, Reader::default());
         match end {
-            End::Stdio { input, output: out } => {
-                output = Some(out);
-                reader.keeps_input_end = true;
-                state.peer = Some(Arc::new(input));
-            }
             End::Connected(socket) => {
                 set_nonblocking(&socket)?;
                 state.peer = Some(Arc::new(socket));
@@ -117,69 +109,37 @@ impl Channel {
                 reader.pty = Some(Arc::new(master));
             }
         }
-        let shared = Arc::new(Shared { state: Mutex::new(state), wake, kick });
+        let shared = Arc::new(Shared { state: Mutex::new(state), written: Condvar::new(), wake, kick });
         let for_thread = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("serial-input".into()).spawn(move || reader.run(&for_thread))?;
-        Ok(Self { shared, output, buffer: Vec::new(), thread: Some(thread), remove })
-    }
-
-    /// Writes to a descriptor that may block, all of it.
-    fn write_all(&mut self) {
-        let Some(output) = &self.output else { return };
-        let mut rest = &self.buffer[..];
-        while !rest.is_empty() {
-            match rustix::io::write(output, rest) {
-                Ok(n) => rest = &rest[n..],
-                Err(Errno::INTR) => {}
-                // Somebody made it non-blocking: wait as if nobody had.
-                Err(Errno::AGAIN) => {
-                    let _ = poll(&mut [PollFd::new(output, PollFlags::OUT)], None);
-                }
-                Err(_) => break, // The reader has gone.
-            }
-        }
-        self.buffer.clear();
-    }
-
-    /// Writes to the peer what it takes now. Without a peer, output is lost.
-    fn write_some(&mut self) {
-        let Some(peer) = self.shared.lock().peer.clone() else {
-            self.buffer.clear();
-            return;
-        };
-        let mut done = 0;
-        while done < self.buffer.len() {
-            match rustix::io::write(&*peer, &self.buffer[done..]) {
-                Ok(n) => done += n,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                // The thread sees the end, too, and lets the peer go.
-                Err(_) => done = self.buffer.len(),
-            }
-        }
-        self.buffer.drain(..done);
+        let thread = std::thread::Builder::new()
+            .name("serial-channel".into())
+            .spawn(move || reader.run(&for_thread))?;
+        Ok(Self { shared, thread: Some(thread), remove })
     }
 }
 
 impl SerialBackend for Channel {
     fn write(&mut self, bytes: &[u8]) -> usize {
-        let waits = self.output.is_some();
-        let room = if waits { bytes.len() } else { OUTPUT_BYTES.saturating_sub(self.buffer.len()) };
-        let taken = room.min(bytes.len());
-        self.buffer.extend_from_slice(&bytes[..taken]);
-        // At sizes where a slow peer has refused before, the flush at a slice's end is enough.
-        if self.buffer.len() >= EAGER_BYTES && (waits || self.buffer.len().is_multiple_of(EAGER_BYTES)) {
+        let mut state = self.shared.lock();
+        if state.peer.is_none() {
+            // As on a cable that leads nowhere.
+            return bytes.len();
+        }
+        let taken = OUTPUT_BYTES.saturating_sub(state.output.len()).min(bytes.len());
+        state.output.extend(&bytes[..taken]);
+        let much = state.output.len() >= EAGER_BYTES;
+        drop(state);
+        if much {
             self.flush();
         }
         taken
     }
 
     fn flush(&mut self) {
-        match (self.buffer.is_empty(), &self.output) {
-            (true, _) => {}
-            (false, Some(_)) => self.write_all(),
-            (false, None) => self.write_some(),
+        let mut state = self.shared.lock();
+        if !state.output.is_empty() && !std::mem::replace(&mut state.flushed, true) {
+            drop(state);
+            self.shared.wake_thread();
         }
     }
 
@@ -198,7 +158,7 @@ impl SerialBackend for Channel {
     }
 
     fn connected(&self) -> bool {
-        self.output.is_some() || self.shared.lock().peer.is_some()
+        self.shared.lock().peer.is_some()
     }
 }
 
@@ -206,14 +166,12 @@ impl Channel {
     /// At the end: gives a slow peer some time to take what is left.
     fn finish(&mut self) {
         self.flush();
-        while !self.buffer.is_empty() {
-            let Some(peer) = self.shared.lock().peer.clone() else { return };
-            let mut fds = [PollFd::new(&*peer, PollFlags::OUT)];
-            match poll(&mut fds, Some(&LAST_WAIT)) {
-                Ok(0) => return,
-                Ok(_) | Err(Errno::INTR) => self.flush(),
-                Err(_) => return,
-            }
+        let mut state = self.shared.lock();
+        let mut left = usize::MAX;
+        while state.peer.is_some() && (1..left).contains(&(state.output.len() + state.in_hand)) {
+            left = state.output.len() + state.in_hand;
+            let waited = self.shared.written.wait_timeout(state, LAST_WAIT);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -237,14 +195,13 @@ impl Drop for Channel {
 struct Reader {
     listener: Option<OwnedFd>,
     pty: Option<Arc<OwnedFd>>,
-    /// The end of input is not the end of the cable.
-    keeps_input_end: bool,
 }
 
 /// What the thread waits for.
 struct Watch {
     peer: Option<Arc<OwnedFd>>,
     room: usize,
+    has_output: bool,
 }
 
 impl Reader {
@@ -255,7 +212,11 @@ impl Reader {
                 if state.stop {
                     return;
                 }
-                Watch { peer: state.peer.clone(), room: INPUT_BYTES.saturating_sub(state.input.len()) }
+                Watch {
+                    peer: state.peer.clone(),
+                    room: INPUT_BYTES.saturating_sub(state.input.len()),
+                    has_output: state.flushed && !state.output.is_empty(),
+                }
             };
             if self.turn(shared, &watch).is_err() {
                 return;
@@ -266,34 +227,72 @@ impl Reader {
     /// Waits once and handles what came.
     fn turn(&mut self, shared: &Shared, watch: &Watch) -> rustix::io::Result<()> {
         let listener = self.listener.as_ref().filter(|_| watch.peer.is_none());
-        let peer = watch.peer.as_ref().filter(|_| watch.room > 0);
+        let peer = watch.peer.as_ref().filter(|_| watch.room > 0 || watch.has_output);
         let absent_pty = self.pty.as_ref().filter(|_| watch.peer.is_none());
         let mut fds = vec![PollFd::new(&shared.wake, PollFlags::IN)];
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, watch.room > 0);
+        wanted.set(PollFlags::OUT, watch.has_output);
         let watched: Option<BorrowedFd<'_>> = match (peer, listener) {
             (Some(peer), _) => Some(peer.as_fd()),
             (None, Some(listener)) => Some(listener.as_fd()),
             (None, None) => None,
         };
-        fds.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        fds.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, wanted)));
         match poll(&mut fds, absent_pty.map(|_| &REOPEN_LOOK)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
-        let ready = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        let came = fds.get(1).map_or(PollFlags::empty(), PollFd::revents);
+        let ready = came.intersects(!PollFlags::OUT);
         if !fds[0].revents().is_empty() {
             let mut count = [0; 8];
             let _ = rustix::io::read(&shared.wake, &mut count);
+        }
+        if came.contains(PollFlags::OUT)
+            && let Some(peer) = peer
+        {
+            self.send(shared, peer);
         }
         if let Some(master) = absent_pty
             && !hung_up(master)
         {
             self.attach(shared, master.clone());
-        } else if ready && let Some(peer) = peer {
+        } else if ready
+            && watch.room > 0
+            && let Some(peer) = peer
+        {
             self.receive(shared, peer, watch.room);
         } else if ready && let Some(listener) = listener {
             self.accept(shared, listener)?;
         }
         Ok(())
+    }
+
+    /// Writes what the peer takes now.
+    fn send(&self, shared: &Shared, peer: &OwnedFd) {
+        // Outside the lock: a vCPU may wait for it.
+        let mut bytes = {
+            let mut state = shared.lock();
+            state.flushed = false;
+            state.in_hand = state.output.len();
+            std::mem::take(&mut state.output)
+        };
+        let written = match rustix::io::write(peer, bytes.make_contiguous()) {
+            Ok(written) => written,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            // Reading sees the end, too, and lets the peer go.
+            Err(_) => bytes.len(),
+        };
+        bytes.drain(..written);
+        let mut state = shared.lock();
+        state.in_hand = 0;
+        // What came meanwhile is for later.
+        state.flushed |= !bytes.is_empty();
+        bytes.append(&mut state.output);
+        state.output = bytes;
+        drop(state);
+        shared.written.notify_all();
     }
 
     fn attach(&self, shared: &Shared, peer: Arc<OwnedFd>) {
@@ -330,9 +329,8 @@ impl Reader {
     fn detach(&self, shared: &Shared) {
         let mut state = shared.lock();
         state.peer = None;
-        if self.keeps_input_end {
-            log::debug!("standard input has ended");
-        }
+        state.output.clear();
+        shared.written.notify_all();
     }
 }
 

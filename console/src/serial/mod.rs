@@ -5,8 +5,8 @@
 //! [`SerialSpec::open`] makes it: [`sinks`] only take bytes, [`channel`] is everything with
 //! input.
 //!
-//! Nothing here waits for a peer, with one exception: standard output, whose slowness holds up
-//! the machine. A socket or pseudo-terminal where nobody is loses output, as a cable would.
+//! Nothing here waits for a peer. A socket or pseudo-terminal where nobody is loses output, as a cable would. Standard
+//! input and output are the session's ([`crate::console_port`]).
 
 pub mod channel;
 pub mod sinks;
@@ -19,6 +19,8 @@ pub use channel::{Channel, End, Kick};
 pub use sinks::{FileSink, NullSink};
 pub use spec::{FORMS, SerialSpec, SpecError};
 
+use crate::background_writer::BackgroundWriter;
+use crate::outlet::WhenFull;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::File;
@@ -86,15 +88,17 @@ pub struct OpenedSerial {
     /// Where to find it, where that was chosen just now: the pseudo-terminal's path or the
     /// address that is listened at.
     pub place: Option<String>,
+    /// Its writer, where a thread writes what the guest sends.
+    pub writer: Option<BackgroundWriter>,
 }
 
 impl SerialSpec {
     /// Makes the end. `flag` is what people wrote before it ("--serial"), for messages; `kick`
-    /// is called from another thread when input came.
+    /// is called from another thread when input came. `when_full`: of ends that write to a file.
     ///
     /// # Errors
     /// See [`SerialError`]: each names flag and path and says what would work.
-    pub fn open(&self, flag: &str, kick: Kick) -> Result<OpenedSerial, SerialError> {
+    pub fn open(&self, flag: &str, kick: Kick, when_full: WhenFull) -> Result<OpenedSerial, SerialError> {
         let names = || (flag.to_string(), self.to_string());
         let host = |source| {
             let (flag, spec) = names();
@@ -102,18 +106,22 @@ impl SerialSpec {
         };
         let channel = |end, place| {
             let backend = Channel::start(end, kick).map_err(host)?;
-            Ok(OpenedSerial { backend: Box::new(backend), place })
+            Ok(OpenedSerial { backend: Box::new(backend), place, writer: None })
         };
         match self {
-            SerialSpec::Null => Ok(OpenedSerial { backend: Box::new(NullSink), place: None }),
+            SerialSpec::Null => Ok(OpenedSerial { backend: Box::new(NullSink), place: None, writer: None }),
             SerialSpec::File(path) => {
                 let file = File::create(path).map_err(|source| {
                     let (flag, spec) = names();
                     SerialError::File { flag, spec, path: path.display().to_string(), source }
                 })?;
-                Ok(OpenedSerial { backend: Box::new(FileSink::new(file, path.clone())), place: None })
+                let sink = FileSink::new(file, format!("{flag} {self}"), when_full);
+                let writer = Some(sink.writer().clone());
+                Ok(OpenedSerial { backend: Box::new(sink), place: None, writer })
             }
-            SerialSpec::Stdio => channel(stdio().map_err(host)?, None),
+            SerialSpec::Stdio => {
+                Err(host(io::Error::other("standard input and output belong to the session")))
+            }
             SerialSpec::Pty => {
                 let (master, path) = open_pty().map_err(host)?;
                 channel(End::Pty(master), Some(path))
@@ -157,12 +165,6 @@ impl SerialSpec {
             _ => Err(io::Error::other("not a socket")),
         }
     }
-}
-
-fn stdio() -> io::Result<End> {
-    let input = rustix::io::dup(rustix::stdio::stdin())?;
-    let output = rustix::io::dup(rustix::stdio::stdout())?;
-    Ok(End::Stdio { input, output })
 }
 
 /// Removes a socket file at which nobody listens: a program that was killed left it.

@@ -1,48 +1,50 @@
 //! Ends that only take bytes: a file and nothing.
 
+use crate::background_writer::BackgroundWriter;
+use crate::outlet::WhenFull;
 use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::time::Duration;
 use trimotor_devices::serial::SerialBackend;
 
-/// Bytes that gather before they are written in any case.
-const BUFFER_BYTES: usize = 64 << 10;
+/// How long the end of the program waits for a file that takes nothing: a pipe with a name, a host that is away.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// Output to a file. A write to a file never has to wait for anyone, so all bytes are taken.
+/// Output to a file, written by a thread of its own.
 pub struct FileSink {
-    file: File,
-    path: PathBuf,
-    buffer: Vec<u8>,
-    failed: bool,
+    writer: BackgroundWriter,
+    name: String,
+    when_full: WhenFull,
+    reported: bool,
 }
 
 impl FileSink {
-    /// Output to `file`; `path` is for messages.
-    pub fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, buffer: Vec::with_capacity(BUFFER_BYTES), failed: false }
+    /// Output to `file`; `name` is for messages: flag and file.
+    pub fn new(file: File, name: String, when_full: WhenFull) -> Self {
+        let writer = BackgroundWriter::start("serial-file", file.into());
+        Self { writer, name, when_full, reported: false }
+    }
+    /// Its writer.
+    pub fn writer(&self) -> &BackgroundWriter {
+        &self.writer
     }
 }
 
 impl SerialBackend for FileSink {
     fn write(&mut self, bytes: &[u8]) -> usize {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush();
+        if self.when_full == WhenFull::Refuse {
+            return self.writer.offer(bytes);
         }
+        self.writer.append(bytes);
         bytes.len()
     }
     /// A file that fails (a full disk) is reported once; output is lost from then on.
     fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
-        }
-        if !self.failed
-            && let Err(error) = self.file.write_all(&self.buffer)
+        self.writer.flush_now();
+        if let Some(error) = self.writer.failure()
+            && !std::mem::replace(&mut self.reported, true)
         {
-            log::error!("serial output to {}: {error}; the rest is lost", self.path.display());
-            self.failed = true;
+            log::error!("{}: {error}; the rest is lost", self.name);
         }
-        self.buffer.clear();
     }
     fn read(&mut self, _into: &mut [u8]) -> usize {
         0
@@ -54,6 +56,7 @@ impl SerialBackend for FileSink {
 
 impl Drop for FileSink {
     fn drop(&mut self) {
+        self.writer.drain(LAST_WAIT);
         self.flush();
     }
 }

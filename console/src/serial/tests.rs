@@ -17,13 +17,13 @@ struct Port {
 fn open(text: &str) -> Port {
     let (sender, kicks) = channel();
     let spec: SerialSpec = text.parse().unwrap();
-    let opened = spec.open("--serial", Box::new(move || _ = sender.send(()))).unwrap();
+    let opened = spec.open("--serial", Box::new(move || _ = sender.send(())), WhenFull::Refuse).unwrap();
     Port { backend: opened.backend, place: opened.place, kicks }
 }
 
 fn refused(text: &str) -> String {
     let spec: SerialSpec = text.parse().unwrap();
-    spec.open("--serial", Box::new(|| ())).err().expect("must be refused").to_string()
+    spec.open("--serial", Box::new(|| ()), WhenFull::Refuse).err().expect("must be refused").to_string()
 }
 
 impl Port {
@@ -76,7 +76,7 @@ fn converse(mut port: Port, mut far: impl Read + Write) {
 }
 
 #[test]
-fn file_takes_all_and_null_swallows() {
+fn a_file_gets_all_and_null_swallows() {
     let path = scratch("out.log");
     let mut port = open(&format!("file:{path}"));
     let bytes = vec![b'x'; 200_000];

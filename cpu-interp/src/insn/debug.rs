@@ -5,12 +5,13 @@
 //! While DR7 enables anything, or TF or RF is set, the run loop goes one instruction at a time.
 
 use crate::core::Core;
-use crate::insn::interrupt;
 use crate::insn::interrupt_event::SINGLE_STEP;
+use crate::insn::{branch_record, interrupt};
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::registers::Cr4;
+use trimotor_cpu::state::Activity;
 use trimotor_cpu::{Fault, SegReg};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -44,7 +45,11 @@ const DR7_ONES: u64 = 0x400;
 fn is_enabled(dr7: u64, i: usize) -> bool {
     dr7 >> (2 * i) & 3 != 0
 }
-/// R/W field of breakpoint `i`: 0 execute, 1 write, 2 I/O, 3 read or write.
+/// Kinds of breakpoints that accesses hit.
+pub(crate) const WRITE: u64 = 1;
+const IO: u64 = 2;
+pub(crate) const READ_WRITE: u64 = 3;
+/// R/W field of breakpoint `i`: 0 execute, or one of the kinds above.
 fn kind(dr7: u64, i: usize) -> u64 {
     dr7 >> (16 + 4 * i) & 3
 }
@@ -104,11 +109,22 @@ pub(crate) fn single_step_done(core: &mut Core) {
     }
 }
 
-/// Delivers #DB for the conditions that the last instruction met.
+/// SYSCALL or SYSRET loaded RFLAGS: its own trap goes by the TF that it loaded, not by the one that it began with.
+pub(crate) fn trap_flag_loaded(core: &mut Core, before: bool) {
+    match (before, core.state.rflags.contains(Rflags::TF)) {
+        (true, false) => core.state.pending_debug |= NO_TRAP,
+        (false, true) => core.state.pending_debug |= SINGLE_STEP,
+        _ => {}
+    }
+}
+
+/// Delivers #DB for the conditions that the last instruction met; wakes a halted CPU.
 pub(crate) fn after_instruction(core: &mut Core) {
     let pending = core.state.pending_debug;
     if core.state.shadow_at == core.state.retired && core.state.shadow_is_ss {
-        // MOV SS and POP SS hold data breakpoints back, and lose the single step.
+        // MOV SS and POP SS hold data breakpoints back for an instruction, and lose the single step. If that
+        // instruction faults, they are lost too; if it is INT1, its #DB tells of them; else their #DB comes after
+        // it, at a handler's first instruction where it leads into one.
         core.state.pending_debug &= !(SINGLE_STEP | NO_TRAP | RF_LOADED);
         return;
     }
@@ -117,15 +133,26 @@ pub(crate) fn after_instruction(core: &mut Core) {
         return;
     }
     let fault = take_debug(core);
+    core.state.activity = Activity::Active;
     interrupt::raise(core, fault);
 }
 
 /// Moves the pending conditions to DR6.
 pub(crate) fn take_debug(core: &mut Core) -> Fault {
-    let conditions = core.state.pending_debug & CONDITIONS;
-    core.state.dr[6] = core.state.dr[6] & !0xF | conditions;
-    core.state.pending_debug = 0;
+    let pending = std::mem::take(&mut core.state.pending_debug);
+    tell(core, pending);
     Fault::DB
+}
+
+/// Tells in DR6 of the conditions in `pending`. Those of breakpoints replace older ones, the others are added.
+pub(crate) fn tell(core: &mut Core, pending: u64) {
+    core.state.dr[6] = core.state.dr[6] & !0xF | pending & CONDITIONS;
+}
+
+/// A handler of #DB is about to run: general detection and the recording of branches end.
+pub(crate) fn enter_handler(core: &mut Core) {
+    core.state.dr[7] &= !GENERAL_DETECT;
+    branch_record::stop(core);
 }
 
 /// An instruction faulted: what it met on the way does not count.
@@ -135,15 +162,36 @@ pub(crate) fn forget(core: &mut Core) {
 
 /// Notes I/O breakpoints that an access to `bytes` bytes at `port` hits.
 pub(crate) fn note_port(core: &mut Core, port: u16, bytes: u64) {
-    let dr7 = core.state.dr[7];
-    if dr7 & 0xFF == 0 || !core.state.cr4.contains(Cr4::DE) {
+    if core.state.dr[7] & 0xFF == 0 || !core.state.cr4.contains(Cr4::DE) {
         return;
     }
+    note_hits(core, Range { start: port as u64, bytes, mask: u64::MAX }, |kind| kind == IO);
+}
+
+/// Addresses from `start` on, of a space whose addresses have the bits of `mask`: after the last comes 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+    pub(crate) mask: u64,
+}
+impl Range {
+    fn contains(self, at: u64) -> bool {
+        at & !self.mask == 0 && at.wrapping_sub(self.start) & self.mask < self.bytes
+    }
+    /// Whether it and the `bytes` addresses from `start` on have one in common.
+    fn meets(self, start: u64, bytes: u64) -> bool {
+        let other = Range { start, bytes, ..self };
+        self.contains(start) || start & !self.mask == 0 && other.contains(self.start)
+    }
+}
+
+/// Notes the breakpoints of a wanted kind (the R/W field of DR7) that an access to `accessed` hits.
+pub(crate) fn note_hits(core: &mut Core, accessed: Range, wanted: impl Fn(u64) -> bool) {
+    let dr7 = core.state.dr[7];
     for i in 0..4 {
         let size = length(dr7, i);
-        let at = core.state.dr[i] & !(size - 1);
-        let port = port as u64;
-        if kind(dr7, i) == 2 && port < at + size && at < port + bytes {
+        if wanted(kind(dr7, i)) && accessed.meets(core.state.dr[i] & !(size - 1), size) {
             core.state.pending_debug |= 1 << i | if is_enabled(dr7, i) { ENABLED_HIT } else { 0 };
             core.attention |= is_enabled(dr7, i);
         }

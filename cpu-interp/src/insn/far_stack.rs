@@ -1,5 +1,6 @@
 //! A cursor over a stack that far transfers push to and pop from before anything is committed.
 
+use crate::access::By;
 use crate::core::Core;
 use trimotor_cpu::{Fault, SegReg, Segment};
 
@@ -81,10 +82,11 @@ impl Stack {
         let sp = self.moved(bytes.wrapping_neg());
         let at = self.linear(core, sp & self.mask(), bytes, true)?;
         if self.cpl == core.state.cpl {
+            let by = if self.long { By::Frame } else { By::Instruction };
             match bytes {
-                2 => core.write_linear(at, value as u16)?,
-                4 => core.write_linear(at, value as u32)?,
-                _ => core.write_linear(at, value)?,
+                2 => core.write_linear_by(at, value as u16, by)?,
+                4 => core.write_linear_by(at, value as u32, by)?,
+                _ => core.write_linear_by(at, value, by)?,
             }
         } else {
             match bytes {

@@ -3,7 +3,6 @@
 //! "Interrupt 8—Double Fault Exception").
 
 use crate::core::Core;
-use crate::insn::branch_record;
 use crate::insn::debug::{self, NO_TRAP};
 use crate::insn::far_stack::Stack;
 use crate::insn::interrupt_event::{Delivered, Event, Source, deliver};
@@ -48,9 +47,16 @@ fn into(core: &mut Core, op: &Op) -> Done {
     }
     software(core, op, 4, Source::SoftwareException)
 }
+/// INT1 is a #DB of its own: what a MOV SS before it held back is part of it, and no second #DB follows.
 #[inline(never)]
 fn int1(core: &mut Core, op: &Op) -> Done {
-    software(core, op, 1, Source::PrivilegedSoftware)
+    let held_back = std::mem::take(&mut core.state.pending_debug);
+    let done = software(core, op, 1, Source::PrivilegedSoftware);
+    if done == Err(Fault::LEAVE) {
+        debug::tell(core, held_back);
+        debug::enter_handler(core);
+    }
+    done
 }
 
 fn software(core: &mut Core, op: &Op, vector: u8, source: Source) -> Done {
@@ -155,8 +161,7 @@ pub(crate) fn raise(core: &mut Core, fault: Fault) {
             count += 1;
         }
         if fault == Fault::DB {
-            core.state.dr[7] &= !(1 << 13);
-            branch_record::stop(core);
+            debug::enter_handler(core);
         }
         let event = Event {
             vector: fault.vector(),

@@ -30,14 +30,14 @@ const ALWAYS: u64 = Rflags::ARITH.bits()
 #[inline(never)]
 fn iret<const SIZE: u64>(core: &mut Core, op: &Op) -> Done {
     if !core.state.protected() {
-        core.state.nmi_blocked = false;
+        core.unblock_nmis();
         return real_mode::<SIZE>(core);
     }
     if core.state.v86() {
         return v86::<SIZE>(core);
     }
     // Even an IRET that faults unblocks NMIs.
-    core.state.nmi_blocked = false;
+    core.unblock_nmis();
     if core.state.rflags.contains(Rflags::NT) {
         if core.state.long_mode() {
             return Err(Fault::gp(0));
@@ -89,7 +89,7 @@ fn v86<const SIZE: u64>(core: &mut Core) -> Done {
     if !iopl3 && (flags & Rflags::TF.bits() != 0 || wants_if && core.state.rflags.contains(Rflags::VIP)) {
         return Err(Fault::gp(0));
     }
-    core.state.nmi_blocked = false;
+    core.unblock_nmis();
     core.state.segments[SegReg::Cs as usize] = v86_segment(selector);
     core.state.set_gpr(4, stack.sp);
     if iopl3 {

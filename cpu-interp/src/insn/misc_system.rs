@@ -6,7 +6,6 @@ use crate::insn::control::require_cpl0;
 use crate::insn::msr::set_base;
 use crate::op::{Done, Op, Row, Unit, body, row};
 use iced_x86::Code;
-use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::model::CpuidState;
 use trimotor_cpu::registers::Cr4;
 use trimotor_cpu::state::Activity;
@@ -86,10 +85,8 @@ fn fence(_core: &mut Core, _op: &Op) -> Done {
 
 fn hlt(core: &mut Core, op: &Op) -> Done {
     require_cpl0(core)?;
-    // With TF set, the single-step trap wakes the CPU at once.
-    if !core.state.rflags.contains(Rflags::TF) {
-        core.state.activity = Activity::Halted;
-    }
+    // A debug trap of this instruction, or one that MOV SS held back, wakes the CPU at once.
+    core.state.activity = Activity::Halted;
     let next = core.next_rip(op);
     core.leave(next)
 }
@@ -202,7 +199,7 @@ fn invpcid<T: Int>(core: &mut Core, op: &Op) -> Done {
     let (pcid, linear) = (descriptor as u64, (descriptor >> 64) as u64);
     let uses_pcid = kind < 2;
     let bad_pcid = pcid >> 12 != 0 || uses_pcid && pcid != 0 && !core.state.cr4.contains(Cr4::PCIDE);
-    if kind > 3 || bad_pcid || kind == 0 && !core.canonical(linear) {
+    if kind > 3 || bad_pcid || kind == 0 && !core.is_canonical_base(linear) {
         return Err(Fault::gp(0));
     }
     let state = &mut core.state;

@@ -43,7 +43,7 @@ fn load_table<const WHICH: u8, const BASE: usize>(core: &mut Core, op: &Op) -> D
     let mut base = [0u8; 8];
     base[..BASE].copy_from_slice(&bytes[2..2 + BASE]);
     let base = u64::from_le_bytes(base);
-    if BASE == 8 && !core.canonical(base) {
+    if BASE == 8 && !core.is_canonical_base(base) {
         return Err(Fault::gp(0));
     }
     let table = TableRegister { base, limit };

@@ -126,7 +126,7 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
 }
 
 fn canonical(core: &Core, value: u64) -> Answer<u64> {
-    if core.canonical(value) { Ok(value) } else { Err(BAD) }
+    if core.is_canonical_base(value) { Ok(value) } else { Err(BAD) }
 }
 fn only(value: u64, bits: u64) -> Answer<u64> {
     if value & !bits == 0 { Ok(value) } else { Err(BAD) }

@@ -266,6 +266,7 @@ fn verify<const WRITE: bool>(core: &mut Core, op: &Op) -> Done {
     Ok(())
 }
 
+/// ARPL: a destination that it does not change is not written.
 fn arpl(core: &mut Core, op: &Op) -> Done {
     require_protected(core)?;
     let (dest, source) = if op.has_mem() {
@@ -274,11 +275,13 @@ fn arpl(core: &mut Core, op: &Op) -> Done {
         (core.reg::<u16>(op.r1), core.reg::<u16>(op.r2))
     };
     let raise = dest & 3 < source & 3;
-    let adjusted = if raise { dest & !3 | source & 3 } else { dest };
-    if op.has_mem() {
-        core.store::<u16>(op, adjusted)?;
-    } else {
-        core.set_reg::<u16>(op.r1, adjusted);
+    if raise {
+        let raised = dest & !3 | source & 3;
+        if op.has_mem() {
+            core.store::<u16>(op, raised)?;
+        } else {
+            core.set_reg::<u16>(op.r1, raised);
+        }
     }
     set_zf(core, raise);
     Ok(())

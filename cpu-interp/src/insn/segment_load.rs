@@ -114,6 +114,9 @@ pub(crate) fn fetch_ldt(
     if !d.present() {
         return Err(absent(code_of(selector)));
     }
+    if core.state.long_mode() && !core.is_canonical_base(d.base()) {
+        return Err(bad(code_of(selector)));
+    }
     Ok(d.segment(selector))
 }
 
@@ -148,7 +151,7 @@ pub(crate) fn fetch_tss(core: &mut Core, selector: u16) -> Result<Segment, Fault
     if !d.present() {
         return Err(Fault::np(code_of(selector)));
     }
-    if core.state.long_mode() && !core.canonical(d.base()) {
+    if core.state.long_mode() && !core.is_canonical_base(d.base()) {
         return Err(Fault::gp(code_of(selector)));
     }
     set_busy(core, d.at, true)?;
@@ -157,14 +160,15 @@ pub(crate) fn fetch_tss(core: &mut Core, selector: u16) -> Result<Segment, Fault
 }
 
 /// After a change to an outer privilege level: data segments that the new level must not see
-/// become null.
+/// become null. Only the selector does, and the segment cannot be used: unlike a load of a null selector this
+/// leaves the base, which 64-bit code goes on to use for FS and GS.
 pub(crate) fn drop_inner_segments(core: &mut Core) {
     let cpl = core.state.cpl;
     for reg in [SegReg::Es, SegReg::Ds, SegReg::Fs, SegReg::Gs] {
         let s = *core.state.seg(reg);
         let conforming = s.is_code() && s.attributes & Segment::DC != 0;
         if s.present() && !conforming && s.dpl() < cpl {
-            core.state.segments[reg as usize] = Segment::null(0);
+            core.state.segments[reg as usize] = Segment { selector: 0, attributes: 0, ..s };
         }
     }
 }

@@ -183,6 +183,9 @@ fn rsm(core: &mut Core, _op: &Op) -> Done {
         return Err(Fault::LEAVE);
     }
     restore(core, &area);
+    if area.0[at::NMI_MASK] & 1 == 0 {
+        core.unblock_nmis();
+    }
     after_mode_change(core);
     core.leave(core.state.rip)
 }
@@ -227,7 +230,6 @@ fn restore(core: &mut Core, a: &Area) {
             s.set_gpr(register, a.get(at::IO_REGISTERS + 8 * n));
         }
     }
-    s.nmi_blocked = a.0[at::NMI_MASK] & 1 != 0;
     s.activity = if a.0[at::AUTO_HALT] & 1 != 0 { Activity::Halted } else { Activity::Active };
     s.shadow_at = u64::MAX;
     // CPL is the RPL of CS, but 3 in virtual-8086 mode and 0 in real mode.

@@ -3,12 +3,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use iced_x86::{Code, Encoder, EncodingKind, Instruction, Mnemonic, OpCodeOperandKind, OpKind, Register};
+use iced_x86::{
+    Code, CpuidFeature, Encoder, EncodingKind, Instruction, Mnemonic, OpCodeOperandKind, OpKind, Register,
+};
 use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::flags::ArithFlags;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::registers::{Cr0, Cr4, Efer};
+use trimotor_cpu::simd::fp;
 use trimotor_cpu::{Fault, SegReg};
+use trimotor_test_needs::{host_cpu, skip};
 
 use super::fp_env;
 use super::sse_fp_native::{INDEX, Native, Operands};
@@ -342,17 +346,16 @@ fn is_approximation(code: Code) -> bool {
 }
 
 fn check_all(seed: u64, rounds: usize, mut mxcsr: impl FnMut(&mut Bits) -> u32) {
-    if !is_x86_feature_detected!("avx") {
+    if skip(host_cpu("AVX", is_x86_feature_detected!("avx"))) {
         return;
     }
     let _guard = ONE_AT_A_TIME.lock();
     let (mut core, mut native, mut bits) = (core(), Native::new(), Bits(seed));
+    let without_fma = skip(host_cpu("FMA", fp::host_offers_fma()));
+    let without_f16c = skip(host_cpu("F16C", fp::host_offers_f16c()));
     for row in rows() {
-        let features = row.code.cpuid_features();
-        let lacking = |feature, host: bool| features.contains(&feature) && !host;
-        if lacking(iced_x86::CpuidFeature::FMA, trimotor_cpu::simd::fp::host_offers_fma())
-            || lacking(iced_x86::CpuidFeature::F16C, trimotor_cpu::simd::fp::host_offers_f16c())
-        {
+        let uses = |feature| row.code.cpuid_features().contains(&feature);
+        if without_fma && uses(CpuidFeature::FMA) || without_f16c && uses(CpuidFeature::F16C) {
             continue;
         }
         // Approximations are the processor's own; the portable ones are tested for their error.

@@ -3,6 +3,7 @@
 //! SYSEXIT in every protected mode.
 
 use crate::core::Core;
+use crate::insn::debug;
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_cpu::flags::Rflags;
@@ -61,7 +62,9 @@ fn sysret<const TO_64: bool>(core: &mut Core, _op: &Op) -> Done {
         core.return_by_sysret();
         return Err(Fault::LEAVE);
     }
+    let traced = core.state.rflags.contains(Rflags::TF);
     core.state.set_rflags(core.state.gpr(11) & SYSRET_FLAGS | 2);
+    debug::trap_flag_loaded(core, traced);
     let base = (core.state.msrs.star >> 48) as u16;
     load_flat(core, base, CODE32, base.wrapping_add(8), 3);
     core.mode_changed();
@@ -73,21 +76,25 @@ impl Core {
     pub fn enter_by_syscall(&mut self, next: u64) {
         let s = &mut self.state;
         let flags = s.rflags() & !Rflags::RF.bits();
+        let traced = s.rflags.contains(Rflags::TF);
         s.slots[1] = s.slots[(slot::BLOCK_RIP / 8) as usize].wrapping_add(next);
         s.slots[11] = flags;
         s.set_rflags(flags & !s.msrs.fmask);
         s.rip = s.msrs.lstar;
         let selector = (s.msrs.star >> 32) as u16;
         load_flat(self, selector, CODE64, (selector & !3).wrapping_add(8), 0);
+        debug::trap_flag_loaded(self, traced);
         self.level_changed();
     }
     /// What SYSRET to 64-bit mode does where it is enabled, at CPL 0 and to a canonical address.
     pub fn return_by_sysret(&mut self) {
         let s = &mut self.state;
         s.rip = s.slots[1];
+        let traced = s.rflags.contains(Rflags::TF);
         s.set_rflags(s.slots[11] & SYSRET_FLAGS | 2);
         let base = (s.msrs.star >> 48) as u16;
         load_flat(self, base.wrapping_add(16), CODE64, base.wrapping_add(8), 3);
+        debug::trap_flag_loaded(self, traced);
         self.level_changed();
     }
 }

@@ -131,9 +131,10 @@ fn load_task(core: &mut Core, image: &TaskImage, layout: Layout) -> Result<(), F
         0
     };
     s.set_rflags(image.flags & 0x3F_7FD7 | kept | 2);
+    // A 16-bit TSS has no upper halves: they become all ones.
+    let upper = if layout == Layout::Bits16 { 0xFFFF_0000 } else { 0 };
     for (i, value) in image.registers.iter().enumerate() {
-        let old = s.gpr(i);
-        s.set_gpr(i, if layout == Layout::Bits16 { old & 0xFFFF_0000 | value } else { *value });
+        s.set_gpr(i, upper | value);
     }
     let v86 = s.v86();
     for reg in SegReg::ALL {

@@ -303,13 +303,14 @@ impl<T: PageWalk> Walker<'_, T> {
         let may_write = reach && !smap && (rights.write || !self.user && !wp) && key_write;
         let smep = config.cr4.contains(Cr4::SMEP) && !self.user && rights.user;
         let may_execute = reach && !smep && !rights.no_execute;
-        let (allowed, without_key) = match self.access {
-            Access::Read => (may_read, reach && !smap),
-            Access::Write => (may_write, reach && !smap && (rights.write || !self.user && !wp)),
-            Access::Execute => (may_execute, may_execute),
+        // The key's part of the error code does not depend on the other rights.
+        let (allowed, key_allows) = match self.access {
+            Access::Read => (may_read, key_read),
+            Access::Write => (may_write, key_write),
+            Access::Execute => (may_execute, true),
         };
         if !allowed {
-            return self.fail(code::PRESENT | if without_key { code::KEY } else { 0 });
+            return self.fail(code::PRESENT | if key_allows { 0 } else { code::KEY });
         }
         for &(table_at, table_entry) in path {
             if table_entry & A == 0 && !self.tables.set_bits(table_at, table_entry, A, bytes) {

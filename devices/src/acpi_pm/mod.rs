@@ -231,7 +231,15 @@ impl SaveState for AcpiPm {
             let value = state.timer_half.to_string();
             return Err(RestoreError { part: "ACPI PM", field: "timer_half", value });
         }
+        for (field, value, possible) in
+            [("status", state.status, PM1_STATUS_BITS), ("enable", state.enable, PM1_ENABLE_BITS)]
+        {
+            if value & !possible != 0 {
+                return Err(RestoreError { part: "ACPI PM", field, value: format!("{value:#x}") });
+            }
+        }
         self.state = state;
+        self.drive();
         Ok(())
     }
 }

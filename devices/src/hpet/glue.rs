@@ -4,8 +4,7 @@ use super::timer::*;
 use crate::device::Device;
 use crate::interrupts::{InterruptFabric, lines};
 use std::sync::Arc;
-use trimotor_bus::board::IOAPIC_PINS;
-use trimotor_bus::{GuestTime, IrqLine, MmioDevice, RestoreError, SaveState, Timed, Width};
+use trimotor_bus::{GuestTime, IrqLine, IrqSink, MmioDevice, RestoreError, SaveState, Timed, Width};
 
 /// General capabilities: Intel, legacy replacement, 64 bits, three timers, revision 1.
 const CAPABILITIES: u64 = PERIOD_FS << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | (TIMERS as u64 - 1) << 8 | 1;
@@ -19,10 +18,15 @@ const STATUS_REGISTER: u64 = 0x20;
 const COUNTER_REGISTER: u64 = 0xF0;
 const TIMER_REGISTERS: u64 = 0x100;
 
+/// The configuration bits of a timer that software can write; timer 0 alone can be periodic.
+fn writable(timer: usize) -> u64 {
+    LEVEL | ENABLE | SET_VALUE | MODE_32 | ROUTE | if timer == 0 { PERIODIC } else { 0 }
+}
+
 /// The HPET.
 pub struct Hpet {
-    /// IOAPIC pins, by number.
-    pins: Vec<IrqLine>,
+    /// Each timer's IOAPIC pins: two timers may use one.
+    pins: [Arc<dyn IrqSink>; TIMERS],
     /// What replaces the PIT and the RTC.
     legacy_lines: [IrqLine; 2],
     legacy: IrqLine,
@@ -33,9 +37,7 @@ impl Hpet {
     /// An HPET at power-on whose wires lead to `fabric`.
     pub fn new(fabric: &Arc<InterruptFabric>) -> Self {
         let mut hpet = Self {
-            pins: (0..IOAPIC_PINS)
-                .map(|pin| if ROUTES >> pin & 1 != 0 { fabric.line(pin) } else { IrqLine::unconnected() })
-                .collect(),
+            pins: std::array::from_fn(|_| fabric.holder()),
             legacy_lines: [fabric.line(lines::HPET_TIMER_0), fabric.line(lines::HPET_TIMER_1)],
             legacy: fabric.line(lines::HPET_LEGACY),
             state: HpetStateV1::default(),
@@ -46,7 +48,7 @@ impl Hpet {
     /// Back to power-on.
     pub fn reset(&mut self) {
         for timer in 0..TIMERS {
-            self.line(timer).set(false);
+            self.drive(timer, false);
         }
         self.state = HpetStateV1::default();
         for timer in &mut self.state.timers {
@@ -54,13 +56,15 @@ impl Hpet {
         }
         self.legacy.set(false);
     }
-    /// The wire that a timer drives now.
-    fn line(&self, timer: usize) -> &IrqLine {
-        if self.state.config & LEGACY != 0 && timer < 2 {
-            return &self.legacy_lines[timer];
+    /// Drives the wire of a timer, where it leads now.
+    fn drive(&self, timer: usize, high: bool) {
+        if self.is_legacy(timer) {
+            return self.legacy_lines[timer].set(high);
         }
-        let route = (self.state.timers[timer].config & ROUTE) >> 9;
-        &self.pins[route as usize % self.pins.len()]
+        let pin = ((self.state.timers[timer].config & ROUTE) >> 9) as u8;
+        if ROUTES >> pin & 1 != 0 {
+            self.pins[timer].set_level(pin, high);
+        }
     }
     fn catch_up(&mut self, now: GuestTime) {
         let counter = self.state.counter(now);
@@ -76,11 +80,25 @@ impl Hpet {
             let config = timer.config;
             if config & LEVEL != 0 {
                 self.state.status |= 1 << i;
-                self.line(i).set(config & ENABLE != 0);
+                self.drive(i, config & ENABLE != 0);
             } else if config & ENABLE != 0 {
-                self.line(i).pulse();
+                self.edge(i);
             }
         }
+    }
+    /// A timer's edge. In the place of the PIT or the RTC the wire stays high until the next one, as the PIT's
+    /// does in mode 2: the PIC takes no request whose wire has fallen. The IOAPIC does, and its pins may be
+    /// shared.
+    fn edge(&self, i: usize) {
+        self.drive(i, false);
+        self.drive(i, true);
+        if !self.is_legacy(i) {
+            self.drive(i, false);
+        }
+    }
+    /// Whether a timer replaces the PIT or the RTC.
+    fn is_legacy(&self, timer: usize) -> bool {
+        self.state.config & LEGACY != 0 && timer < self.legacy_lines.len()
     }
     fn read_register(&self, register: u64, now: GuestTime) -> u64 {
         match register {
@@ -113,7 +131,7 @@ impl Hpet {
                 for i in 0..TIMERS {
                     let level = self.state.timers[i].config & LEVEL != 0;
                     if value & mask & 1 << i != 0 && level {
-                        self.line(i).set(false);
+                        self.drive(i, false);
                     }
                 }
             }
@@ -136,29 +154,32 @@ impl Hpet {
         let changed = s.config ^ new;
         if changed & LEGACY != 0 {
             for timer in 0..2 {
-                self.line(timer).set(false);
+                self.drive(timer, false);
             }
         }
         self.state.config = new;
         self.legacy.set(new & LEGACY != 0);
     }
     fn configure_timer(&mut self, i: usize, new: u64) {
-        const WRITABLE: u64 = LEVEL | ENABLE | SET_VALUE | MODE_32 | ROUTE;
-        let mut new = new & (WRITABLE | if i == 0 { PERIODIC } else { 0 });
+        let mut new = new & writable(i);
         let route = (new & ROUTE) >> 9;
         if ROUTES >> route & 1 == 0 {
             // A pin that the timer cannot use: the field keeps its value.
             new = new & !ROUTE | self.state.timers[i].config & ROUTE;
         }
-        self.line(i).set(false);
+        self.drive(i, false);
         let timer = &mut self.state.timers[i];
         timer.config = new;
         if new & MODE_32 != 0 {
             timer.comparator &= 0xFFFF_FFFF;
             timer.period &= 0xFFFF_FFFF;
         }
-        let asserted = new & (LEVEL | ENABLE) == LEVEL | ENABLE && self.state.status & 1 << i != 0;
-        self.line(i).set(asserted);
+        self.drive(i, self.level(i));
+    }
+    /// Whether a timer's level-triggered interrupt is asserted.
+    fn level(&self, i: usize) -> bool {
+        let config = self.state.timers[i].config;
+        config & (LEVEL | ENABLE) == LEVEL | ENABLE && self.state.status & 1 << i != 0
     }
     /// A write to a comparator sets what it compares with; for a periodic timer also (or, without
     /// the set-value bit, only) the period.
@@ -212,11 +233,29 @@ impl SaveState for Hpet {
         state.clone()
     }
     fn restore(&mut self, state: HpetStateV1) -> Result<(), RestoreError> {
+        let refuse =
+            |field, value: u64| Err(RestoreError { part: "HPET", field, value: format!("{value:#x}") });
         if state.config & !3 != 0 {
-            let value = format!("{:#x}", state.config);
-            return Err(RestoreError { part: "HPET", field: "config", value });
+            return refuse("config", state.config);
+        }
+        if state.status >> TIMERS != 0 {
+            return refuse("status", state.status);
+        }
+        for (i, timer) in state.timers.iter().enumerate() {
+            let route = timer.config & ROUTE;
+            let can_route = route == 0 || ROUTES >> (route >> 9) & 1 != 0;
+            if timer.config & !writable(i) != 0 || !can_route {
+                return refuse("timer", timer.config);
+            }
+            if timer.config & MODE_32 != 0 && (timer.comparator | timer.period) >> 32 != 0 {
+                return refuse("comparator", timer.comparator);
+            }
         }
         self.state = state;
+        for i in 0..TIMERS {
+            self.drive(i, self.level(i));
+        }
+        self.legacy.set(self.state.config & LEGACY != 0);
         Ok(())
     }
 }
@@ -240,10 +279,11 @@ impl Device for Hpet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lapic::LapicModel;
     use trimotor_bus::VcpuSignals;
 
     fn hpet() -> (Hpet, Arc<InterruptFabric>) {
-        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], 1_000_000_000);
+        let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
         (Hpet::new(&fabric), fabric)
     }
     fn write(hpet: &mut Hpet, offset: u64, value: u64, now: u64) {

@@ -85,3 +85,47 @@ pub struct ApicMessage {
     /// Level triggered: its EOI is broadcast.
     pub level: bool,
 }
+
+impl ApicMessage {
+    /// The message that a write of `data` to `address` is (SDM Vol. 3A, "Message Signalled Interrupts"); `None` where
+    /// the address is no interrupt controller's or the delivery mode is reserved.
+    pub fn from_msi(address: u64, data: u32) -> Option<Self> {
+        const BASE: u64 = 0xFEE;
+        const REDIRECTION_HINT: u64 = 1 << 3;
+        const LOGICAL: u64 = 1 << 2;
+        const LEVEL_TRIGGERED: u32 = 1 << 15;
+        if address >> 20 != BASE {
+            return None;
+        }
+        let mode = DeliveryMode::from_bits(data >> 8)?;
+        // The destination mode counts where the redirection hint is set only.
+        let logical = address & (REDIRECTION_HINT | LOGICAL) == REDIRECTION_HINT | LOGICAL;
+        Some(Self {
+            destination: Destination::from_8_bits((address >> 12) as u8, logical),
+            mode,
+            vector: data as u8,
+            level: data & LEVEL_TRIGGERED != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn msi_writes_are_messages() {
+        let fixed = ApicMessage::from_msi(0xFEE0_3000, 0x41).unwrap();
+        assert_eq!((fixed.destination, fixed.vector), (Destination::Physical(3), 0x41));
+        assert_eq!((fixed.mode, fixed.level), (DeliveryMode::Fixed, false));
+        let lowest = ApicMessage::from_msi(0xFEE0_F00C, 0xC152).unwrap();
+        assert_eq!(
+            (lowest.destination, lowest.mode),
+            (Destination::Logical8(0x0F), DeliveryMode::LowestPriority)
+        );
+        assert!(lowest.level);
+        for (address, data) in [(0xFED0_0000, 0x41), (0x1_FEE0_0000, 0x41), (0, 0), (0xFEE0_0000, 0x341)] {
+            assert_eq!(ApicMessage::from_msi(address, data), None, "{address:#x} {data:#x}");
+        }
+    }
+}

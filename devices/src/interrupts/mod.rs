@@ -2,7 +2,7 @@
 //!
 //! Devices drive wires ([`IrqLine`](trimotor_bus::IrqLine)); each ISA wire reaches the PIC and
 //! the IOAPIC at once, the PIC's INT reaches every local APIC's LINT0 and the IOAPIC's pin 0.
-//! What comes out drives the pins of each vCPU ([`VcpuSignals`]); its acknowledge cycle comes
+//! Several devices may pull one wire ([`holder`](InterruptFabric::holder)). What comes out drives the pins of each vCPU ([`VcpuSignals`]); its acknowledge cycle comes
 //! back here and gets the vector. As interrupts arise from device threads as well as from the
 //! vCPU, all chips are behind one lock.
 //!
@@ -11,18 +11,19 @@
 //! legacy replacement, which takes the place of the PIT and the RTC on wires 0 and 8.
 
 mod access;
+mod holder;
 pub mod message;
 mod routing;
 
 use crate::device::Device;
 use crate::ioapic::{IoApic, IoApicStateV1};
 use crate::lapic::registers::LvtEntry;
-use crate::lapic::{LapicStateV1, LineEffect, LocalApic};
+use crate::lapic::{LapicModel, LapicStateV1, LineEffect, LocalApic};
 use crate::pic::{PicPair, PicPairStateV1};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use trimotor_bus::board::MAX_VCPUS;
-use trimotor_bus::{GuestTime, IrqLine, IrqSink, RestoreError, SaveState, Timed, VcpuSignals};
+use trimotor_bus::board::{MAX_VCPUS, PIT_GSI, PIT_IRQ, RTC_IRQ};
+use trimotor_bus::{GuestTime, MsiSink, RestoreError, SaveState, Timed, VcpuSignals};
 
 /// Numbers of wires that are no interrupt requests.
 pub mod lines {
@@ -39,6 +40,9 @@ pub mod lines {
     /// HPET timer 1 in legacy replacement.
     pub const HPET_TIMER_1: u8 = 0x85;
 }
+
+/// The PIC's input that its slave drives.
+const CASCADE: u8 = 2;
 
 /// Everything that the fabric remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,6 +68,23 @@ struct Wires {
     hpet: [bool; 2],
 }
 
+impl Wires {
+    /// Whether both ends of each wire have the same level.
+    fn fit(&self, pic: &PicPair, ioapic: &IoApic) -> bool {
+        let (pit, rtc) = self.timers();
+        self.pic_output == pic.output()
+            && self.pic_output == ioapic.line(routing::PIC_PIN)
+            && pic.line(PIT_IRQ) == pit
+            && pic.line(RTC_IRQ) == rtc
+            && ioapic.line(PIT_GSI) == pit
+            && (0..16).all(|irq| matches!(irq, PIT_IRQ | CASCADE) || pic.line(irq) == ioapic.line(irq))
+    }
+    /// The levels of interrupts 0 and 8: of the PIT and the RTC, or of what replaces them.
+    fn timers(&self) -> (bool, bool) {
+        if self.hpet_legacy { (self.hpet[0], self.hpet[1]) } else { (self.pit, self.rtc) }
+    }
+}
+
 /// The chips behind the lock.
 struct Chips {
     pic: PicPair,
@@ -71,6 +92,8 @@ struct Chips {
     lapics: Vec<LocalApic>,
     wires: Wires,
     signals: Vec<Arc<VcpuSignals>>,
+    /// What each device pulls. No part of the state: devices that are restored drive their wires.
+    holders: Vec<holder::Pulled>,
 }
 
 /// The interrupt fabric. Shared; all methods take `&self`.
@@ -79,18 +102,25 @@ pub struct InterruptFabric {
 }
 
 impl InterruptFabric {
-    /// A fabric for as many vCPUs (1 to [`MAX_VCPUS`]) as there are `signals`; the local APICs
-    /// derive their TSC from guest time at `tsc_hz`.
-    pub fn new(signals: Vec<Arc<VcpuSignals>>, tsc_hz: u64) -> Arc<Self> {
+    /// A fabric for as many vCPUs (1 to [`MAX_VCPUS`]) as there are `signals`, all of one `model`.
+    pub fn new(signals: Vec<Arc<VcpuSignals>>, model: LapicModel) -> Arc<Self> {
         assert!((1..=MAX_VCPUS).contains(&signals.len()), "a board has 1 to {MAX_VCPUS} vCPUs");
-        let lapics = (0..signals.len()).map(|id| LocalApic::new(id as u8, tsc_hz)).collect();
-        let chips =
-            Chips { pic: PicPair::new(), ioapic: IoApic::new(), lapics, wires: Wires::default(), signals };
+        let lapics = (0..signals.len()).map(|id| LocalApic::new(id as u8, model)).collect();
+        let chips = Chips {
+            pic: PicPair::new(),
+            ioapic: IoApic::new(),
+            lapics,
+            wires: Wires::default(),
+            signals,
+            holders: Vec::new(),
+        };
         Arc::new(Self { chips: Mutex::new(chips) })
     }
-    /// The wire with this number.
-    pub fn line(self: &Arc<Self>, number: u8) -> IrqLine {
-        IrqLine::new(self.clone(), number)
+    /// One edge of the board's NMI, as a person makes it.
+    pub fn pulse_nmi(&self) {
+        let mut chips = self.chips();
+        chips.set_wire(lines::NMI, true);
+        chips.set_wire(lines::NMI, false);
     }
     /// All chips back to power-on; wires keep their levels.
     pub fn reset(&self) {
@@ -130,9 +160,11 @@ impl InterruptFabric {
     }
 }
 
-impl IrqSink for InterruptFabric {
-    fn set_level(&self, line: u8, high: bool) {
-        self.chips().set_wire(line, high);
+impl MsiSink for InterruptFabric {
+    fn send(&self, address: u64, data: u32) {
+        if let Some(message) = message::ApicMessage::from_msi(address, data) {
+            self.chips().deliver(message);
+        }
     }
 }
 
@@ -140,7 +172,7 @@ impl InterruptFabric {
     /// The state of all chips.
     pub fn save(&self) -> InterruptsStateV1 {
         let chips = self.chips();
-        let Chips { pic, ioapic, lapics, wires, signals: _ } = &*chips;
+        let Chips { pic, ioapic, lapics, wires, signals: _, holders: _ } = &*chips;
         InterruptsStateV1 {
             pic: pic.save(),
             ioapic: ioapic.save(),
@@ -166,6 +198,10 @@ impl InterruptFabric {
         new_ioapic.restore(ioapic)?;
         for (apic, state) in new_lapics.iter_mut().zip(lapics) {
             apic.restore(state)?;
+        }
+        if !wires.fit(&new_pic, &new_ioapic) {
+            let value = format!("{wires:?}");
+            return Err(RestoreError { part: "interrupt fabric", field: "wires", value });
         }
         (chips.pic, chips.ioapic, chips.lapics, chips.wires) = (new_pic, new_ioapic, new_lapics, wires);
         chips.update_all();

@@ -6,7 +6,7 @@ use trimotor_bus::VcpuSignals;
 use trimotor_bus::board::{IOAPIC_PINS, PIT_GSI, PIT_IRQ, RTC_IRQ};
 
 /// The IOAPIC's pin that carries the PIC's INT.
-const PIC_PIN: u8 = 0;
+pub(super) const PIC_PIN: u8 = 0;
 
 impl Chips {
     /// A wire changes its level.
@@ -22,9 +22,7 @@ impl Chips {
             lines::SMI => return self.smi_wire(high),
             _ => return self.request_wire(line, high),
         }
-        let wires = &self.wires;
-        let (pit, rtc) =
-            if wires.hpet_legacy { (wires.hpet[0], wires.hpet[1]) } else { (wires.pit, wires.rtc) };
+        let (pit, rtc) = self.wires.timers();
         match line {
             PIT_IRQ | lines::HPET_TIMER_0 => self.request_wire(PIT_IRQ, pit),
             RTC_IRQ | lines::HPET_TIMER_1 => self.request_wire(RTC_IRQ, rtc),
@@ -40,7 +38,7 @@ impl Chips {
         let pin = match line {
             PIT_IRQ => PIT_GSI,
             // Input 2 of the PIC is the cascade; the pin is the PIT's.
-            2 => return,
+            super::CASCADE => return,
             _ => line,
         };
         if pin >= IOAPIC_PINS {

@@ -7,7 +7,7 @@ const NOW: GuestTime = GuestTime::ZERO;
 
 fn fabric(cpus: usize) -> (Arc<InterruptFabric>, Vec<Arc<VcpuSignals>>) {
     let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
-    (InterruptFabric::new(signals.clone(), 1_000_000_000), signals)
+    (InterruptFabric::new(signals.clone(), LapicModel::full(1_000_000_000)), signals)
 }
 fn initialise_pics(fabric: &InterruptFabric) {
     for (port, words) in [(0x20, [0x11, 0x08, 0x04, 0x01]), (0xA0, [0x11, 0x70, 0x02, 0x01])] {
@@ -38,7 +38,7 @@ fn the_pic_reaches_the_bootstrap_processor_after_reset() {
     assert!(intr(&signals[0]) && !intr(&signals[1]));
     assert_eq!(fabric.acknowledge(0, NOW), Some(0x08));
     assert!(!intr(&signals[0]));
-    fabric.line(8).pulse();
+    fabric.line(8).set(true);
     assert!(!intr(&signals[0]));
     fabric.pic_write(Port(0x20), 0x20);
     assert_eq!(fabric.acknowledge(0, NOW), Some(0x70));
@@ -64,13 +64,14 @@ fn extint_through_the_ioapic() {
     apic_write(&fabric, 0, 0x0F, 0x1FF);
     apic_write(&fabric, 0, 0x35, 0x1_0700);
     redirect(&fabric, 0, 0x700, 0);
-    fabric.line(4).set(true);
+    let wire = fabric.line(4);
+    wire.set(true);
     assert!(intr(&signals[0]));
     assert_eq!(fabric.acknowledge(0, NOW), Some(0x0C));
     assert!(!intr(&signals[0]));
-    fabric.line(4).set(false);
+    wire.set(false);
     fabric.pic_write(Port(0x20), 0x20);
-    fabric.line(4).set(true);
+    wire.set(true);
     assert!(intr(&signals[0]));
 }
 
@@ -138,7 +139,7 @@ fn the_hpet_replaces_the_pit() {
     fabric.line(lines::HPET_LEGACY).set(true);
     fabric.line(0).pulse();
     assert!(!intr(&signals[0]));
-    fabric.line(lines::HPET_TIMER_0).pulse();
+    fabric.line(lines::HPET_TIMER_0).set(true);
     assert_eq!(fabric.acknowledge(0, NOW), Some(8));
 }
 
@@ -167,4 +168,72 @@ fn saved_state_comes_back() {
     assert_eq!(to.acknowledge(0, NOW), Some(0x0B));
     let (other, _) = fabric(2);
     assert!(other.restore(from.save()).is_err());
+}
+
+/// COM1 and COM3: the one that lets the wire go does not hide the other.
+#[test]
+fn a_wire_is_high_while_any_device_pulls_it() {
+    for level_triggered in [false, true] {
+        let (fabric, signals) = fabric(1);
+        initialise_pics(&fabric);
+        fabric.pic_write(Port(0x4D0), if level_triggered { 0x10 } else { 0 });
+        let (com1, com3) = (fabric.line(4), fabric.line(4));
+        com1.set(true);
+        com3.set(true);
+        com1.set(false);
+        assert!(intr(&signals[0]));
+        assert_eq!(fabric.acknowledge(0, NOW), Some(0x0C));
+        fabric.pic_write(Port(0x20), 0x20);
+        // A level asks again while it lasts; an edge is another one only after both have let go.
+        assert_eq!(intr(&signals[0]), level_triggered);
+        com1.set(true);
+        assert_eq!(intr(&signals[0]), level_triggered);
+        com1.set(false);
+        com3.set(false);
+        assert!(!intr(&signals[0]));
+        com1.set(true);
+        assert!(intr(&signals[0]));
+    }
+}
+
+/// A PCI link that firmware routed to an ISA device's interrupt, and the SCI's.
+#[test]
+fn pci_links_share_with_isa_devices() {
+    let (fabric, signals) = fabric(1);
+    initialise_pics(&fabric);
+    let router = crate::pci::PirqRouter::new(fabric.holder());
+    for irq in [3, 9, 12] {
+        router.set_route(0, irq);
+        let (card, device) = (router.wire(1, 1), fabric.line(irq));
+        card.set(true);
+        device.set(true);
+        card.set(false);
+        assert!(intr(&signals[0]), "{irq}");
+        card.set(true);
+        device.set(false);
+        assert!(intr(&signals[0]), "{irq}");
+        card.set(false);
+        assert!(!intr(&signals[0]), "{irq}");
+    }
+}
+
+/// IPIs, and messages of the IOAPIC, find the id that software wrote.
+#[test]
+fn messages_go_to_the_id_that_was_written() {
+    let (fabric, signals) = fabric(2);
+    apic_write(&fabric, 1, 0x0F, 0x1FF);
+    apic_write(&fabric, 1, 0x02, 0x4500_0000);
+    redirect(&fabric, 4, 0x61, 1);
+    fabric.line(4).set(true);
+    assert!(!intr(&signals[1]), "nobody has id 1");
+    redirect(&fabric, 5, 0x62, 0x45);
+    fabric.line(5).set(true);
+    assert!(intr(&signals[1]));
+    assert_eq!(fabric.acknowledge(1, NOW), Some(0x62));
+    apic_write(&fabric, 0, 0x31, 0x4500_0000);
+    apic_write(&fabric, 0, 0x30, 0x0071);
+    assert_eq!(fabric.acknowledge(1, NOW), Some(0x71));
+    // An NMI by the shorthand for the sender goes nowhere.
+    apic_write(&fabric, 0, 0x30, 0x4_4400);
+    assert_eq!(signals[0].pending() & VcpuSignals::NMI, 0);
 }

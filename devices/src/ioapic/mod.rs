@@ -91,6 +91,10 @@ impl IoApic {
             rose.then(|| self.send(pin))?
         }
     }
+    /// Whether a wire is asserted.
+    pub fn line(&self, pin: u8) -> bool {
+        self.state.lines >> (pin & 31) & 1 != 0
+    }
     /// The message of a level-triggered entry that is asserted, unmasked and not in service.
     pub fn service(&mut self, pin: u8) -> Option<ApicMessage> {
         let entry = self.entry(pin);
@@ -192,6 +196,14 @@ impl SaveState for IoApic {
         if state.lines >> PINS != 0 {
             let value = format!("{:#x}", state.lines);
             return Err(RestoreError { part: "IOAPIC", field: "lines", value });
+        }
+        if let Some(entry) = state.entries.iter().find(|entry| *entry & !RedirectionEntry::all().bits() != 0)
+        {
+            let value = format!("{entry:#x}");
+            return Err(RestoreError { part: "IOAPIC", field: "entries", value });
+        }
+        if state.id > 0xF {
+            return Err(RestoreError { part: "IOAPIC", field: "id", value: state.id.to_string() });
         }
         self.state = state;
         Ok(())

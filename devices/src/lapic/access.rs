@@ -46,8 +46,7 @@ impl LocalApic {
             ICR_HIGH => {
                 self.state.icr = (self.state.icr & 0xFFFF_FFFF) | u64::from(value & 0xFF00_0000) << 32;
             }
-            // The id is the vCPU's index for ever; writes are ignored, as newer processors do.
-            _ => {}
+            _ => self.state.xapic_id = (value >> 24) as u8,
         }
     }
     /// Reads a register by number; `None` where there is none.
@@ -56,7 +55,7 @@ impl LocalApic {
         let x2apic = self.x2apic();
         Some(match register {
             ID if x2apic => u32::from(self.id),
-            ID => u32::from(self.id) << 24,
+            ID => u32::from(s.xapic_id) << 24,
             VERSION => VERSION_VALUE,
             TPR => u32::from(s.tpr),
             APR | RRD if !x2apic => 0,
@@ -97,9 +96,14 @@ impl LocalApic {
         }
         Some(Effect::None)
     }
+    /// The bits of an LVT entry that software can write on this model.
+    pub(super) fn lvt_writable(&self, entry: LvtEntry) -> u32 {
+        let absent = if self.model.tsc_deadline { Lvt::empty() } else { Lvt::TSC_DEADLINE };
+        (Lvt::writable(entry) - absent).bits()
+    }
     fn write_lvt(&mut self, entry: LvtEntry, value: u32) {
         let old = self.lvt(entry);
-        let writable = Lvt::writable(entry).bits();
+        let writable = self.lvt_writable(entry);
         let mut new = (old.bits() & !writable) | (value & writable);
         if !self.software_enabled() {
             new |= Lvt::MASKED.bits();
@@ -122,22 +126,33 @@ impl LocalApic {
         if mode == DeliveryMode::Init && level && !asserted || mode == DeliveryMode::ExtInt {
             return Effect::None;
         }
+        let shorthand = low >> 18 & 3;
+        // To the sender itself, alone or among all, goes nothing but fixed interrupts (SDM Vol. 3A, Valid
+        // Combinations for the Pentium 4 and Intel Xeon Processors' Local xAPIC Interrupt Command Register).
+        // The error status register has no bit for the others.
+        if matches!(shorthand, SHORTHAND_SELF | SHORTHAND_ALL) && mode != DeliveryMode::Fixed {
+            return Effect::None;
+        }
         if vector < 16 && matches!(mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority) {
             self.error(ERROR_SENT_VECTOR);
             return Effect::None;
         }
         let index = usize::from(self.id);
-        let destination = match low >> 18 & 3 {
-            1 => Destination::Only(index),
-            2 => Destination::All,
-            3 => Destination::AllBut(index),
+        let destination = match shorthand {
+            SHORTHAND_SELF => Destination::Only(index),
+            SHORTHAND_ALL => Destination::All,
+            SHORTHAND_ALL_BUT_SELF => Destination::AllBut(index),
             _ if self.x2apic() => Destination::from_32_bits((icr >> 32) as u32, logical),
             _ => Destination::from_8_bits((icr >> 56) as u8, logical),
         };
-        // The trigger mode of a fixed interrupt command is ignored: it is always an edge.
+        // A level-triggered command is sent as an edge, as the same table says.
         Effect::Send(ApicMessage { destination, mode, vector, level: false })
     }
 }
 
+/// Destination shorthands of the ICR.
+const SHORTHAND_SELF: u32 = 1;
+const SHORTHAND_ALL: u32 = 2;
+const SHORTHAND_ALL_BUT_SELF: u32 = 3;
 /// ICR bits 31 to 0 that software can write.
 const ICR_WRITABLE: u32 = 0x000C_CFFF;

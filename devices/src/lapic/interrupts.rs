@@ -38,7 +38,7 @@ impl LocalApic {
         if !self.enabled() {
             return false;
         }
-        let id = u32::from(self.id);
+        let id = u32::from(self.id());
         match destination {
             Destination::All => true,
             Destination::AllBut(index) => index != usize::from(self.id),

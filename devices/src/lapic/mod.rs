@@ -15,9 +15,12 @@
 //!
 //! After reset the bootstrap processor's LINT0 passes ExtINT and LINT1 passes NMI, which is the
 //! state that the MultiProcessor Specification asks of a BIOS (virtual wire mode), so that
-//! interrupts work without one. Left out: LVT CMCI, and suppression of EOI broadcasts
-//! (neither is advertised in the version register); thermal and performance LVT entries keep
-//! what is written but nothing raises them.
+//! interrupts work without one.
+//!
+//! What differs between CPU models (x2APIC mode, the timer's TSC-deadline mode, the width of addresses) is
+//! handed in as [`LapicModel`]. Left out: LVT CMCI (the version register counts LVT entries without it, and
+//! IA32_MCG_CAP does not say CMCI_P) and suppression of EOI broadcasts (the version register does not offer
+//! it); thermal and performance LVT entries keep what is written but nothing raises them.
 //!
 //! Source: SDM Vol. 3A, Advanced Programmable Interrupt Controller (APIC).
 
@@ -48,10 +51,38 @@ pub enum Effect {
     EndOfInterrupt(u8),
 }
 
+/// What the CPU model says of its local APIC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LapicModel {
+    /// The frequency of the TSC in hertz.
+    pub tsc_hz: u64,
+    /// x2APIC mode: CPUID leaf 1, ECX bit 21.
+    pub x2apic: bool,
+    /// The timer's TSC-deadline mode: CPUID leaf 1, ECX bit 24.
+    pub tsc_deadline: bool,
+    /// MAXPHYADDR: CPUID leaf 80000008h, EAX bits 7 to 0; 12 to 52.
+    pub phys_bits: u32,
+}
+
+impl LapicModel {
+    /// One with everything.
+    pub fn full(tsc_hz: u64) -> Self {
+        Self { tsc_hz, x2apic: true, tsc_deadline: true, phys_bits: 52 }
+    }
+    /// The bits of IA32_APIC_BASE that are not reserved.
+    fn base_bits(&self) -> u64 {
+        let physical = u64::MAX >> (64 - self.phys_bits.clamp(12, 52));
+        let mode = if self.x2apic { ApicBase::X2APIC } else { ApicBase::empty() };
+        (ApicBase::BSP | ApicBase::ENABLE | mode).bits() | ApicBase::PAGE.bits() & physical
+    }
+}
+
 /// Everything that a local APIC remembers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LapicStateV1 {
     base: u64,
+    /// The id of xAPIC mode, as software may have written it.
+    xapic_id: u8,
     tpr: u8,
     /// LDR of xAPIC mode.
     ldr: u32,
@@ -74,34 +105,40 @@ pub struct LapicStateV1 {
 /// The model of a local APIC: no wires; what leaves it are return values.
 #[derive(Clone, Debug)]
 pub struct LocalApic {
-    /// Index of the vCPU, which is the APIC id too.
+    /// Index of the vCPU, which is the APIC id after reset and in x2APIC mode.
     id: u8,
-    tsc_hz: u64,
+    model: LapicModel,
     state: LapicStateV1,
 }
 
 impl LocalApic {
     /// The local APIC of vCPU `id` at power-on; vCPU 0 is the bootstrap processor.
-    pub fn new(id: u8, tsc_hz: u64) -> Self {
+    pub fn new(id: u8, model: LapicModel) -> Self {
         let base = if id == 0 { ApicBase::RESET | ApicBase::BSP } else { ApicBase::RESET };
-        let mut apic = Self { id, tsc_hz: tsc_hz.max(1), state: reset_state(base.bits(), id == 0) };
-        apic.state.timer = TimerState::default();
-        apic
+        let model = LapicModel { tsc_hz: model.tsc_hz.max(1), ..model };
+        Self { id, model, state: reset_state(base.bits(), id) }
     }
     /// Back to power-on. The TSC offset returns to 0.
     pub fn reset(&mut self) {
-        *self = Self::new(self.id, self.tsc_hz);
+        *self = Self::new(self.id, self.model);
     }
     /// INIT: all registers but IA32_APIC_BASE and the id return to their reset values.
     pub fn init(&mut self) {
+        let xapic_id = self.state.xapic_id;
+        self.lose_state();
+        self.state.xapic_id = xapic_id;
+    }
+    /// Disabled by IA32_APIC_BASE, which itself stays: all registers return to their reset values. The TSC is
+    /// the processor's.
+    fn lose_state(&mut self) {
         let tsc_offset = self.state.timer.tsc_offset;
-        self.state = reset_state(self.state.base, self.is_bsp());
+        self.state = reset_state(self.state.base, self.id);
         self.state.timer.tsc_offset = tsc_offset;
     }
 
-    /// The APIC id.
+    /// The APIC id that physical destinations name: in xAPIC mode the one that software may have written.
     pub fn id(&self) -> u8 {
-        self.id
+        if self.x2apic() { self.id } else { self.state.xapic_id }
     }
     /// IA32_APIC_BASE.
     pub fn base(&self) -> u64 {
@@ -148,14 +185,15 @@ impl LocalApic {
     }
 }
 
-fn reset_state(base: u64, bsp: bool) -> LapicStateV1 {
+fn reset_state(base: u64, id: u8) -> LapicStateV1 {
     let mut lvt = [Lvt::MASKED.bits(); 6];
-    if bsp {
+    if ApicBase::from_bits_retain(base).contains(ApicBase::BSP) {
         lvt[registers::LvtEntry::Lint0 as usize] = 0x700;
         lvt[registers::LvtEntry::Lint1 as usize] = 0x400;
     }
     LapicStateV1 {
         base,
+        xapic_id: id,
         tpr: 0,
         ldr: 0,
         dfr: u32::MAX,
@@ -175,20 +213,34 @@ fn reset_state(base: u64, bsp: bool) -> LapicStateV1 {
 impl SaveState for LocalApic {
     type State = LapicStateV1;
     fn save(&self) -> LapicStateV1 {
-        let Self { id: _, tsc_hz: _, state } = self;
+        let Self { id: _, model: _, state } = self;
         state.clone()
     }
     fn restore(&mut self, state: LapicStateV1) -> Result<(), RestoreError> {
         let refuse =
             |field, value: u64| RestoreError { part: "local APIC", field, value: format!("{value:#x}") };
         let base = ApicBase::from_bits_retain(state.base);
-        if state.base & !ApicBase::all().bits() != 0
+        if state.base & !self.model.base_bits() != 0
             || base.contains(ApicBase::X2APIC) && !base.contains(ApicBase::ENABLE)
         {
             return Err(refuse("base", state.base));
         }
         if let Some(lvt) = state.lvt.iter().find(|l| *l & !Lvt::all().bits() != 0) {
             return Err(refuse("lvt", u64::from(*lvt)));
+        }
+        if state.lvt[0] & Lvt::TSC_DEADLINE.bits() != 0 && !self.model.tsc_deadline {
+            return Err(refuse("lvt", u64::from(state.lvt[0])));
+        }
+        for (field, value, possible) in [
+            ("ldr", state.ldr, 0xFF00_0000),
+            ("dfr", !state.dfr, 0xF000_0000),
+            ("svr", state.svr, registers::SVR_WRITABLE),
+            ("esr", state.esr | state.errors, registers::ERRORS),
+            ("requests", (state.irr.register(0) | state.isr.register(0)) & 0xFFFF, 0),
+        ] {
+            if value & !possible != 0 {
+                return Err(refuse(field, value.into()));
+            }
         }
         state.timer.check()?;
         self.state = state;

@@ -67,7 +67,7 @@ impl LocalApic {
             INITIAL_COUNT => 0xFFFF_FFFF,
             _ => {
                 let entry = LvtEntry::of_register(register).ok_or(NoSuchMsr)?;
-                u64::from((Lvt::writable(entry) | Lvt::DELIVERY_STATUS | Lvt::REMOTE_IRR).bits())
+                u64::from(self.lvt_writable(entry) | (Lvt::DELIVERY_STATUS | Lvt::REMOTE_IRR).bits())
             }
         };
         if value & !allowed != 0 {
@@ -82,7 +82,10 @@ impl LocalApic {
     /// A write to IA32_APIC_BASE (SDM Vol. 3A, x2APIC State Transitions).
     fn set_base(&mut self, value: u64) -> Result<(), NoSuchMsr> {
         let old = self.flags();
-        let new = ApicBase::from_bits(value).ok_or(NoSuchMsr)?;
+        if value & !self.model.base_bits() != 0 {
+            return Err(NoSuchMsr);
+        }
+        let new = ApicBase::from_bits_retain(value);
         let (was_x2, is_x2) = (old.contains(ApicBase::X2APIC), new.contains(ApicBase::X2APIC));
         let (was_on, is_on) = (old.contains(ApicBase::ENABLE), new.contains(ApicBase::ENABLE));
         // x2APIC mode is entered from xAPIC mode, and left for the disabled state only.
@@ -91,8 +94,7 @@ impl LocalApic {
             return Err(NoSuchMsr);
         }
         if was_on && !is_on {
-            // Disabling loses all state, as a reset does.
-            self.init();
+            self.lose_state();
         }
         if is_x2 && !was_x2 {
             // ICR's upper half changes its meaning.

@@ -67,6 +67,9 @@ pub const ERROR_SENT_VECTOR: u32 = 1 << 5;
 /// ESR: access to a register that does not exist.
 pub const ERROR_REGISTER: u32 = 1 << 7;
 
+/// All ESR bits that can be set.
+pub const ERRORS: u32 = ERROR_RECEIVED_VECTOR | ERROR_SENT_VECTOR | ERROR_REGISTER;
+
 /// Index of an LVT entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]

@@ -44,7 +44,7 @@ impl TimerState {
 impl LocalApic {
     /// The TSC of this CPU.
     pub fn tsc(&self, now: GuestTime) -> u64 {
-        now.ticks(self.tsc_hz).wrapping_add(self.state.timer.tsc_offset)
+        now.ticks(self.model.tsc_hz).wrapping_add(self.state.timer.tsc_offset)
     }
     /// Sets what is added to the ticks since power-on to give this CPU's TSC (writes of
     /// IA32_TIME_STAMP_COUNTER and IA32_TSC_ADJUST), modulo 2^64.
@@ -78,8 +78,8 @@ impl LocalApic {
         let deadline = self.state.timer.deadline;
         self.state.timer.expires = (deadline != 0).then(|| {
             let remaining = deadline.saturating_sub(self.tsc(now));
-            let target = now.ticks(self.tsc_hz).saturating_add(remaining);
-            if remaining == 0 { now } else { GuestTime::of_tick(target, self.tsc_hz) }
+            let target = now.ticks(self.model.tsc_hz).saturating_add(remaining);
+            if remaining == 0 { now } else { GuestTime::of_tick(target, self.model.tsc_hz) }
         });
     }
     /// A write to the initial count register: starts or, with 0, stops.

@@ -256,6 +256,10 @@ impl ConfigSpace {
     pub fn command(&self, bits: u16) -> bool {
         self.u16(COMMAND) & bits == bits
     }
+    /// Whether the status register says that the function wants INTx#.
+    pub fn interrupt_status(&self) -> bool {
+        self.u16(STATUS) & STATUS_INTERRUPT != 0
+    }
     /// Notes in the status register whether the function wants INTx#; returns the level of the pin.
     pub fn set_interrupt(&mut self, wanted: bool) -> bool {
         let status = self.u16(STATUS) & !STATUS_INTERRUPT | if wanted { STATUS_INTERRUPT } else { 0 };

@@ -100,6 +100,7 @@ impl SaveState for Piix3Isa {
     fn restore(&mut self, state: ConfigSpaceStateV1) -> Result<(), RestoreError> {
         self.config.restore(state)?;
         self.apply();
+        self.router.drive_all();
         Ok(())
     }
 }
@@ -230,7 +231,12 @@ mod tests {
         let state = isa.save();
         isa.reset();
         isa.restore(state).unwrap();
-        assert_eq!(log.0.lock().unwrap().len(), 6);
+        // Both are high again, as the last word on each input says.
+        let drives = log.0.lock().unwrap();
+        for irq in 0..16 {
+            let last = drives.iter().rev().find(|(driven, _)| *driven == irq);
+            assert_eq!(last.is_some_and(|(_, high)| *high), matches!(irq, 10 | 11), "{irq}");
+        }
     }
 
     #[test]

@@ -47,14 +47,19 @@ impl PirqRouter {
         if let Some(route) = routing.routes.get_mut(link) {
             *route = register;
         }
-        self.drive(&mut routing);
+        self.drive(&mut routing, 0);
+    }
+    /// Drives all inputs anew: after a restore they may have levels that nobody here gave them.
+    pub fn drive_all(&self) {
+        self.drive(&mut self.lock(), ROUTABLE);
     }
 
     fn lock(&self) -> MutexGuard<'_, Routing> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn drive(&self, routing: &mut Routing) {
+    /// Drives the inputs whose level changed, and those of `also`.
+    fn drive(&self, routing: &mut Routing, also: u16) {
         let mut level = 0u16;
         for (pins, route) in routing.pins.iter().zip(routing.routes) {
             let target = 1 << (route & 0x0F);
@@ -62,7 +67,7 @@ impl PirqRouter {
                 level |= target;
             }
         }
-        let changed = level ^ routing.driven;
+        let changed = level ^ routing.driven | also;
         routing.driven = level;
         for irq in (0..16).filter(|irq| changed >> irq & 1 != 0) {
             self.isa.set_level(irq, level >> irq & 1 != 0);
@@ -77,7 +82,7 @@ impl IrqSink for PirqRouter {
         let word = &mut routing.pins[pci_link(device, pin + 1) as usize][pin as usize];
         let bit = 1u32 << device;
         *word = if high { *word | bit } else { *word & !bit };
-        self.drive(&mut routing);
+        self.drive(&mut routing, 0);
     }
 }
 

@@ -73,7 +73,7 @@ impl Pic8259 {
         PicStateV1 { lowest: 7, lines, imr: 0xFF, ..Default::default() }
     }
 
-    /// Drives an input, 0 to 7.
+    /// Drives an input, 0 to 7. In either trigger mode the request goes with the line.
     pub fn set_line(&mut self, input: u8, high: bool) {
         let s = &mut self.state;
         let bit = 1u8 << (input & 7);
@@ -84,10 +84,12 @@ impl Pic8259 {
             s.lines |= bit;
         } else {
             s.lines &= !bit;
-            if s.elcr & bit != 0 {
-                s.irr &= !bit;
-            }
+            s.irr &= !bit;
         }
+    }
+    /// The level of an input, 0 to 7.
+    pub fn line(&self, input: u8) -> bool {
+        self.state.lines & 1 << (input & 7) != 0
     }
     /// Whether the chip asks for an interrupt.
     pub fn output(&self) -> bool {
@@ -98,7 +100,8 @@ impl Pic8259 {
         self.state.vector_base
     }
 
-    /// The acknowledge cycle: takes the highest request, or spurious input 7 where it went away.
+    /// The acknowledge cycle: takes the highest request. Where it went away the answer is input 7, without an
+    /// in-service bit: the spurious interrupt.
     pub fn acknowledge(&mut self) -> u8 {
         let Some(input) = self.highest_request() else { return 7 };
         let s = &mut self.state;
@@ -267,6 +270,21 @@ impl SaveState for Pic8259 {
         if state.elcr & !self.elcr_mask != 0 {
             return refuse("elcr", state.elcr);
         }
+        if state.vector_base & 7 != 0 {
+            return refuse("vector_base", state.vector_base);
+        }
+        // A request is there while its line is high, and a level always makes one.
+        if state.irr & !state.lines != 0 || state.lines & state.elcr & !state.irr != 0 {
+            return refuse("irr", state.irr);
+        }
+        let expected = match state.expect {
+            Expect::Operation | Expect::Icw2 => true,
+            Expect::Icw3 => !state.single,
+            Expect::Icw4 => state.icw4_follows,
+        };
+        if !expected {
+            return refuse("expect", state.expect as u8);
+        }
         self.state = state;
         Ok(())
     }
@@ -315,6 +333,27 @@ mod tests {
         pic.set_line(4, false);
         assert!(!pic.output());
         assert_eq!(pic.acknowledge(), 7);
+    }
+
+    /// "If the IR input goes low before this time a DEFAULT IR7 will occur when the CPU acknowledges the
+    /// interrupt" (data sheet, Edge and Level Triggered Modes).
+    #[test]
+    fn a_request_that_falls_before_the_acknowledge_is_spurious() {
+        for elcr in [0, 0x10] {
+            let mut pic = initialised(1);
+            pic.set_elcr(elcr);
+            pic.set_line(4, true);
+            assert_eq!((pic.output(), pic.read(false)), (true, 0x10));
+            pic.set_line(4, false);
+            assert_eq!((pic.output(), pic.read(false)), (false, 0));
+            assert_eq!(pic.acknowledge(), 7);
+            pic.write(false, 0x0B);
+            assert_eq!(pic.read(false), 0, "no in-service bit");
+            // The next edge is a request as ever.
+            pic.set_line(4, true);
+            assert_eq!(pic.acknowledge(), 4);
+            assert_eq!(pic.read(false), 0x10);
+        }
     }
 
     #[test]
@@ -377,6 +416,8 @@ mod tests {
         let good = pic.save();
         assert!(pic.restore(PicStateV1 { lowest: 8, ..good.clone() }).is_err());
         assert!(pic.restore(PicStateV1 { elcr: 1, ..good.clone() }).is_err());
+        assert!(pic.restore(PicStateV1 { irr: 1, ..good.clone() }).is_err());
+        assert!(pic.restore(PicStateV1 { lines: 0x10, elcr: 0x10, ..good.clone() }).is_err());
         assert_eq!(pic.save(), good);
         assert!(pic.restore(good).is_ok());
     }

@@ -10,9 +10,10 @@
 //! and nesting mode in ICW4), OCW1 is the mask, OCW2 ends interrupts and rotates
 //! priorities, OCW3 selects what a read returns, polls, and sets the special mask mode.
 //!
-//! An edge is latched until it is acknowledged even where the input falls before that.
-//! The 8259A would then answer with a spurious interrupt 7; devices here may pulse their
-//! wire instead of holding it for a time that only the CPU's speed determines. Left out:
+//! An edge makes a request once, and only as long as the input stays high: one that falls before the
+//! acknowledge cycle takes the request back, and INT with it. If the CPU acknowledges all the same, the chip
+//! answers with its input 7 and sets no in-service bit (the spurious interrupt). Devices therefore hold
+//! their wires until the CPU has had the time, as they do on a PC. Left out:
 //! the 8080 mode (ICW4 bit 0 clear) answers as the 8086 mode does, and buffered mode has
 //! no effect, as the pins that it is about are not on this board.
 //!

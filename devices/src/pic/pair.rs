@@ -55,13 +55,17 @@ impl PicPair {
             _ => {}
         }
     }
+    /// The level of ISA interrupt 0 to 15; of input 2 that of the cascade.
+    pub fn line(&self, irq: u8) -> bool {
+        if irq < 8 { self.master.line(irq) } else { self.slave.line(irq) }
+    }
     /// The master's INT pin.
     #[inline]
     pub fn output(&self) -> bool {
         self.master.output()
     }
-    /// Both acknowledge cycles: the vector. A request that went away gives the spurious vector 7
-    /// (or 15) of the chip that asked.
+    /// Both acknowledge cycles: the vector. A request that went away, of the slave too, gives the spurious
+    /// vector 7 of the master, whose input 2 follows the slave's output at once.
     pub fn acknowledge(&mut self) -> u8 {
         let input = self.master.acknowledge();
         if input != CASCADE {
@@ -118,6 +122,10 @@ impl SaveState for PicPair {
         let mut new = self.clone();
         new.master.restore(master)?;
         new.slave.restore(slave)?;
+        let output = new.slave.output();
+        if new.master.line(CASCADE) != output {
+            return Err(RestoreError { part: "PIC", field: "cascade", value: (!output).to_string() });
+        }
         *self = new;
         Ok(())
     }
@@ -156,12 +164,22 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_slave_request_is_spurious_15() {
-        let mut pair = initialised();
-        pair.set_line(9, true);
-        pair.write(Port(0xA1), 0xFF);
-        // The master latched the edge of the slave's output.
-        assert_eq!(pair.acknowledge(), 0x3F);
+    fn a_slave_request_that_goes_away_is_the_masters_spurious_7() {
+        let withdraw: [fn(&mut PicPair); 2] =
+            [|pair| pair.write(Port(0xA1), 0xFF), |pair| pair.set_line(9, false)];
+        for withdraw in withdraw {
+            let mut pair = initialised();
+            pair.set_line(9, true);
+            assert!(pair.output());
+            withdraw(&mut pair);
+            // The slave's output fell, and the master's input 2 with it.
+            assert!(!pair.output());
+            assert_eq!(pair.acknowledge(), 0x37);
+            for port in [0x20, 0xA0] {
+                pair.write(Port(port), 0x0B);
+                assert_eq!(pair.read(Port(port)), 0, "nothing is in service");
+            }
+        }
     }
 
     #[test]

@@ -254,6 +254,22 @@ impl Counter {
             _ => elapsed != loaded,
         }
     }
+    /// For how long OUT is high in a period that repeats; 0 in modes in which it does not.
+    pub fn high_ticks(&self) -> u64 {
+        let loaded = u64::from(self.state.loaded);
+        match self.state.mode {
+            2 => loaded - 1,
+            3 => loaded.div_ceil(2),
+            _ => 0,
+        }
+    }
+    /// The tick after `tick` at which the square wave of mode 3 falls, as long as nothing is written.
+    pub fn next_fall(&self, tick: u64) -> Option<u64> {
+        let (3, Phase::Running { origin }) = (self.state.mode, self.state.phase) else { return None };
+        let (period, high) = (u64::from(self.state.loaded), self.high_ticks());
+        let periods = (tick + 1).saturating_sub(origin.saturating_add(high)).div_ceil(period);
+        Some(origin + high + periods * period)
+    }
     /// The first tick after `tick` at which OUT rises, if it does by itself.
     pub fn next_rise(&self, tick: u64) -> Option<u64> {
         let s = &self.state;
@@ -344,7 +360,10 @@ impl Counter {
             return Err(refuse("mode", u32::from(state.mode)));
         }
         let least = if matches!(state.mode, 2 | 3) { 2 } else { 1 };
-        for count in [Some(state.loaded), state.next].into_iter().flatten() {
+        // Before the first count of its mode a counter keeps that of the mode before.
+        let least_loaded = if state.phase == Phase::Idle { 1 } else { least };
+        let counts = [(least_loaded, Some(state.loaded)), (least, state.next)];
+        for (least, count) in counts.into_iter().filter_map(|(least, count)| Some((least, count?))) {
             if !(least..=0x1_0000).contains(&count) {
                 return Err(refuse("count", count));
             }

@@ -14,15 +14,19 @@ const REFRESH_NS: u64 = 15_085;
 /// The shortest time between two alarms of counter 0: a guest that programs a higher rate gets
 /// one interrupt for several periods.
 const MIN_ALARM_TICKS: u64 = 12;
+/// The tick at which guest time ends.
+const LAST_TICK: u64 = GuestTime(u64::MAX).ticks(PIT_HZ);
 
 /// Everything that the PIT remembers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Clone, Debug, Serialize, Deserialize)]
 pub struct PitStateV1 {
     counters: [CounterStateV1; 3],
     /// Bits 0 to 3 of port 61h.
     control: u8,
     /// Up to which tick counter 0's edges have been seen.
     seen: u64,
+    /// The tick until which counter 0's wire stays high at least.
+    hold: u64,
 }
 
 /// The PIT and port 61h.
@@ -32,12 +36,15 @@ pub struct Pit {
     counters: [Counter; 3],
     control: u8,
     seen: u64,
+    /// A rise that was seen late makes the wire high for as long as it would have been, so that the PIC keeps
+    /// the request for the CPU: until this tick.
+    hold: u64,
 }
 
 impl Pit {
     /// A PIT at power-on whose counter 0 drives `irq`.
     pub fn new(irq: IrqLine) -> Self {
-        Self { irq, counters: Self::power_on(), control: 0, seen: 0 }
+        Self { irq, counters: Self::power_on(), control: 0, seen: 0, hold: 0 }
     }
     fn power_on() -> [Counter; 3] {
         [Counter::new(true), Counter::new(true), Counter::new(false)]
@@ -45,7 +52,7 @@ impl Pit {
     /// Back to power-on.
     pub fn reset(&mut self, now: GuestTime) {
         self.counters = Self::power_on();
-        self.control = 0;
+        (self.control, self.hold) = (0, 0);
         self.seen = now.ticks(PIT_HZ);
         self.irq.set(false);
     }
@@ -58,9 +65,21 @@ impl Pit {
         if self.counters[0].rose(self.seen, tick) {
             self.irq.set(false);
             self.irq.set(true);
+            self.hold = tick.saturating_add(self.counters[0].high_ticks());
         }
         self.seen = self.seen.max(tick);
-        self.irq.set(self.counters[0].output(tick));
+        self.irq.set(self.level(tick));
+    }
+    /// The level of counter 0's wire.
+    fn level(&self, tick: u64) -> bool {
+        self.counters[0].output(tick) || tick < self.hold
+    }
+    /// The tick at which the wire falls by itself, in the square wave of mode 3. The low tick of other modes is
+    /// shown with the rise that ends it.
+    fn next_fall(&self) -> Option<u64> {
+        let fall = self.counters[0].next_fall(self.seen)?;
+        let slow = self.counters[0].high_ticks() >= MIN_ALARM_TICKS;
+        slow.then_some(if self.seen < self.hold { self.hold } else { fall })
     }
     fn read_byte(&mut self, port: u16, now: GuestTime) -> u8 {
         let tick = now.ticks(PIT_HZ);
@@ -99,7 +118,8 @@ impl Pit {
             3 => self.counters[usize::from(value >> 6)].control(value & 0x3F, tick),
             _ => {}
         }
-        self.irq.set(self.counters[0].output(tick));
+        self.hold = self.hold.min(tick.saturating_add(self.counters[0].high_ticks()));
+        self.irq.set(self.level(tick));
     }
 }
 
@@ -117,6 +137,7 @@ impl Timed for Pit {
         let rise = self.counters[0].next_rise(self.seen)?;
         let storm = self.counters[0].next_rise(rise).is_some_and(|next| next - rise < MIN_ALARM_TICKS);
         let alarm = if storm { rise.max(self.seen + MIN_ALARM_TICKS) } else { rise };
+        let alarm = self.next_fall().map_or(alarm, |fall| fall.min(alarm));
         Some(GuestTime::of_tick(alarm, PIT_HZ))
     }
     fn advance(&mut self, now: GuestTime) {
@@ -127,13 +148,23 @@ impl Timed for Pit {
 impl SaveState for Pit {
     type State = PitStateV1;
     fn save(&self) -> PitStateV1 {
-        let Self { irq: _, counters, control, seen } = self;
-        PitStateV1 { counters: counters.each_ref().map(Counter::save), control: *control, seen: *seen }
+        let Self { irq: _, counters, control, seen, hold } = self;
+        let counters = counters.each_ref().map(Counter::save);
+        PitStateV1 { counters, control: *control, seen: *seen, hold: *hold }
     }
     fn restore(&mut self, state: PitStateV1) -> Result<(), RestoreError> {
-        let PitStateV1 { counters: [c0, c1, c2], control, seen } = state;
-        self.counters = [Counter::from_state(c0)?, Counter::from_state(c1)?, Counter::from_state(c2)?];
-        (self.control, self.seen) = (control & 0xF, seen);
+        let PitStateV1 { counters: [c0, c1, c2], control, seen, hold } = state;
+        let refuse = |field, value: u64| Err(RestoreError { part: "PIT", field, value: value.to_string() });
+        if control > 0xF {
+            return refuse("control", control.into());
+        }
+        let counters = [Counter::from_state(c0)?, Counter::from_state(c1)?, Counter::from_state(c2)?];
+        // Any later, and the wire would not fall for years.
+        if seen > LAST_TICK || hold > seen.saturating_add(counters[0].high_ticks()) {
+            return refuse("hold", hold);
+        }
+        (self.counters, self.control, self.seen, self.hold) = (counters, control, seen, hold);
+        self.irq.set(self.level(seen));
         Ok(())
     }
 }
@@ -192,6 +223,47 @@ mod tests {
             alarms += 1;
         }
         assert_eq!((alarms, edges.rises.load(Ordering::Relaxed)), (99, 99));
+    }
+
+    fn program(pit: &mut Pit, mode: u8, count: u16) {
+        write(pit, 0x43, 0x30 | mode << 1, GuestTime::ZERO);
+        for byte in count.to_le_bytes() {
+            write(pit, 0x40, byte, GuestTime::ZERO);
+        }
+    }
+
+    /// The wire follows the square wave of mode 3 without anybody's looking at the chip.
+    #[test]
+    fn the_square_wave_falls_in_the_middle_of_its_period() {
+        let edges = Arc::new(Edges::default());
+        let mut pit = Pit::new(IrqLine::new(edges.clone(), 0));
+        program(&mut pit, 3, 1000);
+        let mut levels = Vec::new();
+        for _ in 0..4 {
+            let at = pit.next_event().unwrap();
+            pit.advance(at);
+            levels.push((at.ticks(PIT_HZ), edges.level.load(Ordering::Relaxed)));
+        }
+        assert_eq!(levels, [(501, 0), (1001, 1), (1501, 0), (2001, 1)]);
+    }
+
+    /// A machine that comes late sees a rise when the wire is low again: the request is there all the same, as
+    /// long as it would have been.
+    #[test]
+    fn a_rise_that_is_seen_late_stays_for_half_a_period() {
+        let edges = Arc::new(Edges::default());
+        let mut pit = Pit::new(IrqLine::new(edges.clone(), 0));
+        program(&mut pit, 3, 1000);
+        let high = || edges.level.load(Ordering::Relaxed) != 0;
+        let at = |tick| GuestTime::of_tick(tick, PIT_HZ);
+        pit.advance(at(501));
+        assert!(!high());
+        pit.advance(at(1700));
+        assert!(high());
+        assert_eq!(pit.next_event(), Some(at(2001)), "the next rise");
+        pit.advance(at(2001));
+        assert!(high());
+        assert_eq!(pit.next_event(), Some(at(2501)));
     }
 
     #[test]

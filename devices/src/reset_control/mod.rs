@@ -23,6 +23,9 @@ pub struct ResetControlStateV1 {
     system_control_a: u8,
 }
 
+/// The bits of CF9h that are kept.
+const RESET_CONTROL_BITS: u8 = 0x0E;
+
 /// The two reset registers. Byte-wide: CF9h lies within the PCI address register, which takes
 /// only 32-bit accesses.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ impl PortDevice for ResetControl {
         match port {
             RESET_CONTROL => {
                 let rises = value & !self.state.reset_control & RESET_CPU != 0;
-                self.state.reset_control = value & 0x0E;
+                self.state.reset_control = value & RESET_CONTROL_BITS;
                 if rises {
                     self.requests.reset(ResetCause::ResetControl);
                 }
@@ -81,6 +84,14 @@ impl SaveState for ResetControl {
         state.clone()
     }
     fn restore(&mut self, state: ResetControlStateV1) -> Result<(), RestoreError> {
+        for (field, value, possible) in [
+            ("reset_control", state.reset_control, RESET_CONTROL_BITS),
+            ("system_control_a", state.system_control_a, FAST_RESET | A20),
+        ] {
+            if value & !possible != 0 {
+                return Err(RestoreError { part: "reset control", field, value: format!("{value:#x}") });
+            }
+        }
         self.requests.set_a20(A20Source::SystemControlA, state.system_control_a & A20 != 0);
         self.state = state;
         Ok(())

@@ -362,7 +362,11 @@ impl SaveState for Rtc {
         if state.seen_seconds > 1 << 40 || state.seen_periods > 1 << 50 {
             return refuse("seen", state.seen_periods.to_string());
         }
+        if state.flags & !(PERIODIC | ALARM | UPDATE_ENDED) != 0 {
+            return refuse("flags", state.flags.to_string());
+        }
         self.state = state;
+        self.drive();
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! The chip has eight byte registers at its base port. Offset 0 is the receiver buffer when
 //! read and the transmitter holding register when written; with bit 7 of the line control
 //! register (DLAB) offsets 0 and 1 are the divisor instead. A driver sets divisor and frame,
-//! turns the FIFOs on (offset 2), enables interrupts (offset 1) and connects them to the bus
-//! with OUT2 (offset 4). When the interrupt comes it reads IIR (offset 2) until that says
+//! turns the FIFOs on (offset 2), enables interrupts (offset 1) and, where there is the gate
+//! of the PC, opens it with OUT2 (offset 4). When the interrupt comes it reads IIR (offset 2) until that says
 //! "none": line errors first, then received data, a time-out for bytes below the trigger
 //! level, an empty transmitter, and changes of the modem lines.
 //!
@@ -15,6 +15,12 @@
 //! console at 11 kB/s. The interrupt wire still drops between two "transmitter empty"
 //! interrupts, and input still comes in bursts of a FIFO with a character's pause between
 //! them, so that edge-triggered controllers see every request.
+//!
+//! OUT2: the 16550's interrupt pin does not depend on it. IBM's adapter, and many a Super I/O chip after it, has
+//! a gate behind the pin that OUT2 opens; other ports have none, and so have virtual machines. A driver written
+//! for the gate sets OUT2 and works without one too; one written on a machine without it (teaching kernels
+//! that leave the modem control register 0) stays deaf with one. So there is no gate here, unless a port is made with it
+//! ([`SerialPort::gated_by_out2`]). Ports that share a wire do not need it: the wire is a wired-or.
 //!
 //! Left out: the RXRDY and TXRDY pins (a PC does not connect them), automatic flow control
 //! (a 16750 has it), and parity and framing errors of bytes from back ends (a back end
@@ -27,7 +33,7 @@ pub mod uart;
 mod tests;
 
 pub use registers::{InterruptCause, ModemControl, ModemStatus};
-pub use uart::{LineSpeed, Uart, UartStateV1};
+pub use uart::{InterruptGate, LineSpeed, Uart, UartStateV1};
 
 use crate::device::Device;
 use crate::isa_cycles;
@@ -81,6 +87,12 @@ impl SerialPort {
         port.uart.set_modem_inputs(port.modem_inputs());
         port.uart.reset();
         port
+    }
+
+    /// With the gate of IBM's adapter behind the interrupt pin, which OUT2 opens.
+    pub fn gated_by_out2(mut self) -> Self {
+        self.uart.set_gate(InterruptGate::Out2);
+        self
     }
 
     /// Hardware reset.

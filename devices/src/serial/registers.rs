@@ -81,7 +81,7 @@ bitflags! {
         const RTS = 0x02;
         /// Output 1: not connected on a PC.
         const OUT1 = 0x04;
-        /// Output 2: on a PC it connects the interrupt to the bus.
+        /// Output 2: on IBM's adapter it connects the interrupt to the bus.
         const OUT2 = 0x08;
         /// Loopback: the transmitter feeds the receiver, the outputs feed the modem inputs.
         const LOOPBACK = 0x10;

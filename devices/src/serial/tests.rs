@@ -65,6 +65,10 @@ impl Rig {
         let port = SerialPort::new(Port(0x3F8), irq, speed, Box::new(cable.clone()));
         Rig { port, pins, cable, now: GuestTime(1_000_000) }
     }
+    /// The same port with the gate of IBM's adapter.
+    fn gated(self) -> Self {
+        Rig { port: self.port.gated_by_out2(), ..self }
+    }
     /// FIFOs on with the given trigger bits, 8N1 at 115200, OUT2, all interrupts of `ier`.
     fn driven(speed: LineSpeed, trigger: u8, ier: u8) -> Self {
         let mut rig = Rig::new(speed);
@@ -243,7 +247,7 @@ fn without_fifos_each_byte_is_an_edge() {
 
 #[test]
 fn loopback_carries_bytes_modem_lines_and_breaks() {
-    let mut rig = Rig::driven(LineSpeed::Unlimited, 0, 0x0F);
+    let mut rig = Rig::driven(LineSpeed::Unlimited, 0, 0x0F).gated();
     rig.r(MSR);
     rig.w(MCR, 0x1F);
     assert_eq!(rig.r(MSR) & 0xF0, 0xF0);
@@ -251,7 +255,7 @@ fn loopback_carries_bytes_modem_lines_and_breaks() {
     assert_eq!(rig.r(MSR) & 0x44, 0x04, "RI went off");
     rig.w(MCR, 0x1A);
     assert_eq!(rig.r(MSR), 0x92, "DSR went off, RTS and OUT2 remain");
-    assert!(!rig.irq(), "loopback takes the interrupt off the bus");
+    assert!(!rig.irq(), "loopback takes OUT2 away, and the interrupt off the bus");
     for byte in 0..17 {
         rig.w(0, byte);
     }
@@ -311,12 +315,34 @@ fn carrier_follows_the_back_end() {
 }
 
 #[test]
-fn without_out2_no_interrupt_reaches_the_bus() {
-    let mut rig = Rig::driven(LineSpeed::Unlimited, 0, 0x02);
-    rig.w(MCR, 0x03);
+fn out2_opens_the_gate_of_a_port_that_has_one() {
+    for gated in [false, true] {
+        let mut rig = Rig::driven(LineSpeed::Unlimited, 0, 0x02);
+        if gated {
+            rig = rig.gated();
+        }
+        rig.w(MCR, 0x03);
+        assert_eq!(rig.irq(), !gated);
+        rig.w(MCR, 0x0B);
+        assert!(rig.irq());
+        // "In the diagnostic mode the receiver and transmitter interrupts are fully operational."
+        rig.w(MCR, 0x1B);
+        assert_eq!(rig.irq(), !gated);
+    }
+}
+
+/// As a teaching kernel sets its port up: modem control 0, then received data.
+#[test]
+fn a_driver_that_leaves_out2_alone_hears_its_input() {
+    let mut rig = Rig::new(LineSpeed::Unlimited);
+    for (offset, value) in [(IIR_FCR, 0), (LCR, 0x80), (0, 12), (1, 0), (LCR, 3), (MCR, 0), (IER_DLM, 1)] {
+        rig.w(offset, value);
+    }
     assert!(!rig.irq());
-    rig.w(MCR, 0x0B);
+    rig.input(b"x");
     assert!(rig.irq());
+    assert_eq!((rig.r(IIR_FCR), rig.r(0)), (0x04, b'x'));
+    assert!(!rig.irq());
 }
 
 #[test]

@@ -15,6 +15,15 @@ pub enum LineSpeed {
     AsProgrammed,
 }
 
+/// What is between the chip's interrupt pin and the bus.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InterruptGate {
+    /// Nothing.
+    None,
+    /// A gate that OUT2 opens, as on IBM's adapter. Loopback takes OUT2 away.
+    Out2,
+}
+
 /// A byte in the receiver, with the errors that came with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Received {
@@ -26,6 +35,7 @@ struct Received {
 #[derive(Debug)]
 pub struct Uart {
     speed: LineSpeed,
+    gate: InterruptGate,
     state: UartStateV1,
 }
 
@@ -88,7 +98,11 @@ impl UartStateV1 {
 impl Uart {
     /// A chip after power-on.
     pub fn new(speed: LineSpeed) -> Self {
-        Self { speed, state: UartStateV1::power_on() }
+        Self { speed, gate: InterruptGate::None, state: UartStateV1::power_on() }
+    }
+    /// Puts something else between the interrupt pin and the bus.
+    pub fn set_gate(&mut self, gate: InterruptGate) {
+        self.gate = gate;
     }
 
     /// Master reset. The modem inputs, the scratch register and the divisor stay.
@@ -290,10 +304,13 @@ impl Uart {
         (enabled.contains(InterruptEnable::MODEM_STATUS) && changed).then_some(InterruptCause::ModemStatus)
     }
 
-    /// The level of the interrupt wire: OUT2 connects the chip's pin to it, and loopback
-    /// takes OUT2 away.
+    /// The level of the interrupt wire, behind the gate.
     pub fn interrupt(&self) -> bool {
-        self.mcr().contains(ModemControl::OUT2) && !self.loopback() && self.cause().is_some()
+        let open = match self.gate {
+            InterruptGate::None => true,
+            InterruptGate::Out2 => self.modem_outputs().contains(ModemControl::OUT2),
+        };
+        open && self.cause().is_some()
     }
 
     /// Sets the modem inputs (the upper four bits of MSR).
@@ -458,18 +475,27 @@ impl Uart {
     /// Bits that the registers do not have, or FIFOs that are too long.
     pub fn restore(&mut self, state: UartStateV1) -> Result<(), RestoreError> {
         let refuse = |field, value: String| Err(RestoreError { part: "UART", field, value });
-        if state.ier & !InterruptEnable::all().bits() != 0 {
-            return refuse("ier", state.ier.to_string());
+        let received = state.receiver.iter().fold(state.top_errors, |errors, byte| errors | byte.errors);
+        let fcr = FifoControl::ENABLE | FifoControl::DMA_MODE | FifoControl::TRIGGER;
+        for (field, value, possible) in [
+            ("ier", state.ier, InterruptEnable::all().bits()),
+            ("fcr", state.fcr, fcr.bits()),
+            ("mcr", state.mcr, ModemControl::all().bits()),
+            ("errors", received, (LineStatus::ERRORS - LineStatus::OVERRUN).bits()),
+            ("modem_inputs", state.modem_inputs, (ModemStatus::all() - ModemStatus::CHANGES).bits()),
+        ] {
+            if value & !possible != 0 {
+                return refuse(field, format!("{value:#x}"));
+            }
         }
-        if state.mcr & !ModemControl::all().bits() != 0 {
-            return refuse("mcr", state.mcr.to_string());
-        }
+        let chip = Self { speed: self.speed, gate: self.gate, state };
+        let (state, depth) = (&chip.state, chip.depth());
         for (field, len) in [("receiver", state.receiver.len()), ("transmitter", state.transmitter.len())] {
-            if len > FIFO_BYTES {
+            if len > depth {
                 return refuse(field, format!("{len} bytes"));
             }
         }
-        self.state = state;
+        *self = chip;
         Ok(())
     }
 }

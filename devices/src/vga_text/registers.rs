@@ -357,6 +357,21 @@ impl Registers {
                 return Err(RestoreError { part: "VGA", field, value: at.to_string() });
             }
         }
+        let beyond =
+            |values: &[u8], bits: &[u8]| values.iter().zip(bits).any(|(value, bits)| value & !bits != 0);
+        for (field, impossible) in [
+            ("sequencer", beyond(&sequencer, &SEQUENCER_BITS)),
+            ("graphics", beyond(&graphics, &GRAPHICS_BITS)),
+            ("dac", dac.iter().any(|component| *component > 0x3F)),
+        ] {
+            if impossible {
+                return Err(RestoreError {
+                    part: "VGA",
+                    field,
+                    value: "beyond the registers' bits".to_owned(),
+                });
+            }
+        }
         Ok(Self {
             misc,
             feature,

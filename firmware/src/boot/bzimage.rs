@@ -9,6 +9,7 @@
 //! Source: the Linux kernel's "The Linux/x86 Boot Protocol".
 
 use super::bytes::Fields;
+use super::detect::{KernelKind, is_bzimage, not_a};
 use super::entry::{EntryState, IDENTITY_TABLE_BYTES, RSI, Selectors, identity_page_tables};
 use super::error::BootError;
 use super::layout::ONE_MIB;
@@ -59,16 +60,23 @@ impl SetupHeader {
     /// Reads and checks the header.
     ///
     /// # Errors
-    /// Truncated files and protocol versions before 2.02.
+    /// Files without such a header, truncated ones, and protocol versions before 2.02.
     pub fn read(file: &BootFile) -> Result<Self, BootError> {
         let f = Fields(&file.bytes);
         let actual = file.bytes.len() as u64;
         let truncated = |what, needed| BootError::Truncated { file: file.name.clone(), what, needed, actual };
+        if !is_bzimage(f) {
+            return Err(not_a(KernelKind::BzImage, "setup header (\"HdrS\" at 202h, 55h AAh at 1FEh)", file));
+        }
         let version = f.u16(0x206).ok_or_else(|| truncated("its setup header", 0x290))?;
         if !(0x0202..0x0300).contains(&version) {
             return Err(BootError::Unusable {
                 file: file.name.clone(),
-                problem: format!("its boot protocol is {}.{:02}", version >> 8, version & 0xFF),
+                problem: format!(
+                    "its setup header (at 202h) gives boot protocol {}.{:02}",
+                    version >> 8,
+                    version & 0xFF
+                ),
                 advice: "2.02 (Linux 2.4.0) and later of version 2 are understood",
             });
         }
@@ -175,6 +183,13 @@ pub(crate) fn place_initrd(
     limit: u64,
     env: &mut Environment<'_>,
 ) -> Result<(u64, u64), BootError> {
+    if is_bzimage(Fields(&initrd.bytes)) {
+        return Err(BootError::Unusable {
+            file: initrd.name,
+            problem: "the initrd is a Linux kernel (bzImage)".into(),
+            advice: "give it with --kernel, and a cpio archive with --initrd",
+        });
+    }
     let bytes = initrd.bytes.len() as u64;
     if bytes == 0 {
         return Err(BootError::Unusable {

@@ -5,7 +5,9 @@
 //! Source: System V ABI, "Object Files"; Xen's public header `elfnote.h` for the notes.
 
 use super::bytes::{Fields, work};
+use super::detect::{KernelKind, not_a};
 use super::error::BootError;
+use super::foreign::{self, Foreign};
 use super::layout::Layout;
 use super::{BootFile, BootRequest};
 use goblin::container::{Container, Ctx, Endian};
@@ -90,7 +92,8 @@ pub fn parse(file: &BootFile) -> Result<Image, BootError> {
         });
     }
     if header.e_type != ET_EXEC && header.e_type != goblin::elf::header::ET_DYN {
-        return Err(unusable(file, "it is an ELF file but no executable".into()));
+        let Foreign { looks_like, advice } = foreign::elf_object(bytes);
+        return Err(BootError::Foreign { file: file.name.clone(), looks_like, advice });
     }
     let count = usize::from(header.e_phnum);
     if count == 0 || count > MAX_PROGRAM_HEADERS {
@@ -241,10 +244,10 @@ impl Image {
     }
 }
 
-/// The kernel file of a request as ELF.
-pub(crate) fn parse_kernel(request: &BootRequest) -> Result<Image, BootError> {
+/// The kernel file of a request, which is to be of this kind, as ELF.
+pub(crate) fn parse_kernel(request: &BootRequest, kind: KernelKind) -> Result<Image, BootError> {
     if !request.kernel.bytes.starts_with(b"\x7FELF") {
-        return Err(unusable(&request.kernel, "it is no ELF file".into()));
+        return Err(not_a(kind, "ELF header", &request.kernel));
     }
     parse(&request.kernel)
 }

@@ -50,6 +50,20 @@ pub enum BootError {
         /// What would work.
         advice: &'static str,
     },
+    /// The file is not of the kind that the person says it is.
+    #[error(
+        "{file}: not a {wanted}: it has no {lacks}; it looks like {looks_like}; leave --boot-as out so that the kind is detected"
+    )]
+    NotThatKind {
+        /// The file's name.
+        file: String,
+        /// The kind that was asked for.
+        wanted: &'static str,
+        /// What a file of that kind has.
+        lacks: &'static str,
+        /// What the file is, by its first bytes.
+        looks_like: String,
+    },
     /// The file is of the right kind but contradicts itself or asks for what is not there.
     #[error("{file}: {problem}; {advice}")]
     Unusable {

@@ -2,7 +2,8 @@
 //! but of any size up to the end of conventional memory.
 //!
 //! The first 30 KiB of memory stay with the image's stack and the BIOS data area. There is no
-//! BIOS behind it: software interrupts lead nowhere, so the image must drive the hardware itself.
+//! BIOS behind it: software interrupts return at once, so the image must drive the hardware itself. The
+//! timer ticks as a BIOS has it, once interrupts are let in ([`crate::tables::ivt`]).
 
 use super::entry::{EntryState, RDX};
 use super::error::BootError;

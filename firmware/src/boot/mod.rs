@@ -26,6 +26,7 @@ pub mod elf;
 pub mod entry;
 pub mod error;
 pub mod flat;
+mod foreign;
 pub mod layout;
 pub mod multiboot1;
 pub mod multiboot2;

@@ -9,12 +9,13 @@
 //! Source: Multiboot Specification version 0.6.96.
 
 use super::bytes::{Fields, Record};
+use super::detect::not_a;
 use super::entry::{EntryState, RAX, RBX};
 use super::error::BootError;
 use super::sections::SectionTable;
 use super::{
-    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, MAX_COMMAND_LINE, PlacedModule, check_command_line,
-    elf, sections,
+    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, KernelKind, MAX_COMMAND_LINE, PlacedModule,
+    check_command_line, elf, sections,
 };
 use crate::tables::e820::EBDA_BASE;
 use trimotor_bus::PhysAddr;
@@ -82,10 +83,8 @@ pub(crate) fn load(
     env: &mut Environment<'_>,
 ) -> Result<(String, EntryState), BootError> {
     let modules = request.take_modules();
-    let header = find_header(&request.kernel.bytes).ok_or_else(|| BootError::Unusable {
-        file: request.kernel.name.clone(),
-        problem: "there is no Multiboot 1 header in its first 8192 bytes".into(),
-        advice: "leave the kind out so that it is detected",
+    let header = find_header(&request.kernel.bytes).ok_or_else(|| {
+        not_a(KernelKind::Multiboot1, "header 1BADB002h in its first 8192 bytes", &request.kernel)
     })?;
     let unknown = header.flags & REQUIRED & !UNDERSTOOD;
     if unknown != 0 {
@@ -100,7 +99,7 @@ pub(crate) fn load(
         let addresses = header_addresses(&request.kernel, header)?;
         place_addresses(&request.kernel, &addresses, env)?
     } else {
-        place_elf(&request, env)?
+        place_elf(&request, KernelKind::Multiboot1, env)?
     };
     let BootRequest { kernel, command_line, .. } = request;
     let placed = env.place_modules(modules)?;
@@ -173,8 +172,12 @@ pub(crate) fn place_addresses(
 }
 
 /// Loads an ELF kernel; the physical entry point is the answer.
-pub(crate) fn place_elf(request: &BootRequest, env: &mut Environment<'_>) -> Result<u32, BootError> {
-    let image = elf::parse_kernel(request)?;
+pub(crate) fn place_elf(
+    request: &BootRequest,
+    kind: KernelKind,
+    env: &mut Environment<'_>,
+) -> Result<u32, BootError> {
+    let image = elf::parse_kernel(request, kind)?;
     let entry = image.physical_entry().and_then(|e| u32::try_from(e).ok());
     let entry = entry.ok_or_else(|| BootError::Unusable {
         file: request.kernel.name.clone(),

@@ -7,13 +7,14 @@
 //! Source: Multiboot2 Specification version 2.0.
 
 use super::bytes::{Fields, Record};
+use super::detect::not_a;
 use super::entry::{EntryState, RAX, RBX};
 use super::error::BootError;
 use super::multiboot1::{LoadAddresses, place_addresses, place_elf, text_framebuffer};
 use super::sections::SectionTable;
 use super::{
-    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, MAX_COMMAND_LINE, PlacedModule, check_command_line,
-    sections,
+    BOOT_LOADER_NAME, BootFile, BootRequest, Environment, KernelKind, MAX_COMMAND_LINE, PlacedModule,
+    check_command_line, sections,
 };
 use crate::tables::e820::EBDA_BASE;
 
@@ -183,8 +184,9 @@ pub(crate) fn load(
     env: &mut Environment<'_>,
 ) -> Result<(String, EntryState), BootError> {
     let modules = request.take_modules();
-    let header = find_header(&request.kernel.bytes)
-        .ok_or_else(|| unusable(&request.kernel, "there is no Multiboot 2 header in it".into()))?;
+    let header = find_header(&request.kernel.bytes).ok_or_else(|| {
+        not_a(KernelKind::Multiboot2, "header E85250D6h in its first 32768 bytes", &request.kernel)
+    })?;
     let wishes = read_tags(&request.kernel, header)?;
     check_command_line(&request.kernel.name, &request.command_line, MAX_COMMAND_LINE)?;
     let entry = match wishes.addresses {
@@ -195,7 +197,7 @@ pub(crate) fn load(
                 .ok_or_else(|| unusable(&request.kernel, "it has an address tag but no entry tag".into()))?
         }
         None => {
-            let entry = place_elf(&request, env)?;
+            let entry = place_elf(&request, KernelKind::Multiboot2, env)?;
             wishes.entry.unwrap_or(entry)
         }
     };

@@ -7,9 +7,10 @@
 //! `arch-x86/hvm/start_info.h`.
 
 use super::bytes::Record;
+use super::detect::not_a;
 use super::entry::{EntryState, RBX};
 use super::error::BootError;
-use super::{BootRequest, Environment, MAX_COMMAND_LINE, PlacedModule, check_command_line, elf};
+use super::{BootRequest, Environment, KernelKind, MAX_COMMAND_LINE, PlacedModule, check_command_line, elf};
 use trimotor_bus::PhysAddr;
 
 /// `XEN_HVM_START_MAGIC_VALUE`: "xEn3" with the top bit set.
@@ -23,15 +24,13 @@ pub(crate) fn load(
     mut request: BootRequest,
     env: &mut Environment<'_>,
 ) -> Result<(String, EntryState), BootError> {
-    let image = elf::parse_kernel(&request)?;
+    let image = elf::parse_kernel(&request, KernelKind::Pvh)?;
     let modules = request.take_modules();
     let BootRequest { kernel, command_line, .. } = request;
     check_command_line(&kernel.name, &command_line, MAX_COMMAND_LINE)?;
-    let entry = image.pvh_entry.ok_or_else(|| BootError::Unusable {
-        file: kernel.name.clone(),
-        problem: "it has no PVH entry note".into(),
-        advice: "build the kernel with CONFIG_PVH, or boot it as vmlinux",
-    })?;
+    let entry = image
+        .pvh_entry
+        .ok_or_else(|| not_a(KernelKind::Pvh, "PVH entry note (Linux: CONFIG_PVH)", &kernel))?;
     image.place(&kernel, &mut env.layout)?;
     let placed = env.place_modules(modules)?;
     let info = start_info(&kernel.name, &command_line, &placed, env)?;

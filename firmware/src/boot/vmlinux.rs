@@ -7,7 +7,7 @@ use super::bzimage::{enter_linux, place_initrd};
 use super::entry::EntryState;
 use super::error::BootError;
 use super::zero_page::ZeroPage;
-use super::{BootRequest, Environment, check_command_line, elf};
+use super::{BootRequest, Environment, KernelKind, check_command_line, elf};
 
 /// Linux's COMMAND_LINE_SIZE on x86 is 2048, NUL included.
 const COMMAND_LINE_LIMIT: usize = 2047;
@@ -17,7 +17,7 @@ pub(crate) fn load(
     request: BootRequest,
     env: &mut Environment<'_>,
 ) -> Result<(String, EntryState), BootError> {
-    let image = elf::parse_kernel(&request)?;
+    let image = elf::parse_kernel(&request, KernelKind::Vmlinux)?;
     let BootRequest { kernel, initrd, command_line, .. } = request;
     check_command_line(&kernel.name, &command_line, COMMAND_LINE_LIMIT)?;
     let entry =

@@ -118,6 +118,10 @@ pub mod vars {
     pub const HAS_NX: u64 = 0x654;
     /// Feature words of CPUID: u32 each, see `cpu.rs`.
     pub const FEATURES: u64 = 0x660;
+    /// The HPET's counts in a second, 0 where there is none: u64.
+    pub const HPET_COUNTS_A_SECOND: u64 = 0x680;
+    /// The second that the header shows: u64.
+    pub const SECOND: u64 = 0x688;
     /// Vendor or brand string.
     pub const NAME: u64 = 0x6A0;
     /// The input ring: 256 bytes.

@@ -25,6 +25,9 @@ use crate::tables::{FirmwareTables, MemoryMap, Platform};
 use iced_x86::IcedError;
 use trimotor_bus::PhysAddr;
 
+/// What it asks with for a command; it waits behind that for good.
+pub const PROMPT: &str = "trimotor> ";
+
 /// The demo cannot be assembled: a fault of this program, not of its user.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {

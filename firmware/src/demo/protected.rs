@@ -14,7 +14,7 @@ use trimotor_bus::board;
 
 const STEP_PROTECTED: &str =
     " 2 Protected mode: 32-bit code, flat 4 GiB segments from our own GDT, A20 open.\n";
-const STEP_PAGING: &str = " 3 Two-level paging: linear 400000h shows video memory too, and wrote this: ";
+const STEP_PAGING: &str = " 3 Two-level paging: linear 400000h is video memory too, and wrote this: ";
 const ALIAS_WORD: &str = "hello\n";
 const ALIAS_FAILED: &str = "nothing!\n";
 const NO_LONG_MODE: &str = "   This processor has no long mode, so the demo ends here.\n";

@@ -1,9 +1,8 @@
-//! The interrupt vector table, the BIOS data area at 400h and the extended one at 9FC00h, as a
-//! BIOS leaves them for a system in text mode.
+//! The BIOS data area at 400h and the extended one at 9FC00h, as a BIOS leaves them for a system in
+//! text mode.
 //!
-//! There is no BIOS code behind direct boot, so every vector leads to an IRET. Kernels read from
-//! the data area where conventional memory ends, where the serial ports are and how the screen
-//! is set.
+//! Kernels read from the data area where conventional memory ends, where the serial ports are and how
+//! the screen is set.
 //!
 //! Source: IBM PC/AT Technical Reference, BIOS data area.
 
@@ -16,19 +15,11 @@ use trimotor_bus::board::SERIAL;
 
 const BDA: PhysAddr = PhysAddr(0x400);
 const BDA_BYTES: usize = 0x100;
-/// Where the IRET for unused vectors stands on the PC/AT: F000:FF53.
-const DUMMY_IRET: PhysAddr = PhysAddr(0xF_FF53);
 
 pub(super) fn writes(platform: &Platform) -> Vec<MemoryWrite> {
-    let vector = [0x53, 0xFF, 0x00, 0xF0];
     let mut ebda = Record::new(1024);
     ebda.u8(0, 1); // its own size in KiB
-    vec![
-        MemoryWrite::bytes(PhysAddr(0), vector.repeat(256)),
-        MemoryWrite::bytes(BDA, bios_data_area(platform)),
-        MemoryWrite::bytes(PhysAddr(EBDA_BASE), ebda.0),
-        MemoryWrite::bytes(DUMMY_IRET, vec![0xCF]),
-    ]
+    vec![MemoryWrite::bytes(BDA, bios_data_area(platform)), MemoryWrite::bytes(PhysAddr(EBDA_BASE), ebda.0)]
 }
 
 fn bios_data_area(platform: &Platform) -> Vec<u8> {

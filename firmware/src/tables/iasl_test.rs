@@ -3,10 +3,7 @@
 use super::tests::platforms;
 use super::*;
 use std::process::Command;
-
-fn iasl_is_there() -> bool {
-    Command::new("iasl").arg("-v").output().is_ok()
-}
+use trimotor_test_needs::{IASL, skip};
 
 /// Runs iasl in `dir`; its words are part of the failure.
 fn iasl(dir: &std::path::Path, arguments: &[&str]) -> String {
@@ -18,8 +15,7 @@ fn iasl(dir: &std::path::Path, arguments: &[&str]) -> String {
 
 #[test]
 fn iasl_takes_all_tables_apart_and_puts_them_together_again() {
-    if !iasl_is_there() {
-        eprintln!("skipped: iasl is not installed (package acpica-tools)");
+    if skip((IASL.check)()) {
         return;
     }
     for (i, platform) in platforms().iter().enumerate() {

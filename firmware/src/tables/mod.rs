@@ -6,6 +6,7 @@
 //! | ACPI ([`acpi`], [`dsdt`], [`madt`]) | `RSD PTR ` on a 16-byte border from E0000h to FFFFFh | power management, interrupt routing, devices |
 //! | SMBIOS ([`smbios`]) | `_SM_` and `_SM3_` on a 16-byte border from F0000h | maker, processors, DIMMs |
 //! | MP table ([`mptable`]) | `_MP_` on a 16-byte border from F0000h | processors and interrupt routing, for systems before ACPI |
+//! | interrupt vectors ([`ivt`]) | at 0 | handlers that end hardware interrupts |
 //! | BIOS data area ([`bda`]) | at 400h | screen, serial ports, size of conventional memory |
 //!
 //! All addresses come from [`trimotor_bus::board`], so that the tables describe the board as it
@@ -19,6 +20,7 @@ pub mod dsdt;
 pub mod e820;
 #[cfg(test)]
 mod iasl_test;
+pub mod ivt;
 pub mod madt;
 pub mod mptable;
 pub mod smbios;
@@ -76,6 +78,7 @@ impl FirmwareTables {
         let rsdp_bytes = acpi::rsdp(&acpi);
         let smbios = smbios::structures(platform);
         let mut writes = bda::writes(platform);
+        writes.extend(ivt::writes());
         writes.extend(acpi.iter().map(|t| MemoryWrite::bytes(t.addr, t.bytes.clone())));
         writes.push(MemoryWrite::bytes(RSDP, rsdp_bytes.clone()));
         writes.push(MemoryWrite::bytes(MP_FLOATING_POINTER, mptable::floating_pointer(MP_TABLE)));

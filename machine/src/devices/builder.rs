@@ -3,18 +3,17 @@
 use super::{DeviceError, KINDS, Options, kind};
 use crate::address_map::{AddressMap, Chip, MemoryTarget, PortTarget};
 use crate::board::BoardRefs;
+use crate::completions::Completions;
 use crate::config::MachineConfig;
 use crate::registry::{DeviceId, DeviceRef, Registry};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use trimotor_bus::{GuestMemory, IrqLine, PciAddress, PhysAddr, Port, board};
-use trimotor_devices::Device;
+use trimotor_bus::{BusMaster, GuestMemory, IrqLine, MsiSink, PciAddress, PhysAddr, Port, board};
 use trimotor_devices::debug_port::DebugSink;
 use trimotor_devices::interrupts::InterruptFabric;
 use trimotor_devices::pci::PirqRouter;
 use trimotor_devices::requests::MachineRequests;
 use trimotor_devices::serial::SerialBackend;
-use trimotor_devices::shared_irq::SharedIrq;
+use trimotor_devices::{Device, OutsideRef};
 
 /// Bytes of the IOAPIC's page.
 const IOAPIC_BYTES: u64 = 4096;
@@ -28,22 +27,27 @@ pub struct Builder<'a> {
     pub(crate) fabric: Arc<InterruptFabric>,
     pub(crate) pirq: Arc<PirqRouter>,
     pub(crate) requests: MachineRequests,
+    pub(crate) completions: Arc<Completions>,
     pub(crate) serial: std::vec::IntoIter<Box<dyn SerialBackend>>,
     pub(crate) debug_sink: Option<Box<dyn DebugSink>>,
     pub(crate) devices: Registry,
     pub(crate) map: AddressMap,
     pub(crate) functions: Vec<(PciAddress, DeviceId)>,
     pub(crate) refs: BoardRefs,
-    /// Inputs that several devices may pull, by interrupt, with the number of wires given out.
-    pub(crate) shared: BTreeMap<u8, (Arc<SharedIrq>, u8)>,
 }
 
 /// The wires of a PCI card.
 pub struct CardWires {
     /// Where the card is.
     pub address: PciAddress,
-    /// Its INTA#.
+    /// Its interrupt pin.
     pub intx: IrqLine,
+    /// Where its interrupt messages go.
+    pub msi: Arc<dyn MsiSink>,
+    /// Its way to guest memory.
+    pub memory: BusMaster,
+    /// Where its requests are carried out. It belongs to the device that is added next.
+    pub outside: OutsideRef,
 }
 
 impl Builder<'_> {
@@ -79,16 +83,9 @@ impl Builder<'_> {
     pub fn requests(&self) -> &MachineRequests {
         &self.requests
     }
-    /// The wire to an interrupt input that one device has for itself.
+    /// A wire to an interrupt input, of the device's own: an input is high while any of its wires is.
     pub fn line(&self, irq: u8) -> IrqLine {
         self.fabric.line(irq)
-    }
-    /// A wire to an interrupt input that other devices may pull as well: high while any of them is.
-    pub fn shared_line(&mut self, irq: u8) -> IrqLine {
-        let input = self.fabric.line(irq);
-        let (gate, wires) = self.shared.entry(irq).or_insert_with(|| (SharedIrq::new(input), 0));
-        *wires += 1;
-        gate.wire(*wires - 1)
     }
     /// The back end of the next serial port; a port that has none is unplugged.
     pub fn take_serial_backend(&mut self) -> Box<dyn SerialBackend> {
@@ -150,8 +147,13 @@ impl Builder<'_> {
         let free = || (FIRST_FREE_SLOT..32).find(|slot| !taken(*slot)).map(|slot| PciAddress::new(slot, 0));
         let place = options.pci_address()?.or_else(free);
         let Some(address) = place else { return Err(options.refuse("all 32 slots of PCI bus 0 are taken")) };
-        let intx = self.pirq.wire(address.device, address.function % 4 + 1);
-        Ok(CardWires { address, intx })
+        Ok(CardWires {
+            address,
+            intx: self.pirq.wire(address.device, address.function % 4 + 1),
+            msi: self.fabric.clone(),
+            memory: BusMaster::new(self.memory.clone()),
+            outside: self.completions.handle(self.devices.next_id()),
+        })
     }
 
     /// Routes the PIC's ports past the registry: it is asked at each interrupt, and has a lock of its own.

@@ -16,6 +16,7 @@ use trimotor_bus::{GuestMemory, PciAddress, PhysAddr, Port, board};
 use trimotor_devices::acpi_pm::{AcpiPm, PowerManagement};
 use trimotor_devices::debug_exit::DebugExit;
 use trimotor_devices::debug_port::DebugPort;
+use trimotor_devices::demo_card::DemoCard;
 use trimotor_devices::dma8237::Dma8237;
 use trimotor_devices::fw_cfg::FwCfg;
 use trimotor_devices::hpet::Hpet;
@@ -96,9 +97,21 @@ pub static KINDS: &[DeviceKind] = &[
     optional("isa-debugcon", "E9h", "debug console: bytes written to its port come out", &[], debug_console),
     optional("isa-debug-exit", "F4h", "a write ends the program", &[IOBASE], debug_exit),
     optional("pvpanic", "505h", "the guest's kernel reports its panic", &[], pvpanic),
+    optional(
+        "demo-card",
+        "PCI",
+        "a PCI card to learn from and to test with: DMA, MSI-X, requests",
+        &[ADDR],
+        demo_card,
+    ),
     optional("pc-testdev", "E0h, 2000h, FF000000h", "what CPU test suites expect", &[], test_suite_device),
 ];
 
+const ADDR: DeviceOption = DeviceOption {
+    name: "addr",
+    value: "SLOT[.FUNCTION]",
+    help: "its place on PCI bus 0, hexadecimal; a free slot unless given",
+};
 const IOBASE: DeviceOption = DeviceOption { name: "iobase", value: "PORT", help: "its port" };
 
 /// The kind of this name.
@@ -225,7 +238,7 @@ fn serial(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceError>
     let (Some(port), Some(irq)) = (board::SERIAL.get(index), board::SERIAL_IRQS.get(index)) else {
         return Err(options.refuse("a board has four serial ports"));
     };
-    let chip = SerialPort::new(*port, b.shared_line(*irq), LineSpeed::Unlimited, b.take_serial_backend());
+    let chip = SerialPort::new(*port, b.line(*irq), LineSpeed::Unlimited, b.take_serial_backend());
     let device = b.add(format!("com{}", index + 1), chip);
     b.board_refs().serials.push(device);
     b.timed_ports(device.id(), *port, SERIAL_PORTS);
@@ -254,6 +267,11 @@ fn pvpanic(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceError> {
     b.plain_ports(device, board::PVPANIC, 1);
     Ok(())
 }
+fn demo_card(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceError> {
+    let CardWires { address, intx, msi, memory, outside } = b.card(options)?;
+    let device = b.add(format!("demo-card@{address}"), DemoCard::new(intx, msi, memory, outside)).id();
+    b.function(device, address)
+}
 fn test_suite_device(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceError> {
     /// Makes engines forget a page, by noting a write to all of it.
     struct ForgetPage(std::sync::Arc<GuestMemory>);
@@ -262,7 +280,7 @@ fn test_suite_device(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceE
             self.0.note_write(addr.page(), trimotor_bus::address::PAGE_SIZE);
         }
     }
-    let chip = TestDevice::new(b.fabric().clone(), Box::new(ForgetPage(b.memory().clone())));
+    let chip = TestDevice::new(b.fabric().holder(), Box::new(ForgetPage(b.memory().clone())));
     let device = b.add("pc-testdev", chip).id();
     b.plain_ports(device, test_device::IRQ_PORTS, test_device::IRQ_COUNT);
     // Four bytes that echo, and a dword.

@@ -82,7 +82,7 @@ pub enum DeviceError {
         known: String,
     },
     /// The kind is there, and cannot be added so.
-    #[error("device {device}: {reason}")]
+    #[error("--device {device}: {reason}")]
     Refused {
         /// The device.
         device: String,
@@ -179,7 +179,7 @@ mod tests {
         let error = Options::new(&config).port("iobase", Port(0)).unwrap_err().to_string();
         assert_eq!(
             error,
-            "device isa-debug-exit,iobase=65536: iobase=65536: not a number from 0x0 to 0xffff"
+            "--device isa-debug-exit,iobase=65536: iobase=65536: not a number from 0x0 to 0xffff"
         );
     }
 

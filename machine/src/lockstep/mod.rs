@@ -30,13 +30,25 @@ const LISTED: usize = 64;
 
 /// How long, and how closely.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Instructions of an interval.
     pub every: u64,
     /// RAM is compared after so many intervals.
     pub memory_every: u64,
     /// Ends after so many instructions of all vCPUs.
     pub until: u64,
+    /// Ends at the end of the interval in which the guest has written one of these texts to COM1.
+    pub until_text: &'a [String],
+}
+
+impl Plan<'_> {
+    /// Whether a text ends in `output` behind its first `known` bytes.
+    fn ends_with(&self, output: &[u8], known: usize) -> bool {
+        self.until_text.iter().any(|text| {
+            let from = known.saturating_sub(text.len().saturating_sub(1));
+            output[from..].windows(text.len().max(1)).any(|part| part == text.as_bytes())
+        })
+    }
 }
 
 /// What is going on, for people who wait.
@@ -63,7 +75,7 @@ pub enum Outcome {
 /// # Errors
 /// A machine cannot be made.
 pub fn run(
-    plan: Plan,
+    plan: Plan<'_>,
     make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, MachineError> {
@@ -75,7 +87,11 @@ pub fn run(
     for interval in 1u64.. {
         let target = (at + plan.every.max(1)).min(plan.until);
         let ends = pair.run_until(target);
-        let over = ends[0].is_some() || target == plan.until || pair.instructions()[0] < target;
+        let output = pair.output(0);
+        let over = ends[0].is_some()
+            || target == plan.until
+            || pair.instructions()[0] < target
+            || plan.ends_with(&output, shown);
         let memory = over || interval.is_multiple_of(plan.memory_every.max(1));
         if pair.compare(&ends, memory) == Verdict::Different {
             drop(pair);
@@ -86,7 +102,6 @@ pub fn run(
             });
         }
         at = target;
-        let output = pair.output(0);
         progress(Progress::Same(pair.instructions()[0], &output[shown..]));
         shown = output.len();
         if memory {

@@ -1,7 +1,6 @@
 //! The two machines, and what of them is compared.
 
 use crate::clock::HostClock;
-use crate::engines::EngineOptions;
 use crate::exit::ExitReason;
 use crate::machine::{HostServices, Machine, MachineError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,8 +66,7 @@ impl Pair {
         let outputs = [SerialLog::default(), SerialLog::default()];
         let mut one = |side: usize| {
             let serial: Vec<Box<dyn SerialBackend>> = vec![Box::new(outputs[side].clone())];
-            let engine = EngineOptions::default();
-            make(side, HostServices { clock: Arc::new(NoClock), serial, debug_console: None, engine })
+            make(side, HostServices { serial, ..HostServices::new(Arc::new(NoClock)) })
         };
         let machines = [one(0)?, one(1)?];
         assert!(

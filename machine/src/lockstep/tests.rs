@@ -9,6 +9,7 @@ use trimotor_bus::CpuBus;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, Vcpu, VcpuExit};
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
+use trimotor_test_needs::skip;
 
 /// Counts to 1000 with the timer's interrupts off, asks for a random number, stores it, counts again,
 /// and ends by the debug exit.
@@ -35,25 +36,38 @@ const BEFORE_RDRAND: u64 = 1 + 2 * 1000;
 /// Machines whose random numbers come from these seeds.
 fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices) -> Result<Machine, MachineError> {
     move |side, services| {
-        let config = MachineConfig {
-            memory_bytes: 4 << 20,
-            engine: Some(Engine::Interp),
-            clock: ClockSource::Instructions,
-            devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
-            random_seed: seeds[side],
-            ..MachineConfig::default()
-        };
-        let platform = config.platform();
-        let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: CODE.to_vec() });
-        request.kind = Some(KernelKind::Flat);
-        let plan = boot::load(request, &platform).unwrap();
-        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        Machine::new(config, model, services, Box::new(plan))
+        let config = MachineConfig { random_seed: seeds[side], ..config(Engine::Interp) };
+        machine(config, services, Some(KernelKind::Flat), CODE.to_vec())
     }
 }
 
+fn config(engine: Engine) -> MachineConfig {
+    MachineConfig {
+        memory_bytes: 4 << 20,
+        engine: Some(engine),
+        clock: ClockSource::Instructions,
+        devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
+        ..MachineConfig::default()
+    }
+}
+
+/// A machine that boots `image`.
+fn machine(
+    config: MachineConfig,
+    services: HostServices,
+    kind: Option<KernelKind>,
+    image: Vec<u8>,
+) -> Result<Machine, MachineError> {
+    let platform = config.platform();
+    let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: image });
+    request.kind = kind;
+    let plan = boot::load(request, &platform).unwrap();
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+    Machine::new(config, model, services, Box::new(plan))
+}
+
 fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>) {
-    let plan = Plan { every, memory_every, until: 1_000_000 };
+    let plan = Plan { every, memory_every, until: 1_000_000, until_text: &[] };
     let mut output = Vec::new();
     let mut progress = |progress: Progress<'_>| {
         if let Progress::Same(_, new) = progress {
@@ -62,6 +76,16 @@ fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>
     };
     let outcome = run(plan, &mut with_seeds(seeds), &mut progress).unwrap();
     (outcome, output)
+}
+
+#[test]
+fn a_text_of_the_guest_s_ends_the_comparison() {
+    let texts = ["y".to_owned(), "x".to_owned()];
+    let plan = Plan { every: 1, memory_every: 1000, until: 1_000_000, until_text: &texts };
+    let outcome = run(plan, &mut with_seeds([5, 5]), &mut |_| ()).unwrap();
+    // The OUT that writes it is the third before the end.
+    let Outcome::Same(instructions, None) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(instructions, BEFORE_RDRAND + 4 + 2001 + 6);
 }
 
 #[test]
@@ -170,23 +194,12 @@ impl Wrong {
 
 /// The report of the interpreter against a wrong translator; `None` where there is no translator.
 fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
-    if let Err(why) = Engine::Jit.start() {
-        println!("skipped: engine jit: {why}");
+    if skip(Engine::Jit.start().map(drop)) {
         return None;
     }
     let mut make = |side: usize, services: HostServices| {
-        let config = MachineConfig {
-            memory_bytes: 4 << 20,
-            engine: Some([Engine::Interp, Engine::Jit][side]),
-            clock: ClockSource::Instructions,
-            devices: vec![DeviceConfig::new("isa-serial"), DeviceConfig::new("isa-debug-exit")],
-            ..MachineConfig::default()
-        };
-        let platform = config.platform();
-        let request = BootRequest::new(BootFile { name: "test".into(), bytes: image() });
-        let plan = boot::load(request, &platform).unwrap();
-        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        let mut machine = Machine::new(config, model, services, Box::new(plan))?;
+        let config = config([Engine::Interp, Engine::Jit][side]);
+        let mut machine = machine(config, services, None, image())?;
         if side == 1 {
             let slot = machine.vcpus.pop().unwrap();
             let vcpu = Box::new(Wrong { inner: slot.vcpu, after, hides });
@@ -194,7 +207,7 @@ fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
         }
         Ok(machine)
     };
-    let plan = Plan { every: 1000, memory_every: 1, until: 1_000_000 };
+    let plan = Plan { every: 1000, memory_every: 1, until: 1_000_000, until_text: &[] };
     match run(plan, &mut make, &mut |_| ()).unwrap() {
         Outcome::Different(difference) => Some(difference.to_string()),
         same => panic!("{same:?}"),

@@ -4,9 +4,11 @@ use super::*;
 use iced_x86::code_asm::*;
 
 /// The engines that can be used here.
-fn engines() -> Vec<Engine> {
+pub(super) fn engines() -> Vec<Engine> {
     let all = [Engine::Interp, Engine::Jit];
-    all.into_iter().filter(|engine| engine.status().available.is_ok()).collect()
+    all.into_iter()
+        .filter(|engine| !trimotor_test_needs::skip(engine.status().available.map_err(|why| why.to_string())))
+        .collect()
 }
 
 /// The code that `build` writes, to run at 0000:7C00 in real mode.
@@ -155,5 +157,202 @@ mod ports {
         // What a chip has as a dword stays one.
         bus.port_write(Port(0xF4), Width::Dword, 0x12345);
         assert_eq!(machine.run(), ExitReason::DebugExit(0x12345));
+    }
+}
+
+mod interrupts {
+    use super::*;
+    use crate::vcpu_bus::VcpuBus;
+    use trimotor_bus::{CpuBus, Port, Width};
+
+    /// Interrupt 8, the PIT's.
+    const VECTOR: u32 = 8 * 4;
+
+    /// Waits until bit 0 of the master PIC's IRR is `set`.
+    fn wait_for_request(a: &mut CodeAssembler, set: bool) {
+        let mut wait = a.create_label();
+        a.set_label(&mut wait).unwrap();
+        a.in_(al, 0x20).unwrap();
+        a.test(al, 1).unwrap();
+        if set { a.je(wait).unwrap() } else { a.jne(wait).unwrap() }
+    }
+
+    /// Lets interrupts come for a moment.
+    fn window(a: &mut CodeAssembler) {
+        a.sti().unwrap();
+        a.nop().unwrap();
+        a.nop().unwrap();
+        a.cli().unwrap();
+    }
+
+    /// The square wave of the PIT, with interrupts off: the request comes and goes with it. One that has gone
+    /// is not delivered; one that is there is.
+    #[test]
+    fn a_request_that_fell_before_the_acknowledge_is_not_delivered() {
+        let code = assemble(|a| {
+            let mut start = a.create_label();
+            a.jmp(start).unwrap();
+            // The handler, at 7C02h, counts.
+            a.inc(bx).unwrap();
+            out_byte(a, 0x20, 0x20);
+            a.iret().unwrap();
+            a.set_label(&mut start).unwrap();
+            a.xor(bx, bx).unwrap();
+            a.mov(ds, bx).unwrap();
+            a.mov(si, VECTOR).unwrap();
+            a.mov(word_ptr(si), 0x7C02).unwrap();
+            a.mov(word_ptr(si + 2), 0).unwrap();
+            for (port, value) in [(0x43, 0x36), (0x40, 0), (0x40, 0x40), (0x21, 0xFE), (0x20, 0x0A)] {
+                out_byte(a, port, value);
+            }
+            // A whole period, and the half of it in which the wire is low.
+            wait_for_request(a, true);
+            wait_for_request(a, false);
+            wait_for_request(a, true);
+            wait_for_request(a, false);
+            window(a);
+            a.mov(cx, bx).unwrap();
+            wait_for_request(a, true);
+            window(a);
+            // Nothing first, one then.
+            a.shl(cx, 4).unwrap();
+            a.or(bx, cx).unwrap();
+            a.mov(ax, bx).unwrap();
+            a.out(0xF4, al).unwrap();
+            a.hlt().unwrap();
+        });
+        for engine in engines() {
+            let config = MachineConfig { engine: Some(engine), ..super::super::config() };
+            assert_eq!(machine(config, &code).0.run(), ExitReason::DebugExit(0x01), "{engine}");
+        }
+    }
+
+    /// COM1 and COM3 have one interrupt, COM2 and COM4 another: the one that is served does not hide its
+    /// neighbour.
+    #[test]
+    fn serial_ports_share_their_interrupts() {
+        let devices = vec![DeviceConfig::new("isa-serial"); 4];
+        let config = MachineConfig { devices, ..super::super::config() };
+        let (mut machine, _) = machine(config, &[0xF4]);
+        let mut bus = VcpuBus::in_turn(machine.board(), 0);
+        bus.port_write(Port(0x20), Width::Byte, 0x0A);
+        for (pair, irr) in [([0x3F8, 0x3E8], 0x10), ([0x2F8, 0x2E8], 0x08)] {
+            let request = |bus: &mut VcpuBus<'_>| bus.port_read(Port(0x20), Width::Byte) & irr;
+            for base in pair {
+                // OUT2, and the interrupt of an empty transmitter.
+                bus.port_write(Port(base + 4), Width::Byte, 0x08);
+                bus.port_write(Port(base + 1), Width::Byte, 0x02);
+            }
+            assert_eq!(request(&mut bus), irr);
+            for (base, left) in pair.into_iter().zip([irr, 0]) {
+                assert_eq!(bus.port_read(Port(base + 2), Width::Byte) & 7, 0x02, "{base:#x}");
+                assert_eq!(request(&mut bus), left, "{base:#x}");
+            }
+        }
+    }
+}
+
+mod after_a_bios {
+    use super::*;
+
+    /// A guest that programs neither PIC nor PIT: the timer ticks at 18.2 Hz, counts in the BIOS data area, and
+    /// calls INT 1Ch.
+    #[test]
+    fn the_timer_ticks() {
+        let code = assemble(|a| {
+            let mut start = a.create_label();
+            let mut wait = a.create_label();
+            a.jmp(start).unwrap();
+            // INT 1Ch, at 7C02h.
+            a.inc(bx).unwrap();
+            a.iret().unwrap();
+            a.set_label(&mut start).unwrap();
+            a.xor(bx, bx).unwrap();
+            a.mov(ds, bx).unwrap();
+            a.mov(si, 0x1C * 4).unwrap();
+            a.mov(word_ptr(si), 0x7C02).unwrap();
+            a.mov(word_ptr(si + 2), 0).unwrap();
+            a.sti().unwrap();
+            a.set_label(&mut wait).unwrap();
+            a.hlt().unwrap();
+            a.cmp(bx, 3).unwrap();
+            a.jb(wait).unwrap();
+            a.mov(si, 0x46C).unwrap();
+            a.mov(eax, dword_ptr(si)).unwrap();
+            a.out(0xF4, eax).unwrap();
+            a.hlt().unwrap();
+        });
+        for engine in engines() {
+            let config = MachineConfig { engine: Some(engine), ..super::super::config() };
+            let (mut machine, _) = machine(config, &code);
+            assert_eq!(machine.run(), ExitReason::DebugExit(3), "{engine}");
+            let ms = machine.control().guest_time().ns() / 1_000_000;
+            assert!((160..=166).contains(&ms), "{engine}: {ms} ms");
+        }
+    }
+
+    /// Every vector of the hardware leads somewhere, and from there back.
+    #[test]
+    fn handlers_of_the_firmware_return() {
+        let code = assemble(|a| {
+            for vector in (8..0x10).chain(0x70..0x78).chain([0x10, 0x16, 0xFF]) {
+                a.int(vector).unwrap();
+            }
+            out_byte(a, 0xF4, 5);
+            a.hlt().unwrap();
+        });
+        for engine in engines() {
+            let config = MachineConfig { engine: Some(engine), ..super::super::config() };
+            assert_eq!(machine(config, &code).0.run(), ExitReason::DebugExit(5), "{engine}");
+        }
+    }
+}
+
+mod local_apic {
+    use super::*;
+
+    /// Writes IA32_APIC_BASE; leaves with 0Dh after #GP(0), else with 0.
+    fn write_base(value: u64) -> Vec<u8> {
+        assemble(|a| {
+            let mut start = a.create_label();
+            a.jmp(start).unwrap();
+            // The handler of #GP, at 7C02h.
+            out_byte(a, 0xF4, 0x0D);
+            a.hlt().unwrap();
+            a.set_label(&mut start).unwrap();
+            a.xor(bx, bx).unwrap();
+            a.mov(ds, bx).unwrap();
+            a.mov(si, 13 * 4).unwrap();
+            a.mov(word_ptr(si), 0x7C02).unwrap();
+            a.mov(word_ptr(si + 2), 0).unwrap();
+            a.mov(ecx, 0x1B).unwrap();
+            a.mov(eax, value as u32).unwrap();
+            a.mov(edx, (value >> 32) as u32).unwrap();
+            a.wrmsr().unwrap();
+            out_byte(a, 0xF4, 0);
+            a.hlt().unwrap();
+        })
+    }
+
+    #[test]
+    fn ia32_apic_base_takes_what_the_cpu_model_has() {
+        const X2APIC: u64 = 0xFEE0_0D00;
+        let max_physical = |name| CpuModel::parse(name, 1_000_000_000).unwrap().phys_bits;
+        let bits = max_physical("x86-64-v3");
+        let cases = [
+            ("x86-64-v3", X2APIC, 0),
+            ("x86-64-v3,-x2apic", X2APIC, 0x0D),
+            ("x86-64-v3,-x2apic", 0xFEE0_0900, 0),
+            ("x86-64-v3", 1 << (bits - 1) | 0x900, 0),
+            ("x86-64-v3", 1 << bits | 0x900, 0x0D),
+            ("x86-64-v3", 0xFEE0_0500, 0x0D),
+        ];
+        for engine in engines() {
+            for (model, value, end) in cases {
+                let config = MachineConfig { engine: Some(engine), ..super::super::config() };
+                let (mut machine, _) = machine_of(model, config, &write_base(value));
+                assert_eq!(machine.run(), ExitReason::DebugExit(end), "{engine}: {model} {value:#x}");
+            }
+        }
     }
 }

@@ -152,7 +152,8 @@ fn enter<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
 fn enter_frames<T: Int + Guest>(core: &mut Core, level: u64, size: u64, mask: u64) -> Result<u64, Fault> {
     let bp = core.reg::<T>(RBP);
     core.push(bp)?;
-    let frame_pointer = core.stack_pointer();
+    // As wide as the operand, not as the stack: with a 16-bit stack the upper half of ESP goes to EBP too.
+    let frame_pointer = core.state.slots[4];
     for n in 1..level {
         let at = core.reg::<u64>(RBP).wrapping_sub(n * size) & mask;
         let linear = core.segment_linear(SegReg::Ss, at, size, Access::Read)?;

@@ -18,10 +18,11 @@ const INVPCID: [u8; 5] = [0x66, 0x0F, 0x38, 0x82, 0x07]; // invpcid rax, [rdi]
 
 #[test]
 fn invpcid_checks_type_and_descriptor() {
-    const FAR: u64 = 1 << 47;
+    const FAR: u64 = 1 << 56;
     // Type, PCID field, linear address, CR4.PCIDE; whether it is #GP(0).
     for (kind, pcid, linear, pcide, faults) in [
         (0, 0, CODE, false, false),
+        (0, 0, 1 << 47, false, false),
         (0, 1, CODE, false, true),
         (0, 1, CODE, true, false),
         (0, 1, FAR, true, true),

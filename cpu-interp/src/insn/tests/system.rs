@@ -130,7 +130,8 @@ fn msrs_refuse_reserved_bits_and_odd_addresses() {
         (0xC000_0082, 0x8000_0000_0000_0000, false),
         (0xC000_0084, 0xFFFF_FFFF, true),
         (0xC000_0084, 1 << 32, false),
-        (0xC000_0100, 1 << 47, false), // FS_BASE
+        (0xC000_0100, 1 << 47, true), // FS_BASE: 57 bits
+        (0xC000_0100, 1 << 56, false),
         (0xC000_0102, 0x7FFF_FFFF_FFFF, true),
         (0xC000_0103, 1 << 32, false), // TSC_AUX
         (0x176, 1 << 63, false),       // SYSENTER_EIP

@@ -5,6 +5,7 @@ use super::environment::host;
 use super::*;
 use crate::flags::ArithFlags;
 use crate::simd::int::Vectors;
+use trimotor_test_needs::{host_cpu, skip};
 
 /// An operation's name, the host's instruction, and the portable definition.
 pub(super) type UnaryCase = (&'static str, fn(Xmm) -> Xmm, fn(&mut Environment, Xmm) -> Xmm);
@@ -175,8 +176,7 @@ fn orderings_and_integer_conversions_are_the_hosts() {
 
 #[test]
 fn fused_operations_are_the_hosts() {
-    if !is_x86_feature_detected!("fma") {
-        eprintln!("skipped: the host has no FMA");
+    if skip(host_cpu("FMA", is_x86_feature_detected!("fma"))) {
         return;
     }
     for &(name, on_host, portable) in fma::TERNARY {
@@ -188,8 +188,7 @@ fn fused_operations_are_the_hosts() {
 /// Draws meet three special values too rarely.
 #[test]
 fn fused_special_values_are_the_hosts() {
-    if !is_x86_feature_detected!("fma") {
-        eprintln!("skipped: the host has no FMA");
+    if skip(host_cpu("FMA", is_x86_feature_detected!("fma"))) {
         return;
     }
     const SPECIAL: [u32; 7] = [0, 1, 0x3F80_0000, 0x7F80_0000, 0xFF80_0000, 0x7FC0_0001, 0x7F80_0001];
@@ -205,8 +204,7 @@ fn fused_special_values_are_the_hosts() {
 
 #[test]
 fn halves_are_the_hosts() {
-    if !is_x86_feature_detected!("f16c") {
-        eprintln!("skipped: the host has no F16C");
+    if skip(host_cpu("F16C", is_x86_feature_detected!("f16c"))) {
         return;
     }
     for &(name, on_host, portable) in half::UNARY {

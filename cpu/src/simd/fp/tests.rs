@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flags::ArithFlags;
+use trimotor_test_needs::{host_cpu, skip};
 
 const INVALID: u32 = 1;
 const DENORMAL: u32 = 2;
@@ -202,7 +203,7 @@ fn conversions_round_truncate_and_refuse() {
 
 #[test]
 fn halves_convert_with_the_rounding_asked_for() {
-    if !host_offers_f16c() {
+    if skip(host_cpu("F16C", host_offers_f16c())) {
         return;
     }
     let source = f32x4([1.0, -2.0, 65520.0, 1.0 / 3.0]);
@@ -225,7 +226,7 @@ macro_rules! fused_results {
 
 #[test]
 fn fused_operations_order_and_sign_their_operands() {
-    if !host_offers_fma() {
+    if skip(host_cpu("FMA", host_offers_fma())) {
         return;
     }
     fused_results! {

@@ -123,8 +123,8 @@ macro_rules! detected {
         mod against_the_host {
             #[test]
             fn portable_operations_are_the_hosts() {
-                if !std::arch::is_x86_feature_detected!($feature) {
-                    eprintln!("skipped: the host has no {}", $feature);
+                use trimotor_test_needs::{host_cpu, skip};
+                if skip(host_cpu($feature, std::arch::is_x86_feature_detected!($feature))) {
                     return;
                 }
                 let mut vectors = crate::simd::int::host::Vectors::new();

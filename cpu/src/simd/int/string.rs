@@ -1,6 +1,12 @@
 //! PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM: comparison of strings of 16 bytes or 8 words
 //! (SDM Vol. 2B, "Imm8 Control Byte Operation for PCMPESTRI / PCMPESTRM / PCMPISTRI /
 //! PCMPISTRM").
+//!
+//! On an x86-64 host PCMPESTRM finds the matches of all four; elsewhere [`portable_matches`] does, which reads as the
+//! manual does.
+
+#[cfg(target_arch = "x86_64")]
+mod host;
 
 use super::v128::V128;
 
@@ -19,6 +25,7 @@ impl StringControl {
     pub fn elements(self) -> u32 {
         if self.words() { 8 } else { 16 }
     }
+    #[cfg(any(test, not(target_arch = "x86_64")))]
     fn signed(self) -> bool {
         self.0 & 2 != 0
     }
@@ -27,6 +34,7 @@ impl StringControl {
     fn last_or_expanded(self) -> bool {
         self.0 & 0x40 != 0
     }
+    #[cfg(any(test, not(target_arch = "x86_64")))]
     fn elements_of(self, v: V128) -> [i32; 16] {
         let mut elements = [0; 16];
         match (self.words(), self.signed()) {
@@ -39,10 +47,12 @@ impl StringControl {
     }
 
     /// The number of elements before the first null (the implicit-length forms).
+    #[inline]
     pub fn implicit_length(self, v: V128) -> u32 {
-        let elements = self.elements_of(v);
-        let n = self.elements();
-        (0..n).find(|&i| elements[i as usize] == 0).unwrap_or(n)
+        let words = self.words();
+        let nulls = if words { super::pcmpeqw(v, V128::ZERO) } else { super::pcmpeqb(v, V128::ZERO) };
+        let byte = super::pmovmskb(nulls).trailing_zeros().min(16);
+        byte >> u32::from(words)
     }
     /// A length register's value as a number of elements (the explicit-length forms): its
     /// magnitude, at most a whole vector.
@@ -71,6 +81,17 @@ pub fn compare_strings(
     b_length: u32,
     control: StringControl,
 ) -> StringMatch {
+    #[cfg(target_arch = "x86_64")]
+    let bits = host::matches(a, a_length, b, b_length, control);
+    #[cfg(not(target_arch = "x86_64"))]
+    let bits = portable_matches(a, a_length, b, b_length, control);
+    let n = control.elements();
+    StringMatch { bits, first_ends: a_length < n, second_ends: b_length < n, control }
+}
+
+/// A bit for each element of `b` that matches ("IntRes2").
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn portable_matches(a: V128, a_length: u32, b: V128, b_length: u32, control: StringControl) -> u16 {
     let n = control.elements();
     let (x, y) = (control.elements_of(a), control.elements_of(b));
     let (x, y) = (&x[..a_length as usize], &y[..b_length as usize]);
@@ -92,9 +113,10 @@ pub fn compare_strings(
         3 => matches ^ ((1 << b_length) - 1),
         _ => matches,
     };
-    StringMatch { bits: inverted as u16, first_ends: a_length < n, second_ends: b_length < n, control }
+    inverted as u16
 }
 
+#[cfg(any(test, not(target_arch = "x86_64")))]
 fn bits(values: impl Iterator<Item = bool>) -> u32 {
     values.enumerate().map(|(i, set)| (set as u32) << i).sum()
 }

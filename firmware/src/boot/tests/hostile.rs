@@ -104,7 +104,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Lcg) {
 fn damaged_images_do_not_panic() {
     let mut random = Lcg(42);
     for (_, bytes) in images() {
-        for _ in 0..2000 {
+        for _ in 0..1000 {
             let mut damaged = bytes.clone();
             for _ in 0..1 + random.below(4) {
                 damage(&mut damaged, &mut random);

@@ -254,6 +254,6 @@ mod tests {
         for (word, bit, name) in FEATURES {
             assert!(usize::from(*word) < WORDS.len() && *bit < 32, "{name}");
         }
-        const { assert!(vars::FEATURES + 4 * WORDS.len() as u64 <= vars::NAME) };
+        const { assert!(vars::FEATURES + 4 * WORDS.len() as u64 <= vars::HPET_COUNTS_A_SECOND) };
     }
 }

@@ -8,7 +8,6 @@
 use super::colour;
 use crate::demo::asm::{Asm, Build, Routine};
 use crate::demo::layout::*;
-use crate::demo::real::header_cell;
 use iced_x86::code_asm::*;
 use trimotor_bus::board;
 
@@ -38,7 +37,7 @@ pub(super) fn routines(s: &mut Asm) -> Build {
     }
     s.bind(common)?;
     exception(s)?;
-    gates.push((FIRST_IRQ_VECTOR, timer(s)?));
+    gates.push((FIRST_IRQ_VECTOR, super::clock::timer_interrupt(s)?));
     gates.push((FIRST_IRQ_VECTOR + 1, super::input::keyboard_interrupt(s)?));
     gates.push((FIRST_IRQ_VECTOR + 4, super::input::serial_interrupt(s)?));
     let spurious = s.here()?;
@@ -143,45 +142,6 @@ fn pics_and_timer(s: &mut Asm) -> Build {
 pub(super) fn end_of_interrupt(s: &mut Asm) -> Build {
     s.mov(al, END_OF_INTERRUPT)?;
     s.out(u32::from(board::PIC_MASTER.0), al)
-}
-
-/// Counts the tick; once a second the header shows the time.
-fn timer(s: &mut Asm) -> Result<CodeLabel, iced_x86::IcedError> {
-    let end = s.create_label();
-    let label = s.here()?;
-    for register in [rax, rcx, rdx, rdi] {
-        s.push(register)?;
-    }
-    s.inc(qword_ptr(vars::TICKS))?;
-    s.mov(rax, qword_ptr(vars::TICKS))?;
-    s.xor(edx, edx)?;
-    s.mov(ecx, TICKS_A_SECOND)?;
-    s.div(rcx)?;
-    s.test(edx, edx)?;
-    s.jne(end)?;
-    let cell = |text: &str, more: u64| (VIDEO + 2 * (header_cell(text) + more)) as u32;
-    for (at, divisor) in [(6, 60), (3, 60), (0, 100)] {
-        s.xor(edx, edx)?;
-        s.mov(ecx, divisor)?;
-        s.div(rcx)?;
-        s.push(rax)?;
-        s.mov(eax, edx)?;
-        s.mov(ecx, 2)?;
-        s.mov(edi, cell("00:00:00", at))?;
-        s.invoke(Routine::PutDigits)?;
-        s.pop(rax)?;
-    }
-    s.mov(rax, qword_ptr(vars::TICKS))?;
-    s.mov(ecx, 8)?;
-    s.mov(edi, cell("00000000", 0))?;
-    s.invoke(Routine::PutDigits)?;
-    s.bind(end)?;
-    end_of_interrupt(s)?;
-    for register in [rdi, rdx, rcx, rax] {
-        s.pop(register)?;
-    }
-    s.iretq()?;
-    Ok(label)
 }
 
 /// From here on an exception is expected: the program then goes on at `resume`, with the stack

@@ -3,7 +3,8 @@
 //! | file | part |
 //! |---|---|
 //! | [`screen`], [`numbers`] | printing to screen and COM1 |
-//! | [`interrupts`] | IDT, exceptions, PIC, PIT, the header's clock |
+//! | [`interrupts`] | IDT, exceptions, PIC, PIT |
+//! | [`clock`], [`pause`] | the header's clock, waiting for a key |
 //! | [`input`] | keyboard and serial interrupts, the line editor |
 //! | [`shell`] | the prompt and its commands |
 //! | [`cpu`], [`memory`], [`pci`] | what the machine has |
@@ -13,12 +14,14 @@
 //! Routines keep all registers but those that they return something in, unless they say otherwise.
 
 pub mod checks;
+pub mod clock;
 pub mod cpu;
 pub mod faults;
 pub mod input;
 pub mod interrupts;
 pub mod memory;
 pub mod numbers;
+pub mod pause;
 pub mod pci;
 pub mod power;
 pub mod screen;
@@ -56,6 +59,8 @@ pub fn assemble() -> Result<(Vec<u8>, Vec<u8>), IcedError> {
         screen::routines,
         numbers::routines,
         interrupts::routines,
+        clock::routines,
+        pause::routines,
         input::routines,
         shell::routines,
         cpu::routines,
@@ -79,15 +84,17 @@ fn start(s: &mut Asm) -> Build {
     }
     s.mov(rsp, STACK_TOP)?;
     s.cld()?;
-    s.say(" 4 Long mode: 64-bit code, PAE, EFER.LME and four-level paging, the same memory.\n")?;
+    s.say(" 4 Long mode: 64-bit code, PAE, EFER.LME, four-level paging, the same memory.\n")?;
     enable_floating_point(s)?;
     s.invoke(Routine::InitInterrupts)?;
+    s.invoke(Routine::InitClock)?;
     s.invoke(Routine::InitInput)?;
     s.sti()?;
     s.say(" 5 Interrupts: an IDT, PICs at vectors 20h-2Fh, PIT at 100 Hz, keyboard, COM1.\n\n")?;
     s.invoke(Routine::CpuSummary)?;
     s.invoke(Routine::Features)?;
     s.invoke(Routine::MemoryMap)?;
+    s.invoke(Routine::Pause)?;
     s.invoke(Routine::PciList)?;
     s.invoke(Routine::Checks)?;
     s.say("\nNo operating system is here: only this program. Type ")?;

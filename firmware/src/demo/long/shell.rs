@@ -1,6 +1,7 @@
 //! The prompt and its commands.
 
 use super::colour;
+use crate::demo::PROMPT;
 use crate::demo::asm::{Asm, Build, Routine};
 use crate::demo::layout::vars;
 use iced_x86::code_asm::*;
@@ -35,7 +36,7 @@ pub(super) fn routines(s: &mut Asm) -> Build {
 fn shell(s: &mut Asm) -> Build {
     let (skip, trimmed) = (s.create_label(), s.create_label());
     s.routine(Routine::Shell)?;
-    s.say_in(colour::YELLOW, "\ntrimotor> ")?;
+    s.say_in(colour::YELLOW, &format!("\n{PROMPT}"))?;
     s.invoke(Routine::ReadLine)?;
     s.mov(ebx, vars::LINE as u32)?;
     s.bind(skip)?;
@@ -109,12 +110,16 @@ fn ticks(s: &mut Asm) -> Build {
     s.say("Timer interrupts: ")?;
     s.mov(rax, qword_ptr(vars::TICKS))?;
     s.invoke(Routine::PrintDec)?;
-    s.say(" (100 a second), keyboard: ")?;
+    s.say(" in ")?;
+    s.invoke(Routine::Seconds)?;
+    s.invoke(Routine::PrintDec)?;
+    s.say(" seconds, keyboard: ")?;
     s.mov(eax, dword_ptr(vars::KEY_INTERRUPTS))?;
     s.invoke(Routine::PrintDec)?;
     s.say(", COM1: ")?;
     s.mov(eax, dword_ptr(vars::SERIAL_INTERRUPTS))?;
     s.invoke(Routine::PrintDec)?;
-    s.say(".\nBetween them the processor sleeps in HLT.\n")?;
+    s.say(".\nThe timer asks for 100 a second; on a busy host some are lost.\n")?;
+    s.say("Between them the processor sleeps in HLT.\n")?;
     s.ret()
 }

@@ -52,10 +52,10 @@ const PAGES: [(&str, &str); 6] = [
          collect 16 of them and give each a number, the vector; the IDT has an address\n\
          for each. I told the PICs to start at vector 32, because 0 to 31 are\n\
          exceptions.\n\n\
-         The timer chip ticks 100 times a second: that moves the clock in the blue\n\
-         box. A key raises wire 1, a character on COM1 wire 4. In between the\n\
-         processor sleeps in HLT, and an emulator that is asked to do nothing does\n\
-         nothing. Try: ticks\n",
+         The timer chip ticks 100 times a second: then I look at the HPET, a counter,\n\
+         and move the clock in the blue box. A key raises wire 1, a character on COM1\n\
+         wire 4. In between the processor sleeps in HLT, and an emulator that is asked\n\
+         to do nothing does nothing. Try: ticks\n",
     ),
     (
         "Exceptions",

@@ -55,6 +55,31 @@ fn similar(vectors: &mut Vectors) -> (V128, V128) {
 }
 
 #[test]
+fn the_portable_body_finds_what_the_host_finds() {
+    let mut vectors = Vectors::new();
+    for control in (0..=0xFF).map(StringControl) {
+        let n = control.elements();
+        for round in 0..200 {
+            let (a, b) = similar(&mut vectors);
+            let length = |word: u64| if round % 4 == 0 { n } else { (word % (n as u64 + 1)) as u32 };
+            let (la, lb) = (length(vectors.word()), length(vectors.word()));
+            let expected = host::matches(a, la, b, lb, control);
+            assert_eq!(
+                portable_matches(a, la, b, lb, control),
+                expected,
+                "{a:?} {la} {b:?} {lb} {control:?}"
+            );
+        }
+        for round in 0..20u32 {
+            let (v, _) = similar(&mut vectors);
+            let elements = control.elements_of(v);
+            let first_null = (0..n).find(|&i| elements[i as usize] == 0).unwrap_or(n);
+            assert_eq!(control.implicit_length(v), first_null, "{v:?} {control:?} {round}");
+        }
+    }
+}
+
+#[test]
 fn string_comparisons_are_the_hosts() {
     let mut vectors = Vectors::new();
     for _ in 0..400 {

@@ -1,0 +1,34 @@
+//! Guests of some instructions that show what engines do, on vCPUs without a board.
+
+#![allow(clippy::unwrap_used, reason = "a guest that does not assemble ends the test")]
+
+use std::process::ExitCode;
+use trimotor_test_support as support;
+
+mod addresses;
+mod at_once;
+mod conformance_80286;
+mod endless;
+mod faults_change_nothing;
+mod halt;
+mod kick;
+mod self_modifying;
+mod single_step;
+mod stack_growth;
+mod windows;
+
+fn main() -> ExitCode {
+    support::needs::run([
+        at_once::tests(),
+        conformance_80286::tests(),
+        addresses::tests(),
+        endless::tests(),
+        faults_change_nothing::tests(),
+        halt::tests(),
+        kick::tests(),
+        self_modifying::tests(),
+        single_step::tests(),
+        stack_growth::tests(),
+        windows::tests(),
+    ])
+}
