@@ -16,45 +16,70 @@ pub fn tests() -> Tests {
         .each(&ENGINES, addresses_relative_to_rip_are_exact)
         .each(&ENGINES, loads_relative_to_rip_reach_2_gib_both_ways)
         .each(&ENGINES, constants_that_add_up_are_exact)
+        .each(&ENGINES, strings_reach_both_ends_of_the_address_space)
 }
 
-/// Bytes of data, each of which tells where it is.
-const DATA_BYTES: u64 = 0x2000;
+/// What is mapped, in pages, from [`LONG_MODE_CODE`] on and at the same distance from other GiBs: each of them has
+/// the pages rotated by another number of pages, so that an address that is wrong by 4 GiB finds something else.
+const PAGES: u64 = 1536;
+const OTHER_GIBS: [(u64, u64); 4] = [(2, 8), (4, 16), (508, 24), (510, 32)];
+/// Page tables for those.
+const TABLES: u64 = 0x20_0000;
 const EXTREMES: [i32; 11] =
     [0, 1, -1, 127, -128, 0x1_2345, -0x1_2345, i32::MAX, i32::MIN, i32::MAX - 7, i32::MIN + 0x80];
+const NEAR: [i32; 6] = [8, 0x20, 0x40, 0x80, -8, -0x40];
 /// How often the random programs are made anew.
 const PROGRAMS: u64 = 1500;
 
-/// A guest whose data can be reached from 2 GiB below and above it too.
+/// A guest with memory around its data and code, and 2 and 4 GiB below and above these.
 struct Guest {
     engine: Engine,
     m: BareMachine,
     bits: u32,
+    /// Where code was last placed.
+    at: u64,
+    runs: u64,
 }
 
 impl Guest {
     fn new(engine: Engine, bits: u32) -> Guest {
         let m = BareMachine::long_mode_on(engine, &[0xF4]);
-        // The first GiB once more at 2 GiB, and all of it at the end of the address space.
+        let entry = |at: u64, value: u64| m.write(at, &(value | 7).to_le_bytes());
         let (root, upper) = (0x1000, 0x2000);
-        let entry = |at: u64| m.memory.read_u64(trimotor_bus::PhysAddr(at)).to_le_bytes();
-        m.write(root + 8 * 511, &entry(root));
-        m.write(upper + 8 * 2, &entry(upper));
-        m.write(upper + 8 * 510, &entry(upper));
-        for at in (0..DATA_BYTES).step_by(8) {
-            m.write(LONG_MODE_DATA + at, &pattern(LONG_MODE_DATA + at).to_le_bytes());
+        entry(root + 8 * 511, upper);
+        for (n, (gib, _)) in OTHER_GIBS.into_iter().enumerate() {
+            let directory = TABLES + n as u64 * 0x1_0000;
+            entry(upper + 8 * gib, directory);
+            for page in 0..PAGES {
+                let linear = (gib << 30) + LONG_MODE_CODE + page * 4096;
+                let table = directory + 4096 * (1 + page / 512);
+                entry(directory + 8 * (linear >> 21 & 511), table);
+                entry(table + 8 * (page % 512), physical(linear));
+            }
         }
-        Guest { engine, m, bits }
+        for page in 0..64 {
+            let at = LONG_MODE_DATA + page * 4096 + 0x700;
+            (0..64).for_each(|n| m.write(at + 8 * n, &pattern(at + 8 * n).to_le_bytes()));
+        }
+        Guest { engine, m, bits, at: LONG_MODE_CODE, runs: 0 }
+    }
+    /// A place for code that was nowhere before, at `offset` in blocks of `bytes` bytes: where code is written again and
+    /// again the translator leaves it to the interpreter.
+    fn fresh(&mut self, bytes: u64, offset: u64) -> u64 {
+        self.at = (self.at + 1).next_multiple_of(bytes);
+        assert!(self.at + bytes <= LONG_MODE_DATA, "room for code");
+        self.at + offset
     }
     fn mask(&self) -> u64 {
         u64::MAX >> (64 - self.bits)
     }
-    /// Runs `code` at `offset` in its page, with these registers, to HLT; the registers at the end.
-    fn run(&mut self, code: &[u8], offset: u64, registers: &[u64; 16], cpl: u8) -> [u64; 16] {
-        self.m.write(LONG_MODE_CODE + offset, code);
+    /// Runs `code` at `at`, with these registers, to HLT; the registers at the end.
+    fn run(&mut self, code: &[u8], at: u64, registers: &[u64; 16], cpl: u8) -> [u64; 16] {
+        self.m.write(at, code);
+        self.runs += 1;
         let mut s = self.m.vcpu.state();
         s.gpr = *registers;
-        s.rip = LONG_MODE_CODE + offset;
+        s.rip = at;
         s.rflags = 2;
         s.activity = Activity::Active;
         s.cpl = cpl;
@@ -64,7 +89,8 @@ impl Guest {
         }
         s.segments[1].attributes = u16::from(cpl) << 5 | if self.bits == 64 { 0xA09B } else { 0xC09B };
         self.m.vcpu.set_state(&s);
-        let exit = self.m.vcpu.run(&mut self.m.bus, 100);
+        // Enough for whole blocks: what the budget does not cover is left to the interpreter.
+        let exit = self.m.vcpu.run(&mut self.m.bus, 1000);
         let end = self.m.vcpu.state();
         // At CPL 3 HLT raises #GP, and there is no IDT.
         let at_hlt = if cpl == 0 {
@@ -81,7 +107,27 @@ impl Guest {
     }
 }
 
-/// What is at a data address.
+impl Drop for Guest {
+    /// Says so if it was not the translator that ran.
+    fn drop(&mut self) {
+        if self.engine == Engine::Jit && !std::thread::panicking() {
+            let statistics = self.m.vcpu.statistics();
+            let blocks =
+                statistics.iter().find(|(line, _)| line == "translated blocks").map(|&(_, count)| count);
+            assert!(blocks >= Some(self.runs), "{blocks:?} blocks in {} runs", self.runs);
+        }
+    }
+}
+
+/// Where a linear address leads.
+fn physical(linear: u64) -> u64 {
+    let rotated = OTHER_GIBS.into_iter().find(|(gib, _)| linear >> 30 & 511 == *gib).map_or(0, |(_, by)| by);
+    let page = ((linear & 0x3FFF_FFFF) - LONG_MODE_CODE) >> 12;
+    let there = page / 512 * 512 + (page + rotated) % 512;
+    LONG_MODE_CODE + there * 4096 + (linear & 4095)
+}
+
+/// What is at a physical data address.
 fn pattern(at: u64) -> u64 {
     at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 3
 }
@@ -94,11 +140,26 @@ struct Program {
 }
 
 impl Program {
-    fn new(bits: u32, offset: u64) -> Program {
-        Program { encoder: Encoder::new(bits), at: LONG_MODE_CODE + offset, long: bits == 64 }
+    fn new(bits: u32, at: u64) -> Program {
+        Program { encoder: Encoder::new(bits), at, long: bits == 64 }
     }
     fn push(&mut self, i: &Instruction) {
         self.at += self.encoder.encode(i, self.at).unwrap() as u64;
+    }
+    /// Has the pages around `at` that are 4 GiB away found by the engine: an address that is wrong by that is not
+    /// noticed otherwise. They displace each other in the engine's table; the one above, where negative displacements
+    /// wrap to, comes last. Changes R14 and R15.
+    fn touch_wrong_pages(&mut self, at: u64) {
+        if !self.long {
+            return;
+        }
+        let is_mapped = |wrong: &u64| OTHER_GIBS.iter().any(|(gib, _)| wrong >> 30 & 511 == *gib);
+        for wrong in [at.wrapping_sub(1 << 32), at.wrapping_add(1 << 32)].into_iter().filter(is_mapped) {
+            for _ in 0..2 {
+                self.push(&Instruction::with2(Code::Mov_r64_imm64, Register::R14, wrong).unwrap());
+                self.load(15, operand(Some(14), None, 0, true));
+            }
+        }
     }
     fn finish(mut self) -> Vec<u8> {
         let mut code = self.encoder.take_buffer();
@@ -158,7 +219,7 @@ fn each_form_is_exact(engine: Engine) {
 }
 
 fn one_form(guest: &mut Guest, base: usize, index: Option<(usize, u32)>, displacement: i32, long: bool) {
-    let at = LONG_MODE_DATA + 0x120;
+    let at = LONG_MODE_DATA + 0x720;
     let counted = 0xFFFF_FFFF_9ABC_DEF0u64;
     let (mask, cut) = (guest.mask(), if long { u64::MAX } else { 0xFFFF_FFFF });
     let scaled = index.map_or(0, |(_, scale)| counted.wrapping_mul(scale.into()));
@@ -167,12 +228,13 @@ fn one_form(guest: &mut Guest, base: usize, index: Option<(usize, u32)>, displac
         registers[index] = counted & mask;
     }
     registers[base] = at.wrapping_sub(scaled).wrapping_sub(displacement as i64 as u64) & mask;
-    let mut p = Program::new(guest.bits, 0);
+    let start = guest.fresh(64, 0);
+    let mut p = Program::new(guest.bits, start);
     let place = operand(Some(base), index, displacement, long);
     p.lea(6, place);
     p.load(7, place);
     p.lea(2, operand(Some(base), index, displacement.wrapping_add(0x40), long));
-    let end = guest.run(&p.finish(), 0, &registers, 0);
+    let end = guest.run(&p.finish(), start, &registers, 0);
     let further = at.wrapping_add((displacement.wrapping_add(0x40) as i64 - displacement as i64) as u64);
     let expected = [at & cut, pattern(at) & mask, further & cut & mask];
     let found = [end[6], end[7], end[2]];
@@ -184,12 +246,13 @@ fn addresses_relative_to_rip_are_exact(engine: Engine) {
     for offset in [0, 0x7F0, 0xF80] {
         for displacement in EXTREMES {
             for (base, cut) in [(Register::RIP, u64::MAX), (Register::EIP, 0xFFFF_FFFF)] {
-                let next = LONG_MODE_CODE + offset + 7 + u64::from(base == Register::EIP);
+                let start = guest.fresh(4096, offset);
+                let next = start + 7 + u64::from(base == Register::EIP);
                 let target = next.wrapping_add(displacement as i64 as u64) & cut;
                 let place = MemoryOperand::with_base_displ_size(base, target as i64, 8);
-                let mut p = Program::new(64, offset);
+                let mut p = Program::new(64, start);
                 p.lea(0, place);
-                let end = guest.run(&p.finish(), offset, &[0; 16], 0);
+                let end = guest.run(&p.finish(), start, &[0; 16], 0);
                 assert_eq!(end[0], target, "{engine}: {base:?}{displacement:+#x} at {offset:#x}");
             }
         }
@@ -200,20 +263,20 @@ fn addresses_relative_to_rip_are_exact(engine: Engine) {
 fn loads_relative_to_rip_reach_2_gib_both_ways(engine: Engine) {
     for (cpl, way) in [0, 3].into_iter().flat_map(|cpl| [(cpl, i32::MAX), (cpl, i32::MIN)]) {
         let mut guest = Guest::new(engine, 64);
-        let offset = 0xF00;
-        let mut p = Program::new(64, offset);
+        let start = guest.fresh(4096, 0xF00);
+        let mut p = Program::new(64, start);
+        let inward = |more: i32| if way > 0 { way - 0x400 - more } else { way + 0x400 + more };
+        // The loads begin some 0x40 bytes on.
+        p.touch_wrong_pages((start + 0x60).wrapping_add(inward(0) as i64 as u64));
         let mut expected = [0; 2];
         for (n, (register, more)) in [(0, 0), (3, 0x40)].into_iter().enumerate() {
             let next = p.at + 7;
-            let inward = if way > 0 { way - 0x400 - more } else { way + 0x400 + more };
-            let target = next.wrapping_add(inward as i64 as u64);
-            // 2 GiB on is the same page of memory again.
-            let physical = target & 0x3FFF_FFFF;
-            expected[n] = pattern(physical);
-            guest.m.write(physical, &expected[n].to_le_bytes());
+            let target = next.wrapping_add(inward(more) as i64 as u64);
+            expected[n] = pattern(physical(target));
+            guest.m.write(physical(target), &expected[n].to_le_bytes());
             p.load(register, MemoryOperand::with_base_displ_size(Register::RIP, target as i64, 8));
         }
-        let end = guest.run(&p.finish(), offset, &[0; 16], cpl);
+        let end = guest.run(&p.finish(), start, &[0; 16], cpl);
         assert_eq!([end[0], end[3]], expected, "{engine}, CPL {cpl}, {way:+#x}");
     }
 }
@@ -251,15 +314,17 @@ fn one_program(guest: &mut Guest, random: &mut Random, cpl: u8) {
     let few = if long { 4 } else { 2 };
     let mut values = [0; 16];
     for n in &POINTERS[..few] {
-        let far = random.pick(&EXTREMES) as i64 as u64;
+        let far = if random.below(2) == 0 { i32::MIN } else { random.pick(&EXTREMES) } as i64 as u64;
         values[*n] = (LONG_MODE_DATA + 0x800).wrapping_sub(far) & mask;
     }
     let begin = values;
-    let mut p = Program::new(bits, 0);
+    let start = guest.fresh(256, 0);
+    let mut p = Program::new(bits, start);
+    p.touch_wrong_pages(LONG_MODE_DATA + 0x700);
     for _ in 0..14 {
         let to = random.pick(&POINTERS[..few]);
         let from = random.pick(&POINTERS[..few]);
-        let constant = random.pick(&EXTREMES);
+        let constant = if random.below(2) == 0 { random.pick(&NEAR) } else { random.pick(&EXTREMES) };
         let moved = |value: u64, by: i64| value.wrapping_add(by as u64) & mask;
         match random.below(8) {
             0 => {
@@ -284,7 +349,8 @@ fn one_program(guest: &mut Guest, random: &mut Random, cpl: u8) {
                 values[to] = values[from];
             }
             _ => {
-                let at = LONG_MODE_DATA + 0x700 + 8 * random.below(24);
+                // From where pointers lie within reach upwards: displacements are near the lower end of theirs.
+                let at = LONG_MODE_DATA + 0x800 + 8 * random.below(24);
                 let distance = at.wrapping_sub(values[from]);
                 let displacement = if long { distance as i64 } else { distance as i32 as i64 };
                 let Ok(displacement) = i32::try_from(displacement) else { continue };
@@ -294,26 +360,27 @@ fn one_program(guest: &mut Guest, random: &mut Random, cpl: u8) {
             }
         }
     }
-    let end = guest.run(&p.finish(), 0, &begin, cpl);
+    let end = guest.run(&p.finish(), start, &begin, cpl);
     let changed =
         |values: &[u64; 16]| [POINTERS, LOADED].concat().iter().map(|&n| values[n]).collect::<Vec<_>>();
     assert_eq!(changed(&end), changed(&values), "{}, {bits} bits, CPL {cpl}", guest.engine);
 }
 
 /// Strings that begin at the first byte of the address space, and end with the last one of what addresses are cut to.
-#[test]
-fn strings_reach_both_ends_of_the_address_space() {
-    for (engine, bits) in engines().into_iter().flat_map(|engine| [(engine, 64), (engine, 32)]) {
+fn strings_reach_both_ends_of_the_address_space(engine: Engine) {
+    for bits in [64, 32] {
         let mut guest = Guest::new(engine, bits);
         guest.m.write(0, &[7; 16]);
         let mut registers = [0; 16];
         // REP MOVSB, from 0; REP STOSB at 0
         (registers[1], registers[6], registers[7]) = (16, 0, LONG_MODE_DATA);
-        let end = guest.run(&[0xF3, 0xA4, 0xF4], 0, &registers, 0);
+        let at = guest.fresh(64, 0);
+        let end = guest.run(&[0xF3, 0xA4, 0xF4], at, &registers, 0);
         assert_eq!((end[1], end[6], end[7]), (0, 16, LONG_MODE_DATA + 16), "{engine}, {bits} bits");
         assert_eq!(guest.m.read_byte(LONG_MODE_DATA + 15), 7);
         (registers[0], registers[7]) = (9, 0);
-        let end = guest.run(&[0xF3, 0xAA, 0xF4], 0, &registers, 0);
+        let at = guest.fresh(64, 0);
+        let end = guest.run(&[0xF3, 0xAA, 0xF4], at, &registers, 0);
         assert_eq!((end[1], end[7], guest.m.read_byte(15)), (0, 16, 9), "{engine}, {bits} bits");
         // LODSB of the last byte, which nothing maps: the address is not a sum that wraps.
         registers[6] = guest.mask();

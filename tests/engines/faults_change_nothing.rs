@@ -63,22 +63,36 @@ fn user_state(m: &BareMachine) -> ArchState {
 struct Pair {
     machines: Vec<BareMachine>,
     begin: ArchState,
+    /// Where code goes next: never where code was, as code that is written again and again is left to the interpreter.
+    at: u64,
 }
 
 impl Pair {
     fn new() -> Pair {
         let machines: Vec<_> = ENGINES.map(|case| BareMachine::long_mode_on(case.value, &[0xF4])).into();
         let begin = user_state(&machines[0]);
-        Pair { machines, begin }
+        Pair { machines, begin, at: LONG_MODE_CODE }
+    }
+    /// Blocks that the machines have translated.
+    fn translated(&self) -> u64 {
+        let statistics = self.machines.iter().flat_map(|m| m.vcpu.statistics());
+        statistics.filter(|(line, _)| line == "translated blocks").map(|(_, count)| count).sum()
     }
     /// The states at the end, which no longer say that the vCPU is shut down, and how much retired.
     fn run(&mut self, code: &[u8]) -> Vec<(ArchState, u64)> {
+        self.at += 64;
+        if self.at + 64 > LONG_MODE_DATA {
+            *self = Pair::new();
+        }
+        let at = self.at;
+        self.begin.rip = at;
         let begin = &self.begin;
         let run = |m: &mut BareMachine| {
-            m.write(LONG_MODE_CODE, code);
+            m.write(at, code);
             m.vcpu.set_state(begin);
             let before = m.vcpu.retired();
-            let exit = m.vcpu.run(&mut m.bus, 20);
+            // Enough for a whole block: what the budget does not cover is left to the interpreter.
+            let exit = m.vcpu.run(&mut m.bus, 1000);
             assert!(matches!(exit, VcpuExit::Shutdown(_)), "{code:02x?}: {exit:?}");
             let mut end = m.vcpu.state();
             let retired = end.retired - before;
@@ -132,6 +146,7 @@ fn registers_and_flags_are_unchanged() {
         }
     }
     assert!(faulted > 5000, "{faulted} forms faulted");
+    assert!(pair.machines.len() < 2 || pair.translated() > 5000, "the translator ran them");
 }
 
 /// What an instruction before it left to be computed from is not lost where the next one keeps something too.

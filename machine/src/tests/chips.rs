@@ -6,7 +6,9 @@ use iced_x86::code_asm::*;
 /// The engines that can be used here.
 pub(super) fn engines() -> Vec<Engine> {
     let all = [Engine::Interp, Engine::Jit];
-    all.into_iter().filter(|engine| !trimotor_test_needs::skip(engine.status().available.map_err(|why| why.to_string()))).collect()
+    all.into_iter()
+        .filter(|engine| !trimotor_test_needs::skip(engine.status().available.map_err(|why| why.to_string())))
+        .collect()
 }
 
 /// The code that `build` writes, to run at 0000:7C00 in real mode.

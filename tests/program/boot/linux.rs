@@ -19,6 +19,7 @@ pub fn tests() -> Tests {
         .each(&ENGINE_NAMES, four_processors_come_up)
         .each(&ENGINE_NAMES, two_processors_do_the_work_of_one)
         .each(&ENGINE_NAMES, no_translation_that_is_kept_is_wrong)
+        .each(&ENGINE_NAMES, translations_that_stay_until_a_flush_do_no_harm)
         .test_needing(&[JIT], a_small_code_cache_is_enough)
         .test(a_reset_ends_the_program_where_it_is_told_so)
         .each(&ENGINE_NAMES, counted_runs_print_the_same_bytes)
@@ -280,4 +281,13 @@ fn no_translation_that_is_kept_is_wrong(engine: &str) {
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
     assert!(ended.output.contains("MARK-BOOTED"));
     assert!(ended.errors.contains("contradicts: 0\n"), "{}", ended.errors);
+}
+
+/// Linux flushes what it changes.
+fn translations_that_stay_until_a_flush_do_no_harm(engine: &str) {
+    let ended =
+        run_to_end(&strs(&boot(engine, Guest::CloudKernel, Guest::PowerOff, "quiet", &["--tlb", "keep"])));
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+    assert!(ended.output.contains("MARK-BOOTED"));
+    assert!(ended.errors.contains("missing INVLPGs: 0\n"), "{}", ended.errors);
 }
