@@ -2,6 +2,7 @@
 
 use std::arch::{asm, global_asm};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use trimotor_bt_jit::host_fault::IN_CONTEXT;
 use trimotor_test_support::random::layout::*;
 
 /// What the assembly below works with, at a fixed address below 2 GiB.
@@ -287,24 +288,6 @@ fn install_handlers(shared: *mut Shared) {
 
 /// Takes the registers of the interrupted code, and has it go on where the entry returns.
 extern "C" fn handler(_signal: i32, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    const ORDER: [i32; 16] = [
-        libc::REG_RAX,
-        libc::REG_RCX,
-        libc::REG_RDX,
-        libc::REG_RBX,
-        libc::REG_RSP,
-        libc::REG_RBP,
-        libc::REG_RSI,
-        libc::REG_RDI,
-        libc::REG_R8,
-        libc::REG_R9,
-        libc::REG_R10,
-        libc::REG_R11,
-        libc::REG_R12,
-        libc::REG_R13,
-        libc::REG_R14,
-        libc::REG_R15,
-    ];
     // SAFETY: the kernel passes a ucontext; the shared block and the context are mapped.
     unsafe {
         let machine = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext;
@@ -315,7 +298,7 @@ extern "C" fn handler(_signal: i32, _info: *mut libc::siginfo_t, context: *mut l
         if !(CODE..CODE + CODE_BYTES as u64).contains(&rip) && shared.fault == 0 && !plausible(rip) {
             libc::_exit(3);
         }
-        for (n, &place) in ORDER.iter().enumerate() {
+        for (n, &place) in IN_CONTEXT.iter().enumerate() {
             out.out_gpr[n] = registers[place as usize] as u64;
         }
         out.out_rflags = registers[libc::REG_EFL as usize] as u64;

@@ -19,6 +19,7 @@ mod text;
 use crate::cache::TranslatedCode;
 use crate::layout::T1;
 pub use crate::start::Reporting;
+pub use report::IN_CONTEXT;
 use report::Interrupted;
 use std::cell::{Cell, OnceCell};
 use std::io;

@@ -18,8 +18,8 @@ const NAMES: [&str; 16] = [
     "r15",
 ];
 
-/// Where the context has the host's registers, by their numbers.
-pub(super) const IN_CONTEXT: [i32; 16] = [
+/// Where a signal's context has the host's general registers, by their numbers.
+pub const IN_CONTEXT: [i32; 16] = [
     libc::REG_RAX,
     libc::REG_RCX,
     libc::REG_RDX,
