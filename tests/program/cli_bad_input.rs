@@ -221,7 +221,7 @@ fn serial_ports_that_cannot_be_opened() {
 
 fn devices_that_no_board_can_have() {
     for (device, says) in [
-        ("isa-nothing", "there is no device \"isa-nothing\""),
+        ("isa-nothing", "`trimotor devices` lists"),
         ("isa-debug-exit,port=1", "its options: iobase"),
         ("isa-debug-exit,iobase=0x60", "another device has port 0x60"),
         ("demo-card,addr=1", "piix3 is at 00:01.0 already"),
