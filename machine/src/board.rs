@@ -172,6 +172,11 @@ impl Board {
     /// Asks a device that was used for its next event.
     #[inline]
     pub(crate) fn refresh(&self, id: DeviceId, device: &mut Locked<'_>) {
+        if self.refs.interrupts.is_some_and(|interrupts| interrupts.id() == id) {
+            // vCPUs set their timers without this device's lock: an answer that was asked for here could be older than
+            // theirs, and would take its place.
+            return self.refresh_apic_timers();
+        }
         if let Some(timed) = device.timed() {
             self.timers.set(id, timed.next_event());
         }

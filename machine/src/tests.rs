@@ -4,6 +4,7 @@ mod cards;
 mod chips;
 
 use crate::*;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use trimotor_bus::VcpuSignals;
 use trimotor_cpu::model::CpuModel;
@@ -347,4 +348,40 @@ fn commands_do_not_wait_behind_input() {
     assert_eq!(machine.run(), ExitReason::Quit);
     assert_eq!(machine.run_until(1_000_000), None, "the end was that of the run before");
     assert!(control.take_statistics().is_some());
+}
+
+/// A vCPU sets its local APIC timer while the machine's thread, after the expiry of another one, asks for the next event:
+/// whoever asked first must not have the last word.
+#[test]
+fn an_apic_timer_that_is_set_while_events_are_asked_for_is_kept() {
+    const SPURIOUS: u64 = 0x0F0;
+    const LVT_TIMER: u64 = 0x320;
+    const INITIAL_COUNT: u64 = 0x380;
+    let (machine, _) = machine(MachineConfig { cpus: 2, ..config() }, &[0xF4]);
+    let board = &machine.board;
+    let interrupts = board.refs.interrupts.unwrap().id();
+    let write = |offset, value| {
+        board.fabric.apic_write(1, offset, trimotor_bus::Width::Dword, value, trimotor_bus::GuestTime::ZERO);
+    };
+    write(SPURIOUS, 0x1FF);
+    write(LVT_TIMER, 0x40);
+    let asks = AtomicBool::new(false);
+    for round in 1..1_000 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                asks.store(true, SeqCst);
+                while asks.load(SeqCst) {
+                    board.refresh(interrupts, &mut board.devices.lock(interrupts));
+                }
+            });
+            while !asks.load(SeqCst) {
+                std::thread::yield_now();
+            }
+            write(INITIAL_COUNT, round);
+            board.refresh_apic_timers();
+            // Its last question may have been asked before, and be answered now.
+            asks.store(false, SeqCst);
+        });
+        assert_eq!(board.timers.earliest(), board.fabric.next_event(), "round {round}");
+    }
 }

@@ -209,7 +209,8 @@ fn a_driver_sees_all_requests_done_with_the_hosts_clock() {
             let mut numbers: Vec<u64> = (0..16).map(|i| order >> (4 * i) & 15).collect();
             numbers.sort_unstable();
             assert_eq!(numbers, (0..16).collect::<Vec<_>>(), "{engine}, {cpus} vCPUs");
-            assert!((4..=16).contains(&interrupts), "{interrupts} interrupts");
+            // Requests that complete while the driver looks, with interrupts off, need none.
+            assert!((1..=16).contains(&interrupts), "{interrupts} interrupts");
         }
     }
 }
