@@ -4,8 +4,10 @@
 //! process 1 that does what `poweroff`, `reboot` and `halt` ask it by signals, and that never ends.
 
 use super::cpio::Archive;
+use super::stress;
 use flate2::read::GzDecoder;
 use flate2::{Compression, Crc, GzBuilder};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,6 +21,8 @@ pub enum Purpose {
     PowerOff,
     /// Load the kernel modules that are handed over, and panic.
     Panic,
+    /// Run stress-ng, and power off.
+    Stress,
 }
 
 /// What every `/init` does first: /proc, and the line that says how long the boot took.
@@ -55,8 +59,8 @@ echo c > /proc/sysrq-trigger
 
 const POWER_OFF: &str = "/bin/busybox poweroff -f\n";
 
-/// A kernel module: its file's name and content.
-pub type Module = (String, Vec<u8>);
+/// A file beside those that every archive has: path, permissions and content.
+pub type ExtraFile = (String, u32, Vec<u8>);
 
 impl Purpose {
     /// Path, permissions and contents of what is in the archive beside busybox.
@@ -69,6 +73,7 @@ impl Purpose {
             ],
             Purpose::PowerOff => vec![("init", 0o755, format!("{COMMON}{POWER_OFF}"))],
             Purpose::Panic => vec![("init", 0o755, format!("{COMMON}{PANIC}"))],
+            Purpose::Stress => vec![("init", 0o755, format!("{COMMON}{}", stress::init()))],
         }
     }
     /// The archive's name in its gzip header, which changes with what is in it. (Linux skips a name
@@ -89,12 +94,12 @@ pub fn is_current(purpose: Purpose, path: &Path) -> bool {
     File::open(path).ok().and_then(name).is_some_and(|name| name == purpose.name().as_bytes())
 }
 
-/// Builds the compressed archive around a statically linked busybox. `modules` are put into `/modules`, to be
-/// loaded in the order of their names.
+/// Builds the compressed archive around a statically linked busybox. Kernel modules among the `extra` files are loaded
+/// from `/modules` in the order of their names.
 ///
 /// # Errors
 /// Compression fails, which it does not in memory.
-pub fn build(purpose: Purpose, busybox: &[u8], modules: &[Module]) -> io::Result<Vec<u8>> {
+pub fn build(purpose: Purpose, busybox: &[u8], extra: &[ExtraFile]) -> io::Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "etc", "proc", "sys", "tmp", "root"] {
         archive.directory(directory);
@@ -103,9 +108,12 @@ pub fn build(purpose: Purpose, busybox: &[u8], modules: &[Module]) -> io::Result
     archive.character_device("dev/null", 0o666, 1, 3);
     archive.file("bin/busybox", 0o755, busybox);
     archive.symlink("bin/sh", "busybox");
-    archive.directory("modules");
-    for (name, content) in modules {
-        archive.file(&format!("modules/{name}"), 0o644, content);
+    let folders: BTreeSet<_> = extra.iter().filter_map(|(path, ..)| Some(path.rsplit_once('/')?.0)).collect();
+    for folder in folders.into_iter().filter(|folder| *folder != "bin") {
+        archive.directory(folder);
+    }
+    for (path, permissions, content) in extra {
+        archive.file(path, *permissions, content);
     }
     for (path, permissions, contents) in purpose.files() {
         archive.file(path, permissions, contents.as_bytes());
@@ -123,14 +131,15 @@ mod tests {
 
     #[test]
     fn archives_are_gzip_and_hold_init() {
-        let modules = [("a.ko".to_owned(), vec![1])];
+        let extra = [("modules/a.ko".to_owned(), 0o644, vec![1])];
         for (purpose, word) in [
             (Purpose::Shell, "::once:/etc/shell"),
             (Purpose::PowerOff, "poweroff -f"),
             (Purpose::Panic, "modules/a.ko"),
+            (Purpose::Stress, "tlb-shootdown"),
         ] {
-            let bytes = build(purpose, b"\x7fELF", &modules).unwrap();
-            assert_eq!(bytes, build(purpose, b"\x7fELF", &modules).unwrap(), "the same each time");
+            let bytes = build(purpose, b"\x7fELF", &extra).unwrap();
+            assert_eq!(bytes, build(purpose, b"\x7fELF", &extra).unwrap(), "the same each time");
             let mut text = Vec::new();
             flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
             let text = String::from_utf8_lossy(&text).into_owned();

@@ -6,13 +6,14 @@
 mod cpio;
 mod initramfs;
 mod packages;
+mod stress;
 mod tar;
 
 use crate::error::Failure;
 use crate::note::note;
 use anyhow::Context;
 use clap::Args;
-use initramfs::{Module, Purpose};
+use initramfs::{ExtraFile, Purpose};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ pub struct GuestArgs {
     /// A guest that panics and reports it through pvpanic too
     #[arg(long)]
     panic: bool,
+    /// A guest that runs stress-ng too, some 160 stressors in half a minute
+    #[arg(long)]
+    stress: bool,
     /// The Xen hypervisor too, which is booted by Multiboot
     #[arg(long)]
     xen: bool,
@@ -112,6 +116,11 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     if args.panic {
         fetch("panic.cpio.gz", &|| panicking(&cache))?;
     }
+    if args.stress {
+        fetch("stress.cpio.gz", &|| {
+            file_system(&cache, Purpose::Stress, &stress::files(&cache)?, "stress.cpio.gz")
+        })?;
+    }
     if args.xen {
         fetch("xen", &|| xen(&cache))?;
     }
@@ -143,6 +152,10 @@ fn print_next_steps(cache: &Cache, args: &GuestArgs) -> io::Result<()> {
     if args.memtest {
         writeln!(out, "memtest86+ on the terminal's screen:")?;
         writeln!(out, "  {program} run --memory 64M --kernel {}", path("memtest.bin"))?;
+    }
+    if args.stress {
+        writeln!(out, "stress-ng, which ends by itself:")?;
+        writeln!(out, "{}", run("512M", "vmlinuz-cloud", "stress.cpio.gz"))?;
     }
     if args.xen {
         writeln!(out, "Xen, with Linux as its first domain:")?;
@@ -202,16 +215,16 @@ fn panicking(cache: &Cache) -> Result<(), Failure> {
     for (index, name) in ["pvpanic.ko", "pvpanic-mmio.ko"].iter().enumerate() {
         let path = format!("/pvpanic/{name}");
         let content = packages::file_of(cache, &package, &path, &|found| found.ends_with(&path))?;
-        modules.push((format!("{index}-{name}"), content));
+        modules.push((format!("modules/{index}-{name}"), 0o644, content));
     }
     kernel(cache, CLOUD_KERNELS, "vmlinuz-cloud")?;
     file_system(cache, Purpose::Panic, &modules, "panic.cpio.gz")
 }
 
-fn file_system(cache: &Cache, purpose: Purpose, modules: &[Module], name: &str) -> Result<(), Failure> {
+fn file_system(cache: &Cache, purpose: Purpose, extra: &[ExtraFile], name: &str) -> Result<(), Failure> {
     let busybox =
         packages::file_of(cache, "busybox-static", "bin/busybox", &|path| path.ends_with("bin/busybox"))?;
-    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox, modules)?)
+    write_whole(&cache.file(name), &initramfs::build(purpose, &busybox, extra)?)
 }
 
 fn i386_installer(cache: &Cache) -> Result<(), Failure> {

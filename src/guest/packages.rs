@@ -9,6 +9,7 @@ use crate::error::Failure;
 use crate::note::note;
 use anyhow::Context;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -75,6 +76,78 @@ pub fn file_of(
     found?.ok_or_else(|| {
         Failure::bad(format!("the package {package} has no {described}. {}", super::WHAT_TO_PROVIDE))
     })
+}
+
+/// All packages that `package` depends on, directly or not, as far as apt knows them.
+///
+/// # Errors
+/// apt cannot be run.
+pub fn all_dependencies(package: &str) -> Result<Vec<String>, Failure> {
+    const ONLY_DEPENDENCIES: [&str; 8] = [
+        "--recurse",
+        "--no-recommends",
+        "--no-suggests",
+        "--no-conflicts",
+        "--no-breaks",
+        "--no-replaces",
+        "--no-enhances",
+        "depends",
+    ];
+    let output = Command::new("apt-cache")
+        .args(ONLY_DEPENDENCIES)
+        .arg(package)
+        .stdin(Stdio::null())
+        .output()
+        .context("apt-cache")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // A package's name begins its line; virtual packages are in angle brackets.
+    let names = text.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_alphanumeric()));
+    Ok(names.filter(|name| *name != package).map(str::to_owned).collect())
+}
+
+/// Packages unpacked into one folder, which is removed with this.
+pub struct Unpacked<'a> {
+    cache: &'a Cache,
+    root: PathBuf,
+}
+
+impl<'a> Unpacked<'a> {
+    /// `package`, unpacked.
+    ///
+    /// # Errors
+    /// apt does not have it, or the host fails.
+    pub fn new(cache: &'a Cache, package: &str) -> Result<Self, Failure> {
+        let root = cache.packages().join(format!("{package}-{}", std::process::id()));
+        let mut unpacked = Unpacked { cache, root };
+        unpacked.add(package)?;
+        Ok(unpacked)
+    }
+    /// Unpacks another one beside it.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn add(&mut self, package: &str) -> Result<(), Failure> {
+        let deb = downloaded(self.cache, package)?;
+        let status = Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&self.root).status();
+        if !status.context("dpkg-deb")?.success() {
+            return Err(Failure::bad(format!("{}: dpkg-deb cannot unpack it", deb.display())));
+        }
+        Ok(())
+    }
+    /// A file of the packages.
+    ///
+    /// # Errors
+    /// None of them has it.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.root.join(path))
+    }
+}
+
+impl Drop for Unpacked<'_> {
+    fn drop(&mut self) {
+        // What is left of it harms nobody.
+        let _ = fs::remove_dir_all(&self.root);
+    }
 }
 
 fn downloaded(cache: &Cache, package: &str) -> Result<PathBuf, Failure> {

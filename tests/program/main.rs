@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         boot::pvpanic::tests(),
         boot::saved::tests(),
         boot::small_kernels::tests(),
+        boot::stress::tests(),
         boot::xen::tests(),
         cli_bad_input::tests(),
         cli_ends::tests(),

@@ -7,5 +7,6 @@ pub mod memtest;
 pub mod pvpanic;
 pub mod saved;
 pub mod small_kernels;
+pub mod stress;
 mod vmlinux;
 pub mod xen;

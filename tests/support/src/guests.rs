@@ -50,6 +50,8 @@ pub enum Guest {
     InstallerInitrd,
     /// Panics with the cloud kernel, whose pvpanic driver it loads before.
     Panic,
+    /// Runs stress-ng and powers off.
+    Stress,
     /// memtest86+.
     Memtest,
     /// The Xen hypervisor.
@@ -66,6 +68,7 @@ impl Guest {
             Guest::InstallerKernel => ("di-i386/linux", Some("--i386-installer")),
             Guest::InstallerInitrd => ("di-i386/initrd.gz", Some("--i386-installer")),
             Guest::Panic => ("panic.cpio.gz", Some("--panic")),
+            Guest::Stress => ("stress.cpio.gz", Some("--stress")),
             Guest::Memtest => ("memtest.bin", Some("--memtest")),
             Guest::Xen => ("xen", Some("--xen")),
         }
