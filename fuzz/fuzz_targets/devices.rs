@@ -13,9 +13,7 @@ use trimotor_fuzz::Input;
 use trimotor_machine::board::Board;
 use trimotor_machine::registry::DeviceId;
 use trimotor_machine::vcpu_bus::VcpuBus;
-use trimotor_machine::{
-    ClockSource, DeviceConfig, Engine, EngineOptions, HostClock, HostServices, Machine, MachineConfig,
-};
+use trimotor_machine::{ClockSource, DeviceConfig, Engine, HostClock, HostServices, Machine, MachineConfig};
 
 const WIDTHS: [Width; 4] = [Width::Byte, Width::Word, Width::Dword, Width::Qword];
 /// The beginnings of ranges of ports with something at them, and how many ports may be hit from there.
@@ -62,12 +60,7 @@ fn machine() -> Machine {
     request.kind = Some(KernelKind::Flat);
     let plan = boot::load(request, &config.platform()).expect("a plan for a byte of code");
     let model = Arc::new(CpuModel::parse("max", 1_000_000_000).expect("a model"));
-    let services = HostServices {
-        clock: Arc::new(NoClock),
-        serial: Vec::new(),
-        debug_console: None,
-        engine: EngineOptions::default(),
-    };
+    let services = HostServices::new(Arc::new(NoClock));
     Machine::new(config, model, services, Box::new(plan)).expect("a machine")
 }
 
