@@ -121,6 +121,12 @@ fn all_requests(a: &mut CodeAssembler) {
     a.hlt().unwrap();
     a.jmp(wait).unwrap();
     a.set_label(&mut done).unwrap();
+    // Interrupts of requests that completed since the last look come now.
+    a.sti().unwrap();
+    for _ in 0..8 {
+        a.nop().unwrap();
+    }
+    a.cli().unwrap();
     check_and_report(a);
 }
 
@@ -210,7 +216,7 @@ fn a_driver_sees_all_requests_done_with_the_hosts_clock() {
             numbers.sort_unstable();
             assert_eq!(numbers, (0..16).collect::<Vec<_>>(), "{engine}, {cpus} vCPUs");
             // Requests that complete while the driver looks, with interrupts off, need none.
-            assert!((1..=16).contains(&interrupts), "{interrupts} interrupts");
+            assert!((4..=16).contains(&interrupts), "{interrupts} interrupts");
         }
     }
 }
