@@ -80,13 +80,9 @@ impl Registry {
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = DeviceId> + use<> {
         (0..self.entries.len()).map(|index| DeviceId(index as u16))
     }
-    /// The number behind the last device's.
+    /// The number behind the last device's: what the next one will have.
     pub(crate) fn end(&self) -> DeviceId {
         DeviceId(self.entries.len() as u16)
-    }
-    /// The number that the next device will have, for what it is built with.
-    pub(crate) fn next_id(&self) -> DeviceId {
-        self.end()
     }
     /// A device's name.
     pub fn name(&self, id: DeviceId) -> &str {

@@ -152,7 +152,7 @@ impl Builder<'_> {
             intx: self.pirq.wire(address.device, address.function % 4 + 1),
             msi: self.fabric.clone(),
             memory: BusMaster::new(self.memory.clone()),
-            outside: self.completions.handle(self.devices.next_id()),
+            outside: self.completions.handle(self.devices.end()),
         })
     }
 
