@@ -16,13 +16,13 @@
 
 use clap::{Parser, ValueEnum};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
+use trimotor_test_support::host_time::host_seconds;
 
 /// Workloads by groups, and what the translator aims at: times relative to TCG's and to native ones.
 const GROUPS: [(&str, &[&str], [f64; 2]); 4] = [
@@ -185,16 +185,6 @@ fn run(options: &Options, peer: Peer) -> Result<Seconds, String> {
         return Err(format!("it printed no result; {status}"));
     }
     Ok(seconds)
-}
-
-/// CPU seconds of the threads of a process (proc(5), schedstat).
-fn host_seconds(pid: u32) -> Option<f64> {
-    let tasks = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).ok()?;
-    let of = |task: PathBuf| {
-        let text = fs::read_to_string(task.join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<f64>().ok()
-    };
-    Some(tasks.flatten().filter_map(|task| of(task.path())).sum::<f64>() / 1e9)
 }
 
 fn medians(runs: &[Seconds]) -> Seconds {

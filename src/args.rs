@@ -1,8 +1,16 @@
 //! The command line.
 
+use crate::chardevs::Chardev;
+use crate::display::{self, DisplayList, screenshots::ScreenshotSpec};
+use crate::drives::DriveArgs;
+use crate::gdb::GdbSpec;
 use crate::guest::GuestArgs;
 use crate::host_memory::{CodeCacheSize, MemorySize};
+use crate::img::{self, ImgCommand};
+use crate::networks::NetworkArgs;
 use crate::rtc_base::RtcBase;
+use crate::switches::SwitchSpec;
+use crate::typing::InputArgs;
 use crate::watch;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -36,6 +44,12 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
         --append \"console=ttyS0\" --nographic
   memtest86+ on the terminal's screen, and its last screen in a file:
     trimotor run --memory 64M --kernel memtest.bin --screen-dump screen.txt
+  In a window, whose pixels are two of the screen's wide and high:
+    trimotor run disk.img --display window,scale=2
+  In a browser, for VNC viewers too, and a picture of the screen after 10 s:
+    trimotor run disk.img --display web,vnc=127.0.0.1:1 --screenshot s.png@10s
+  VNC from other machines: asks for the password that is in a file
+    trimotor run disk.img --display vnc=0.0.0.0:1,password-file=secret.txt
   The same run each time, byte for byte:
     trimotor run --icount --kernel vmlinuz --initrd off.cpio.gz \\
         --append \"console=ttyS0\" --nographic
@@ -44,6 +58,19 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
         --nographic --expect \"# \" --exit-on \"Kernel panic\" --timeout 2m
   Four processors, a second serial port in a file:
     trimotor run --cpus 4 --serial stdio --serial file:com2.log --kernel vmlinuz
+  A disk and a CD for the kernel; what is written to the disk is thrown away:
+    trimotor run --kernel vmlinuz --initrd shell.cpio.gz --cdrom d.iso \\
+        --drive file=disk.img,snapshot=on --append \"console=ttyS0\" --nographic
+  A network whose guest answers to ssh at the host's port 2222:
+    trimotor run disk.img --nic user,hostfwd=tcp:127.0.0.1:2222-:22
+  The boot on the translator, the rest on the interpreter:
+    trimotor run --accel jit --switch interp@20 disk.img
+  Commands by a socket: socat -,raw,echo=0 UNIX-CONNECT:m.sock
+    trimotor run disk.img --monitor unix:m.sock,server
+  A machine that `save` has put into a file goes on, on another engine:
+    trimotor run --restore booted.machine --accel interp
+  One of many that go on from the same file, made by `save -m`:
+    trimotor run --restore booted.machine --clone
   A multiboot kernel with modules, results through the debug port:
     trimotor run --kernel kernel.elf --module 'disk.img root=ram' \\
         --debugcon stdio --debug-exit --nographic";
@@ -52,6 +79,8 @@ const LOCKSTEP_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   A Linux boot on interpreter and translator:
     trimotor lockstep --memory 512M --kernel vmlinuz --initrd off.cpio.gz \\
         --append \"console=ttyS0\"
+  What the BIOS boots from a disk, which is not written: each engine has what it writes for itself
+    trimotor lockstep --until 500000000 disk.img
   Is a run the same as a run of the same engine?
     trimotor lockstep --engines interp,interp --until 100000000 --kernel vmlinuz
 
@@ -72,10 +101,10 @@ pub struct Cli {
 pub enum Command {
     /// Boot the built-in demo guest
     Demo(Box<DemoArgs>),
-    /// Boot a kernel
+    /// Boot a kernel, with disks, CDs and floppies beside it
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Run a kernel, or the demo, on two engines side by side, and find the first instruction that differs
+    /// Run a guest, or the demo, on two engines side by side, and find the first instruction that differs
     #[command(after_help = LOCKSTEP_EXAMPLES)]
     Lockstep(Box<LockstepArgs>),
     /// Say which engines this build and host can use, and why not
@@ -90,8 +119,17 @@ pub enum Command {
         #[command(subcommand)]
         guest: GuestCommand,
     },
+    /// Make, look at and change disk images
+    #[command(after_help = img::EXAMPLES)]
+    Img {
+        /// What to do.
+        #[command(subcommand)]
+        command: ImgCommand,
+    },
     /// List the devices that a machine has or may have, with their options
     Devices,
+    /// List the kinds of networks that cards may be connected to, with their options
+    Networks,
     /// List the CPU models and their features
     Cpus {
         /// Only this model, with its features changed as --cpu takes it
@@ -118,9 +156,21 @@ pub struct DemoArgs {
 /// Options of `trimotor run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// The kernel: a bzImage, a vmlinux, or a PVH or multiboot 1 or 2 image
-    #[arg(long, value_name = "FILE", required = true, help_heading = "Boot")]
+    /// The kernel: a bzImage, a vmlinux, or a PVH or multiboot 1 or 2 image. Without it the BIOS boots
+    #[arg(long, value_name = "FILE", help_heading = "Boot")]
     pub kernel: Option<PathBuf>,
+    /// Another BIOS than the built-in one: SeaBIOS and the like, 64K to 16M
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Boot")]
+    pub bios: Option<PathBuf>,
+    /// Another ROM for the video adapter than the built-in one, such as SeaBIOS's vgabios-stdvga.bin
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Boot")]
+    pub vga_rom: Option<PathBuf>,
+    /// One more option ROM: a program that the BIOS runs, such as iPXE's. Repeatable
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel", action = ArgAction::Append, help_heading = "Boot")]
+    pub option_rom: Vec<PathBuf>,
+    /// A disk, CD or floppy image, which becomes the drive that its content is for
+    #[arg(value_name = "IMAGE", help_heading = "Drives")]
+    pub image: Option<PathBuf>,
     /// What the kernel is taken for, where it could be booted in more than one way [default: what it looks like]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Boot")]
     pub boot_as: Option<BootAs>,
@@ -136,6 +186,14 @@ pub struct RunArgs {
         help_heading = "Boot"
     )]
     pub append: String,
+    /// Goes on with a machine that `save` in a monitor has put into a file. The file says what the machine is, and which disks and
+    /// networks it has; options of the engine, the console, monitors and the end of the run may be given beside
+    #[arg(long, value_name = "FILE", help_heading = "Boot")]
+    pub restore: Option<PathBuf>,
+    /// Goes on as one of many: what the guest writes to disks goes with the run, and network cards get addresses of their own. A file that
+    /// `save -m` made is mapped, so that clones share what they do not change
+    #[arg(long, requires = "restore", help_heading = "Boot")]
+    pub clone: bool,
     /// A multiboot or PVH module: a file and, after a blank, its string. Repeatable. Multiboot 1 kernels find
     /// the file's name in front of it, as in front of their command line
     #[arg(long, value_name = "FILE [STRING]", action = ArgAction::Append, help_heading = "Boot")]
@@ -147,7 +205,9 @@ pub struct RunArgs {
 
 /// Options of `trimotor lockstep`.
 #[derive(Args, Debug)]
-#[command(mut_arg("kernel", |kernel| kernel.required(false).help("The kernel [default: the built-in demo]")))]
+#[command(mut_arg("kernel", |kernel| {
+    kernel.help("The kernel [default: what the BIOS boots from the drives, or without any the built-in demo]")
+}))]
 pub struct LockstepArgs {
     /// The two engines, with a comma between them
     #[arg(
@@ -165,6 +225,9 @@ pub struct LockstepArgs {
     /// Memory is compared after so many of these intervals
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Lockstep")]
     pub memory_every: u64,
+    /// Both run so many instructions before they are compared for the first time
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Lockstep")]
+    pub from: u64,
     /// Ends after so many instructions [default: when the guest ends, or at the demo's prompt]
     #[arg(long, value_name = "N", help_heading = "Lockstep")]
     pub until: Option<u64>,
@@ -179,6 +242,10 @@ pub struct MachineArgs {
     /// The engine that drives the CPU
     #[arg(long, value_enum, default_value_t = Accel::Auto, help_heading = "Machine")]
     pub accel: Accel,
+    /// Another engine goes on at SECONDS of guest time (jit@2.5), or once N instructions have retired (jit@5000000i).
+    /// Repeatable
+    #[arg(long, value_name = "ENGINE@SECONDS|Ni", action = ArgAction::Append, help_heading = "Machine")]
+    pub switch: Vec<SwitchSpec>,
     /// RAM, from 1M to 64G
     #[arg(long, short = 'm', value_name = "SIZE", default_value = "256M", help_heading = "Machine")]
     pub memory: MemorySize,
@@ -225,20 +292,36 @@ pub struct MachineArgs {
     /// Shows the guest on the serial port: no text screen
     #[arg(long, help_heading = "Console")]
     pub nographic: bool,
-    /// How the text screen is shown [default: `terminal` where standard input and output are
-    /// one (`lines` where TERM is dumb), else `none`]
-    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "nographic", help_heading = "Console")]
-    pub display: Option<DisplayArg>,
+    #[arg(long, value_name = "LIST", action = ArgAction::Append, conflicts_with = "nographic", help = display::DISPLAY_HELP, help_heading = "Console")]
+    pub display: Vec<DisplayList>,
     /// A serial port, COM1 first: stdio, null, file:PATH, pty, unix:PATH, tcp:HOST:PORT and more
     /// (see the README). Repeatable up to 4 [default: stdio]
     #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Console")]
     pub serial: Vec<String>,
+    /// An end on the host for a port of a device, as --serial takes it with an id: pty,id=NAME. Repeatable
+    #[arg(long, value_name = "SPEC,id=NAME", action = ArgAction::Append, help_heading = "Console")]
+    pub chardev: Vec<Chardev>,
+    /// Where commands are typed, as --serial takes it: stdio (behind Ctrl-A c), unix:PATH,server,
+    /// tcp:HOST:PORT,server, pty, none. Repeatable [default: stdio]
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Console")]
+    pub monitor: Vec<String>,
     /// The key that the console keeps for itself: ^A to ^Z, or none
     #[arg(long, value_name = "KEY", default_value = "^A", value_parser = parse_escape, help_heading = "Console")]
     pub escape: EscapeKey,
-    /// Writes the text screen to a file when the machine ends
+    /// The screen in a file: F.png, or F.svg or F.txt for text modes; at a time of the guest (F.png@10s), once COM1 wrote a
+    /// text (F.png@text:login:), or when the machine ends (F.png@end). Repeatable
+    #[arg(long, value_name = "FILE[@WHEN]", action = ArgAction::Append, help_heading = "Console")]
+    pub screenshot: Vec<ScreenshotSpec>,
+    /// The same when the machine ends; text where the file's name ends neither in .png nor in .svg
     #[arg(long, value_name = "FILE", help_heading = "Console")]
     pub screen_dump: Option<PathBuf>,
+    /// Where gdb connects: unix:PATH, tcp:127.0.0.1:PORT or PORT; `,bits=16`, 32 or 64 behind it says how gdb sees the CPUs
+    /// [default: as what they run then]
+    #[arg(long, value_name = "SPEC", help_heading = "Debugging")]
+    pub gdb: Option<GdbSpec>,
+    /// Starts paused, before the first instruction: until gdb, or `cont` at a monitor, lets it go on
+    #[arg(short = 'S', help_heading = "Debugging")]
+    pub stopped: bool,
     /// Where bytes written to port E9h go, as --serial takes it
     #[arg(long, value_name = "SPEC", help_heading = "Debugging")]
     pub debugcon: Option<String>,
@@ -257,6 +340,15 @@ pub struct MachineArgs {
     /// One more device, with its options; `trimotor devices` lists them. May be given several times
     #[arg(long, value_name = "KIND[,OPTION=VALUE]", help_heading = "Devices")]
     pub device: Vec<DeviceConfig>,
+    /// Keyboard and mouse.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// The drives.
+    #[command(flatten)]
+    pub drives: DriveArgs,
+    /// The networks.
+    #[command(flatten)]
+    pub networks: NetworkArgs,
     /// The device that CPU test suites expect: ports 2000h+n, E0h to E4h, memory at FF000000h
     #[arg(long, help_heading = "Debugging")]
     pub test_device: bool,
@@ -348,18 +440,6 @@ pub enum Stats {
     Most,
     /// Every count
     All,
-}
-
-/// How the text screen is shown.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DisplayArg {
-    /// Drawn in the terminal
-    Terminal,
-    /// Changed rows printed as `row|text`, for scripts and screen readers; input goes to the
-    /// keyboard
-    Lines,
-    /// Not at all
-    None,
 }
 
 /// The escape key's byte; none where it is turned off.

@@ -43,6 +43,24 @@ impl GuestFiles {
             memory: run.machine.memory,
         })
     }
+    /// Sees that nothing is given that a kernel would need, where there is none.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] that names the flag.
+    pub fn check_none(run: &RunArgs) -> Result<(), Failure> {
+        let given = [
+            ("--initrd", run.initrd.is_some()),
+            ("--append", !run.append.is_empty()),
+            ("--module", !run.module.is_empty()),
+            ("--boot-as", run.boot_as.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(Failure::bad(format!("{flag}: there is no kernel to go with; name one by --kernel")))
+            }
+            None => Ok(()),
+        }
+    }
     /// The kernel's command line.
     pub fn command_line(&self) -> &str {
         &self.command_line

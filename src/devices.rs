@@ -23,6 +23,7 @@ fn write(out: &mut impl Write) -> io::Result<()> {
     };
     writeln!(out, "On every board:")?;
     KINDS.iter().filter(|kind| kind.built_in).try_for_each(|kind| row(out, kind))?;
+    writeln!(out, "  (`--device NAME,OPTION=VALUE` sets options of those that have some)")?;
     writeln!(out, "\nWith `trimotor run --device NAME[,OPTION=VALUE]...`:")?;
     KINDS.iter().filter(|kind| !kind.built_in).try_for_each(|kind| row(out, kind))
 }

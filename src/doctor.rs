@@ -1,5 +1,6 @@
 //! `trimotor doctor`: what this build and host can do, and why not.
 
+use crate::display;
 use crate::error::Failure;
 use crate::guest;
 use std::fs;
@@ -11,6 +12,8 @@ use trimotor_machine::engines::{self, Engine};
 const DEFAULT_COLUMNS: usize = 80;
 /// Columns in front of the details.
 const INDENT: usize = 10;
+/// Columns in front of what is said of a display.
+const DISPLAY_INDENT: usize = 12;
 
 /// Prints the report: a line for each verdict, with `verbose` the details below it.
 ///
@@ -28,10 +31,19 @@ pub fn run(verbose: bool) -> Result<(), Failure> {
             Err(why) => {
                 writeln!(out, "  {name:<7} no: {}", why.verdict)?;
                 more |= !why.details.is_empty();
-                for line in why.details.iter().filter(|_| verbose).flat_map(|text| wrapped(text)) {
+                for line in why.details.iter().filter(|_| verbose).flat_map(|text| wrapped(text, INDENT)) {
                     writeln!(out, "{:INDENT$}{line}", "")?;
                 }
             }
+        }
+    }
+    let (automatic, displays) = display::doctor();
+    writeln!(out, "\nDisplays (--display auto takes {automatic})")?;
+    for (name, verdict) in displays {
+        let mut lines = wrapped(&verdict, DISPLAY_INDENT).into_iter();
+        writeln!(out, "  {name:<9} {}", lines.next().unwrap_or_default())?;
+        for line in lines {
+            writeln!(out, "{:DISPLAY_INDENT$}{line}", "")?;
         }
     }
     writeln!(out, "\nHost")?;
@@ -45,14 +57,14 @@ pub fn run(verbose: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A detail's lines, none longer than the terminal has room for unless a word is.
-fn wrapped(text: &str) -> Vec<String> {
+/// A text's lines behind an indent, none longer than the terminal has room for unless a word is.
+fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let columns = if io::stdout().is_terminal() { terminal::size().0 } else { DEFAULT_COLUMNS };
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if INDENT + line.chars().count() + 1 + word.chars().count() <= columns => {
+            Some(line) if indent + line.chars().count() + 1 + word.chars().count() <= columns => {
                 line.push(' ');
                 line.push_str(word);
             }

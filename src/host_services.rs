@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
+use trimotor_devices::virtio::rng::Entropy;
 use trimotor_machine::HostClock;
 
 /// The seed of a deterministic run.
@@ -192,6 +193,16 @@ fn constant_counter() -> Option<fn() -> u64> {
 #[cfg(not(target_arch = "x86_64"))]
 fn constant_counter() -> Option<fn() -> u64> {
     None
+}
+
+/// Random bytes of the host, for devices that give them to the guest.
+pub fn entropy() -> Entropy {
+    let source = Mutex::new(File::open("/dev/urandom").ok());
+    Arc::new(move |_, into: &mut [u8]| {
+        let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where the host has none the guest gets none: zeroes, which its kernel mixes with what it has.
+        _ = source.as_mut().map(|source| source.read_exact(into));
+    })
 }
 
 /// The seed of the guest's random numbers: the host's, or with `icount` always the same.

@@ -1,18 +1,25 @@
 //! `trimotor lockstep`: two engines side by side.
 
-use crate::args::LockstepArgs;
+use crate::args::{LockstepArgs, RunArgs};
 use crate::boot_files::GuestFiles;
 use crate::error::Failure;
+use crate::guest::shell_word;
 use crate::note::note;
-use crate::run::{self, Payload, Planner};
-use crate::{cpus, host_fault, host_memory};
+use crate::payload::{Payload, Planner};
+use crate::rom_file::Firmware;
+use crate::run;
+use crate::typing::Script;
+use crate::{cpus, drives, host_fault, host_memory, networks};
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use trimotor_firmware::boot::BootPlan;
 use trimotor_firmware::demo::PROMPT as DEMO_PROMPT;
 use trimotor_machine::lockstep::{self, Outcome, Plan, Progress};
-use trimotor_machine::{HostServices, Machine};
+use trimotor_machine::{BootSource, DeviceConfig, HostServices, Machine, MachineConfig, MachineError};
 
 /// How often progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_secs(5);
@@ -35,25 +42,40 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
             "--timeout and --expect: a comparison ends by --until N or --exit-on TEXT instead",
         ));
     }
-    let engines = [run::engine(first)?, run::engine(second)?];
-    for engine in engines {
-        host_fault::report(engine)?;
+    if !options.switch.is_empty() {
+        return Err(Failure::bad("--switch: a comparison stays on the engines of --engines"));
     }
+    let engines = [run::engine(first)?, run::engine(second)?];
+    host_fault::report()?;
     let mut model = cpus::parse(&options.cpu)?;
     model.cpus = options.cpus.into();
     let model = Arc::new(model);
-    let payload = match args.run.kernel {
-        Some(_) => Payload::Kernel(Box::new(GuestFiles::open(&args.run)?)),
-        None => Payload::Demo,
-    };
+    if options.gdb.is_some() || options.stopped {
+        return Err(Failure::bad("--gdb and -S: a comparison cannot be stopped"));
+    }
+    if args.run.restore.is_some() {
+        return Err(Failure::bad("--restore: a comparison starts both machines at their power-on"));
+    }
+    networks::check_none(
+        &options.networks,
+        "two machines side by side have no network: it would not be the same for both",
+    )?;
+    let payload = payload(&args.run)?;
+    payload.check_flash(options)?;
     let mut until_text = options.exit_on.clone();
     if args.until.is_none() && until_text.is_empty() && matches!(payload, Payload::Demo) {
         // It waits there for good.
         until_text.push(DEMO_PROMPT.to_owned());
     }
-    let config = run::config(options, engines[0], 1);
-    let boot = Planner::new(payload, &config).make()?;
+    let script = Script::new(&options.input)?;
+    if script.waits_for_text() {
+        return Err(Failure::bad("--type and --keys: a comparison types at instants only, as in @2.5"));
+    }
+    // Files that cannot be used are told of before anything runs.
+    drives::open(&options.drives, args.run.image.as_deref(), true, |_| None)?;
+    let start = Start::new(payload, &run::config(options, engines[0], 1))?;
     let plan = Plan {
+        from: args.from,
         every: args.every,
         memory_every: args.memory_every,
         until: args.until.unwrap_or(u64::MAX),
@@ -63,9 +85,19 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         note("trimotor: compares until the guest ends; --until N or --exit-on TEXT ends it before");
     }
     let mut make = |side: usize, mut services: HostServices| {
+        // Each machine has the drives for itself, as the files are now.
+        let drives = drives::open(&options.drives, args.run.image.as_deref(), true, |_| None);
+        let drives = drives.map_err(|failure| MachineError::Source(failure.to_string()))?;
         services.engine.code_cache_bytes = options.code_cache.map(|size| size.0);
-        let boot = Box::new(boot.clone());
-        Machine::new(run::config(options, engines[side], 1), model.clone(), services, boot)
+        services.vga_rom.clone_from(&start.vga_rom);
+        services.firmware_files.clone_from(&start.firmware_files);
+        services.drives = drives.media;
+        let mut config = run::config(options, engines[side], 1);
+        config.devices.extend(drives.variables.map(|id| DeviceConfig::new("pflash").with("drive", &id)));
+        config.devices.extend(drives::virtio_disks(&drives.virtio));
+        let typing = script.timed.clone();
+        let config = MachineConfig { drives: drives.configs, boot: drives.boot, typing, ..config };
+        Machine::new(config, model.clone(), services, Box::new(start.clone()))
     };
     let mut shown = Shown::new();
     let outcome =
@@ -81,9 +113,72 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         }
         Outcome::Different(difference) => {
             writeln!(io::stdout(), "\n{a} | {b}: {difference}")?;
+            // One that shows in single steps, at least on one side.
+            if !difference.executed.is_empty() {
+                writeln!(
+                    io::stdout(),
+                    "again, from right before it: {}",
+                    again(std::env::args_os(), difference.instructions - 1)
+                )?;
+            }
             Ok(ExitCode::from(DIFFERENT))
         }
     }
+}
+
+/// What both machines start: a kernel, what firmware finds where there is something to find it on, or the demo.
+fn payload(args: &RunArgs) -> Result<Payload, Failure> {
+    if args.kernel.is_some() {
+        return Ok(Payload::Kernel(Box::new(GuestFiles::open(args)?)));
+    }
+    GuestFiles::check_none(args)?;
+    let drives = &args.machine.drives;
+    let has_drives = args.image.is_some() || drives.cdrom.is_some() || !drives.drive.is_empty();
+    let has_media = has_drives || !drives.floppy.is_empty() || !drives.pflash.is_empty();
+    let has_firmware = args.bios.is_some() || args.vga_rom.is_some() || !args.option_rom.is_empty();
+    if has_media || has_firmware { Ok(Payload::Bios(Firmware::open(args)?)) } else { Ok(Payload::Demo) }
+}
+
+/// What machines start with, made once for all of them.
+#[derive(Clone)]
+struct Start {
+    plan: BootPlan,
+    rom: Vec<u8>,
+    vga_rom: Vec<u8>,
+    firmware_files: Vec<(String, Vec<u8>)>,
+}
+
+impl Start {
+    fn new(payload: Payload, config: &MachineConfig) -> Result<Self, Failure> {
+        let (vga_rom, firmware_files) = (payload.vga_rom()?, payload.firmware_files().to_vec());
+        let mut planner = Planner::new(payload, config);
+        Ok(Self { plan: planner.make()?, rom: planner.make_rom()?, vga_rom, firmware_files })
+    }
+}
+
+impl BootSource for Start {
+    fn plan(&mut self) -> Result<BootPlan, String> {
+        Ok(self.plan.clone())
+    }
+    fn rom(&mut self) -> Result<Vec<u8>, String> {
+        Ok(self.rom.clone())
+    }
+}
+
+/// The command line that compares again, from so many instructions on.
+fn again(mut given: impl Iterator<Item = OsString>, from: u64) -> String {
+    const CHANGED: [&str; 4] = ["--from", "--every", "--memory-every", "--until"];
+    let mut words = Vec::new();
+    while let Some(word) = given.next() {
+        let text = word.to_string_lossy();
+        if CHANGED.contains(&&*text) {
+            // With its value.
+            given.next();
+        } else if !CHANGED.iter().any(|option| text.starts_with(&format!("{option}="))) {
+            words.push(shell_word(Path::new(&word)));
+        }
+    }
+    format!("{} --from {from} --every 1 --memory-every 1", words.join(" "))
 }
 
 /// What people see meanwhile: the guest's serial output, and on standard error how far it is.
@@ -118,5 +213,18 @@ impl Shown {
                 ));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_begins_again_right_before_the_difference() {
+        let given =
+            ["trimotor", "lockstep", "--until", "9000", "--every=7", "--memory", "16M", "my disk.img"];
+        let line = again(given.into_iter().map(OsString::from), 41);
+        assert_eq!(line, "trimotor lockstep --memory 16M 'my disk.img' --from 41 --every 1 --memory-every 1");
     }
 }

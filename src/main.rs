@@ -5,25 +5,38 @@
 
 mod args;
 mod boot_files;
+mod chardevs;
 mod cpus;
 mod devices;
 mod display;
 mod doctor;
+mod drives;
 mod error;
+mod gdb;
 mod guest;
 mod guest_view;
 mod host_fault;
+mod host_images;
 mod host_memory;
 mod host_services;
+mod img;
 mod lockstep;
+mod monitor;
+mod networks;
 mod note;
+mod overheard;
+mod payload;
 mod perf_map;
 mod ports;
 mod qemu_habits;
 mod report;
+mod rom_file;
 mod rtc_base;
 mod run;
-mod screen_dump;
+mod snapshots;
+mod socket_file;
+mod switches;
+mod typing;
 mod watch;
 
 use args::{Cli, Command, DemoArgs, GuestCommand};
@@ -48,7 +61,9 @@ fn main() -> ExitCode {
         Some(Command::Lockstep(args)) => lockstep::run(*args),
         Some(Command::Doctor { verbose }) => doctor::run(verbose).map(success),
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),
+        Some(Command::Img { command }) => img::run(&command),
         Some(Command::Devices) => devices::run().map(success),
+        Some(Command::Networks) => networks::list().map(success),
         Some(Command::Cpus { model }) => cpus::run(model.as_deref()).map(success),
     });
     let code = outcome.unwrap_or_else(|failure| failure.report());

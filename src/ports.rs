@@ -1,8 +1,10 @@
 //! The serial ports' and the debug port's other ends, as the command line names them.
 
 use crate::args::MachineArgs;
+use crate::chardevs::Chardev;
 use crate::error::Failure;
 use crate::note::note;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use trimotor_console::background_writer::BackgroundWriter;
 use trimotor_console::console_port::{ConsolePort, SerialInlet};
@@ -14,10 +16,15 @@ use trimotor_devices::serial::SerialBackend;
 /// Serial ports that a PC has.
 const MOST_PORTS: usize = 4;
 
+/// The number of the console's port where it is none of the serial ports.
+const CHARDEV_CONSOLE: usize = usize::MAX;
+
 /// The other ends.
 pub struct Ports {
     /// Of COM1 and on.
     pub serial: Vec<Box<dyn SerialBackend>>,
+    /// Of ports that devices name, by their ids.
+    pub chardevs: BTreeMap<String, Box<dyn SerialBackend>>,
     /// The serial port on the console, from 0, and the way to it.
     pub console: Option<(usize, SerialInlet)>,
     /// Of the debug port E9h.
@@ -61,13 +68,31 @@ pub fn open(args: &MachineArgs, outlet: &SerialOutlet, kick: &Kick) -> Result<Po
             console = Some((number, inlet));
         }
     }
+    let mut chardevs: BTreeMap<String, Box<dyn SerialBackend>> = BTreeMap::new();
+    for Chardev { id, spec } in &args.chardev {
+        let backend: Box<dyn SerialBackend> = if *spec != SerialSpec::Stdio {
+            let kick = kick.clone();
+            opener.open("--chardev", spec, Box::new(move || kick()))?
+        } else if console.is_some() {
+            return Err(Failure::bad(
+                "--chardev stdio: the terminal is a serial port's other end already; add --serial null",
+            ));
+        } else {
+            let (backend, inlet) = ConsolePort::new(outlet.clone(), when_full);
+            console = Some((CHARDEV_CONSOLE, inlet));
+            Box::new(backend)
+        };
+        if chardevs.insert(id.clone(), backend).is_some() {
+            return Err(Failure::bad(format!("--chardev {spec}: another one has the id {id:?}")));
+        }
+    }
     let debug = args.debugcon.as_deref().map(|text| debug_sink(text, outlet, &mut opener)).transpose()?;
     let (outlet, writers) = (outlet.clone(), opener.writers);
     let output_waits = Box::new(move || {
         when_full == WhenFull::TakeAll
             && (outlet.is_full() || writers.iter().any(|writer| writer.room() == 0))
     });
-    Ok(Ports { serial, console, debug, output_waits })
+    Ok(Ports { serial, chardevs, console, debug, output_waits })
 }
 
 fn parse(flag: &str, text: &str) -> Result<SerialSpec, Failure> {

@@ -5,6 +5,7 @@
 
 use crate::error::Failure;
 use clap::{ArgAction, Command};
+use std::path::Path;
 
 /// What is said of an option.
 #[derive(Clone, Copy)]
@@ -28,16 +29,20 @@ impl Answer {
     }
 }
 
-const DISKS: Answer = Later("disks and CDs");
-const NETWORK: Answer = Later("network cards");
-const GRAPHICS: Answer = Later("graphics");
+const DISKS: Answer = Later("disks at other controllers and shared folders");
+const NETWORK: Answer = Ours("--nic user,model=e1000");
+const GRAPHICS: Answer = Without("every machine has a VGA with large modes; other adapters come later");
+const WINDOW: Answer = Without(WINDOWS);
 const SOUND: Answer = Later("sound");
 const USB: Answer = Later("USB");
-const MONITOR: Answer = Later("a monitor");
-const DEBUGGER: Answer = Later("a debugger's port");
-const SNAPSHOTS: Answer = Later("snapshots");
-const FIRMWARE: Answer = Later("a BIOS");
+const MONITOR: Answer = Ours("--monitor SPEC");
+const QMP: Answer = Later("connections by QMP");
+const FIRMWARE: Answer = Later("tables and firmware files of your own");
 const ONE_BOARD: Answer = Without("there is one board, an i440FX PC; leave it out");
+const IN_ALL: Answer = Without("every machine has it, and --without vmmouse leaves it out");
+const TABLET: Answer = Without(
+    "every machine has a keyboard and a mouse, which tells positions too where the guest has a driver for VMware's",
+);
 const NOT_NEEDED: Answer = Without("not needed here; leave it out");
 const SHELL_DOES: Answer = Without("the shell or the service manager does that");
 
@@ -47,25 +52,31 @@ const HABITS: &[(&[&str], Answer)] = &[
     (&["enable-kvm"], Ours("--accel auto")),
     (&["no-reboot"], Ours("--on-reset exit")),
     (&["curses"], Ours("--display terminal")),
-    (&["chardev"], Ours("--serial SPEC")),
+    (&["vnc"], Ours("--display vnc=HOST:N")),
     (&["seed"], Ours("--icount")),
     (&["action", "watchdog-action"], Ours("--on-reset and --on-panic")),
     (&["d", "D", "trace", "plugin"], Ours("--stats or --profile")),
-    (
-        &[
-            "hda", "hdb", "hdc", "hdd", "cdrom", "drive", "blockdev", "disk", "sd", "fda", "fdb", "mtdblock",
-            "snapshot", "boot", "fsdev", "virtfs", "iso",
-        ],
-        DISKS,
-    ),
-    (&["netdev", "net", "nic"], NETWORK),
-    (&["vga", "g", "sdl", "gtk", "vnc", "spice", "full-screen", "alt-grab", "ctrl-grab"], GRAPHICS),
+    (&["hda"], Ours("--drive file=F,index=0")),
+    (&["hdb"], Ours("--drive file=F,index=1")),
+    (&["hdc"], Ours("--drive file=F,index=2")),
+    (&["hdd"], Ours("--drive file=F,index=3")),
+    (&["disk"], Ours("--drive file=F")),
+    (&["iso"], Ours("--cdrom F")),
+    (&["fda"], Ours("--floppy F")),
+    (&["fdb"], Ours("--drive file=F,if=floppy,index=1")),
+    (&["blockdev"], Ours("--drive file=F,if=none,id=NAME")),
+    (&["snapshot"], Ours("--drive file=F,snapshot=on")),
+    (&["sd", "mtdblock", "fsdev", "virtfs"], DISKS),
+    (&["vga", "g"], GRAPHICS),
+    (&["sdl", "gtk", "full-screen", "alt-grab", "ctrl-grab"], WINDOW),
+    (&["spice"], Without("SPICE is not planned; for viewers elsewhere there is --display vnc=HOST:N")),
     (&["audio", "audiodev", "soundhw", "audio-help"], SOUND),
     (&["usb", "usbdevice"], USB),
-    (&["monitor", "mon", "qmp", "qmp-pretty"], MONITOR),
-    (&["s", "S", "gdb"], DEBUGGER),
-    (&["loadvm", "incoming", "savevm"], SNAPSHOTS),
-    (&["bios", "pflash", "L", "option-rom", "fw_cfg", "smbios", "acpitable"], FIRMWARE),
+    (&["mon"], MONITOR),
+    (&["qmp", "qmp-pretty"], QMP),
+    (&["s"], Ours("--gdb 1234")),
+    (&["loadvm", "incoming"], Ours("--restore FILE")),
+    (&["L", "fw_cfg", "smbios", "acpitable"], FIRMWARE),
     (
         &["machine", "M", "numa", "global", "set", "readconfig", "object", "dtb", "parallel", "tpmdev"],
         ONE_BOARD,
@@ -96,25 +107,35 @@ const HABITS: &[(&[&str], Answer)] = &[
         NOT_NEEDED,
     ),
     (&["daemonize", "pidfile", "runas", "run-with", "chroot", "sandbox", "runstate"], SHELL_DOES),
-    (&["k"], Without("keys are those of a US keyboard; leave it out")),
+    (&["k"], Ours("--keymap LAYOUT")),
 ];
 
 /// QEMU's devices behind `-device` that are not ours, by the beginning of their names.
 const DEVICES: &[(&str, Answer)] = &[
     ("pci-serial", Ours("--serial SPEC")),
+    ("ide-hd", Ours("--drive file=F")),
+    ("ide-cd", Ours("--cdrom F")),
+    ("floppy", Ours("--floppy F")),
     ("VGA", GRAPHICS),
     ("virtio-gpu", GRAPHICS),
     ("virtio-vga", GRAPHICS),
-    ("virtio-net", NETWORK),
+    ("virtio-net", Ours("--nic user,model=virtio")),
     ("e1000", NETWORK),
     ("rtl8139", NETWORK),
     ("ne2k", NETWORK),
+    ("vmmouse", IN_ALL),
+    ("vmport", IN_ALL),
+    ("usb-tablet", TABLET),
+    ("usb-mouse", TABLET),
+    ("usb-kbd", TABLET),
     ("usb", USB),
     ("qemu-xhci", USB),
     ("AC97", SOUND),
     ("intel-hda", SOUND),
-    ("", Later("disks, networks and other devices")),
+    ("", Later("NVMe, SCSI and other devices")),
 ];
+
+const WINDOWS: &str = "the window is --display window";
 
 /// Values that QEMU's options of the same name take: option, beginning of the value, what to write.
 const VALUES: &[(&str, &str, &str)] = &[
@@ -130,12 +151,15 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("cpu", "qemu", "the model nearest to it is --cpu x86-64-v1 (see `trimotor cpus`)"),
     ("cpu", "kvm", "the model nearest to it is --cpu x86-64-v1 (see `trimotor cpus`)"),
     ("display", "curses", "the text screen in the terminal is --display terminal"),
-    ("display", "gtk", "windows come later; the text screen in the terminal is --display terminal"),
-    ("display", "sdl", "windows come later; the text screen in the terminal is --display terminal"),
-    ("display", "vnc", "VNC comes later; the text screen in the terminal is --display terminal"),
-    ("display", "spice", "SPICE is not planned; the text screen in the terminal is --display terminal"),
-    ("display", "egl-headless", "graphics come later; no display is --display none"),
-    ("serial", "mon:stdio", "write --serial stdio: Ctrl-A h shows the console's keys"),
+    ("display", "gtk", WINDOWS),
+    ("display", "sdl", WINDOWS),
+    ("display", "cocoa", WINDOWS),
+    ("display", "spice", "SPICE is not planned; for viewers elsewhere there is --display vnc=HOST:N"),
+    ("display", "egl-headless", "no display is --display none"),
+    ("serial", "mon:stdio", "write --serial stdio: the monitor is behind Ctrl-A c"),
+    ("monitor", "telnet:", "write --monitor tcp:HOST:PORT,server"),
+    ("monitor", "vc", "write --monitor stdio: the monitor is behind Ctrl-A c"),
+    ("monitor", "chardev:", "write --monitor unix:PATH,server or another end"),
     ("serial", "none", "write --serial null"),
     ("rtc", "base=", "write --rtc utc, or a date as in --rtc 2026-01-31"),
 ];
@@ -206,8 +230,10 @@ impl Scan<'_> {
                 return;
             }
             let Some(name) = argument.strip_prefix('-') else {
-                self.bare(argument);
-                return;
+                if !self.bare(argument) {
+                    return;
+                }
+                continue;
             };
             let (double, name) = match name.strip_prefix('-') {
                 Some(name) => (true, name),
@@ -269,25 +295,29 @@ impl Scan<'_> {
         true
     }
 
-    /// Says what is to be said of an argument that is no option's.
-    fn bare(&mut self, argument: &str) {
+    /// Says what is to be said of an argument that is no option's; true where it is an image, which `run` takes.
+    fn bare(&mut self, argument: &str) -> bool {
         let lower = argument.to_ascii_lowercase();
-        let is_disk = [".iso", ".img", ".qcow2", ".raw", ".vmdk", ".vdi", ".vhd", ".vhdx"]
+        let is_file = Path::new(argument).is_file();
+        let is_image = [".iso", ".img", ".ima", ".qcow2", ".raw", ".vmdk", ".vdi", ".vhd", ".vhdx", ".flp"]
             .iter()
             .any(|end| lower.ends_with(end));
-        if is_disk {
-            self.said.push(format!("{argument}: disks and CDs come later; {WHAT_BOOTS}"));
-        } else if self.in_run || argument.contains(['/', '.']) || std::path::Path::new(argument).is_file() {
+        if self.in_run && (is_image || is_file || argument.starts_with("/dev/")) {
+            return true;
+        }
+        if is_image {
+            self.said.push(format!("{argument}: an image stands behind a command: trimotor run {argument}"));
+        } else if self.in_run || is_file || argument.contains(['/', '.']) {
             self.said.push(format!(
                 "{argument}: a kernel is named by an option: trimotor run --kernel {argument}"
             ));
         }
+        false
     }
 }
 
 /// What can be booted instead of what comes later.
-const WHAT_BOOTS: &str =
-    "what boots today is a kernel: trimotor run --kernel FILE (see `trimotor run --help`)";
+const WHAT_BOOTS: &str = "what boots today: trimotor run IMAGE for a disk, CD or floppy, --nic user for a network, --kernel FILE (see `trimotor run --help`)";
 
 #[cfg(test)]
 mod tests {
@@ -359,7 +389,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 5, "{text}");
         for (line, word) in
-            lines.iter().zip(["trimotor run -m", "--cpus N", "later", "--kernel", "--nographic"])
+            lines.iter().zip(["trimotor run -m", "--cpus N", "--drive", "--kernel", "--nographic"])
         {
             assert!(line.contains(word), "no {word} in {line}");
         }

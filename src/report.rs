@@ -45,8 +45,8 @@ const OF_ALL: &[(&str, &[&str])] = &[
             "links made",
             "links made to other pages",
             "jump table misses",
-            "accesses that gave their slots up",
-            "accesses that had their slots back",
+            "megamorphic accesses",
+            "accesses that are monomorphic again",
         ],
     ),
     (
@@ -56,11 +56,11 @@ const OF_ALL: &[(&str, &[&str])] = &[
             "exits to look for a block",
             "exits at the budget's end",
             "exits from dead blocks",
-            "exits to run an instruction alone",
+            "exits to step an instruction",
             "exits by faults",
-            "faults of handed-over instructions",
-            "exits at the budget's end after a handed-over instruction",
-            "exits to hand x87 instructions over",
+            "faults of interpreter fallbacks",
+            "exits at the budget's end after an interpreter fallback",
+            "exits for fallback of x87 instructions",
         ],
     ),
 ];
@@ -76,11 +76,11 @@ const MOST: &[&str] = &[
 ];
 const TRANSLATED: &str = "translated instructions";
 /// What the interpreter ran for the translator.
-const HANDED_OVER: &str = "instructions handed over";
-const RUN_ALONE: &str = "instructions run alone";
+const FALLBACKS: &str = "interpreter fallbacks";
+const STEPPED: &str = "instructions stepped";
 const NOT_TRANSLATED: &str = "instructions of code that is not translated";
 /// Prefixes of lists.
-const FORM: &str = "handed over: ";
+const FORM: &str = "interpreter fallback: ";
 const HOT_BLOCK: &str = "hot block: ";
 /// Inside the name of a hot block: before its address, and before its number of instructions.
 const HOT_BLOCK_PLACE: &str = "guest ";
@@ -127,6 +127,28 @@ pub fn short(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> Vec<String> {
     let mut out = report.head() + "\n";
     report.most(&mut out, SHORT_LIST);
     out.lines().map(str::to_owned).collect()
+}
+
+/// Every count so far.
+pub fn every(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
+    let report = Report::new(engine, vcpus);
+    let mut out = report.head() + "\n";
+    report.all(&mut out);
+    out
+}
+
+/// How often translated code was left so far, and for what.
+pub fn exits(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
+    let report = Report::new(engine, vcpus);
+    let mut out = report.head() + "\n";
+    let (title, names) = OF_ALL[OF_ALL.len() - 1];
+    report.group(&mut out, title, &report.all, names, report.instructions());
+    out += &report.interpreted(Detail::All);
+    out += &report.forms(LIST);
+    if out.lines().count() == 1 {
+        out += "the engine makes no host code that could be left\n";
+    }
+    out
 }
 
 fn count(counts: &Counts, name: &str) -> u64 {
@@ -259,18 +281,18 @@ impl Report<'_> {
     /// What the interpreter ran for the translator, in per cent of all instructions: the sum, or all its parts too.
     fn interpreted(&self, detail: Detail) -> String {
         let counts = &self.all;
-        let Some(handed_over) = find(counts, HANDED_OVER) else { return String::new() };
-        let alone = count(counts, RUN_ALONE);
+        let Some(fallbacks) = find(counts, FALLBACKS) else { return String::new() };
+        let stepped = count(counts, STEPPED);
         let not_translated = count(counts, NOT_TRANSLATED);
-        let steps = self.sum("single steps").saturating_sub(alone);
+        let steps = self.sum("single steps").saturating_sub(stepped);
         let all = self.instructions();
         let mut out = "instructions that the interpreter ran\n".to_owned();
         let rows = [
-            ("handed over", handed_over),
-            ("run alone", alone),
+            ("fallbacks", fallbacks),
+            ("stepped", stepped),
             ("the rest of a budget, single steps", steps),
             ("of code that is not translated", not_translated),
-            ("together", handed_over + alone + steps + not_translated),
+            ("together", fallbacks + stepped + steps + not_translated),
         ];
         let first = if detail == Detail::All { 0 } else { rows.len() - 1 };
         for (name, count) in &rows[first..] {
@@ -279,10 +301,12 @@ impl Report<'_> {
         out
     }
 
-    /// Which instructions were handed over most, in per cent of all instructions.
+    /// Which instructions fell back to the interpreter most, in per cent of all instructions.
     fn forms(&self, most: usize) -> String {
         let all = self.instructions();
-        self.list(FORM, "handed over most", most, |name, count| (name.to_owned(), share(count, all)))
+        self.list(FORM, "most interpreter fallbacks", most, |name, count| {
+            (name.to_owned(), share(count, all))
+        })
     }
     /// The blocks with the most instructions run, in per cent of all instructions.
     fn hot_blocks(&self, most: usize) -> String {
@@ -325,7 +349,7 @@ impl Report<'_> {
     fn others(&self) -> String {
         let counts = &self.all;
         let known = |name: &str| {
-            let single = ["instructions", TRANSLATION_TIME, HANDED_OVER, RUN_ALONE, NOT_TRANSLATED];
+            let single = ["instructions", TRANSLATION_TIME, FALLBACKS, STEPPED, NOT_TRANSLATED];
             name.starts_with(FORM)
                 || name.starts_with(HOT_BLOCK)
                 || single.contains(&name)
@@ -365,10 +389,10 @@ mod tests {
             ("single steps", 110),
             ("translated instructions", 3000),
             ("nanoseconds of translation", 1_000_000),
-            ("instructions handed over", 900),
-            ("instructions run alone", 100),
+            ("interpreter fallbacks", 900),
+            ("instructions stepped", 100),
             ("instructions of code that is not translated", 1000),
-            ("handed over: Cpuid", 400),
+            ("interpreter fallback: Cpuid", 400),
             ("hot block: guest 0x100 (64-bit user), instructions 5", 100_000),
             ("something new", 7),
         ]);
@@ -383,7 +407,7 @@ mod tests {
         let head = "engine jit, vCPUs 2: 2,000,000 instructions in 0.50 s, 4.0 million a second\n";
         assert!(report.starts_with(head), "{report}");
         assert_eq!(line(&report, "faults delivered"), ["3", "2.00"]);
-        assert_eq!(line(&report, "handed over "), ["900", "0.0450", "%"]);
+        assert_eq!(line(&report, "fallbacks "), ["900", "0.0450", "%"]);
         assert_eq!(line(&report, "the rest of a budget, single steps"), ["100", "0.0050", "%"]);
         assert_eq!(line(&report, "translation of 5,000 instructions"), ["0.002", "s", "340", "ns", "each"]);
         assert_eq!(line(&report, "together"), ["2,100", "0.1050", "%"]);
@@ -402,7 +426,7 @@ mod tests {
     fn what_the_console_shows_fits_in_a_box_on_a_usual_terminal() {
         let mut all = counts(&[("instructions", 123_456_789_012_345)]);
         all.extend(MOST.iter().map(|name| ((*name).to_owned(), 12_345_678_901)));
-        for name in [TRANSLATION_TIME, TRANSLATED, HANDED_OVER, RUN_ALONE, NOT_TRANSLATED] {
+        for name in [TRANSLATION_TIME, TRANSLATED, FALLBACKS, STEPPED, NOT_TRANSLATED] {
             all.push((name.to_owned(), 12_345_678_901));
         }
         for n in 0..20 {
@@ -424,5 +448,11 @@ mod tests {
         let report = text(Engine::Interp, &vcpus, Duration::ZERO, Detail::All);
         assert!(!report.contains("that the interpreter ran"), "{report}");
         assert_eq!(line(&report, "blocks alive"), ["3"]);
+        assert!(exits(Engine::Interp, &vcpus).ends_with("makes no host code that could be left\n"));
+        let vcpus = [counts(&[("instructions", 10), ("leaves of translated code", 3), ("blocks alive", 4)])];
+        let report = exits(Engine::Jit, &vcpus);
+        assert_eq!(line(&report, "leaves of translated code"), ["3", "300000.00"]);
+        assert!(!report.contains("blocks alive"), "{report}");
+        assert!(every(Engine::Jit, &vcpus).contains("blocks alive"));
     }
 }

@@ -1,32 +1,44 @@
 //! `trimotor run` and `trimotor demo`: puts a machine together and shows it until it ends.
 
-use crate::args::{Accel, DemoArgs, MachineArgs, OnPanic, OnReset, RunArgs, Stats, Tlb};
+use crate::args::{Accel, Command, DemoArgs, MachineArgs, OnPanic, OnReset, RunArgs, Stats, Tlb};
 use crate::boot_files::GuestFiles;
+use crate::display::screenshots::Screenshots;
+use crate::display::{Chosen, Servers, Wiring};
+use crate::drives::{self, Drives};
 use crate::error::Failure;
+use crate::gdb::Gdb;
 use crate::guest_view::GuestView;
+use crate::host_memory::MemorySize;
 use crate::host_services::{self, MonotonicClock};
+use crate::monitor::{Monitors, ProgramHost};
+use crate::networks::{self, Networks};
 use crate::note::note;
+use crate::payload::{Payload, Planner};
 use crate::ports::{self, Ports};
 use crate::report::Detail;
+use crate::rom_file::Firmware;
 use crate::rtc_base::RtcBase;
+use crate::snapshots::Keeper;
+use crate::snapshots::restore::{self, Saved};
+use crate::typing::Script;
 use crate::watch::Watch;
-use crate::{cpus, display, host_fault, host_memory, perf_map, report, screen_dump};
+use crate::{cpus, display, host_fault, host_memory, perf_map, report, switches};
 use anyhow::{Context, anyhow};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Instant;
 use trimotor_console::charset;
 use trimotor_console::escape::Escape;
+use trimotor_console::graphics::Format;
 use trimotor_console::serial::NullSink;
 use trimotor_console::session::{Display, Ending, Session};
-use trimotor_firmware::boot::{self, BootPlan};
-use trimotor_firmware::demo;
-use trimotor_firmware::tables::Platform;
 use trimotor_machine::engines::{Engine, EngineOptions, STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
-    BootSource, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
+    BootDevice, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
 };
+use trimotor_monitor::Monitor;
 
 /// The stack of the thread that runs the guest. Handlers of the interpreter tail-call each other, but one that went a
 /// slow way may keep its frame until the run returns: room for a slice of nothing else. Costs nothing until touched.
@@ -35,50 +47,19 @@ const MACHINE_STACK_BYTES: usize = 64 << 20;
 /// Exit codes of a program that a signal ended start here, as shells count them.
 const SIGNAL_EXIT_BASE: i32 = 128;
 
-/// What a machine boots.
-pub(crate) enum Payload {
-    /// The built-in demo.
-    Demo,
-    /// Files.
-    Kernel(Box<GuestFiles>),
+/// Where a machine comes from.
+struct Origin {
+    /// The command line that made it, without the program's name.
+    arguments: Vec<String>,
+    /// It goes on as it was saved.
+    saved: Option<Saved>,
 }
 
-impl Payload {
-    /// The kernel's command line, where there is a kernel.
-    fn command_line(&self) -> Option<String> {
-        match self {
-            Payload::Demo => None,
-            Payload::Kernel(files) => Some(files.command_line().to_owned()),
-        }
-    }
-}
-
-/// Makes the boot plan, at power-on and at each reset.
-pub(crate) struct Planner {
-    payload: Payload,
-    platform: Platform,
-}
-
-impl Planner {
-    /// For a machine of that configuration.
-    pub(crate) fn new(payload: Payload, config: &MachineConfig) -> Self {
-        Self { payload, platform: config.platform() }
-    }
-    /// The plan.
-    ///
-    /// # Errors
-    /// A file that cannot be read or booted.
-    pub(crate) fn make(&mut self) -> Result<BootPlan, Failure> {
-        match &mut self.payload {
-            Payload::Kernel(files) => boot::load(files.read()?, &self.platform).map_err(Failure::bad),
-            Payload::Demo => Ok(demo::plan(&self.platform).context("the demo")?),
-        }
-    }
-}
-
-impl BootSource for Planner {
-    fn plan(&mut self) -> Result<BootPlan, String> {
-        self.make().map_err(|failure| failure.to_string())
+impl Origin {
+    /// This program's command line.
+    fn fresh() -> Self {
+        let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
+        Self { arguments: arguments.collect(), saved: None }
     }
 }
 
@@ -87,8 +68,46 @@ impl BootSource for Planner {
 /// # Errors
 /// Bad input, a triple fault, or a host that fails.
 pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
+    if let Some(file) = &args.restore {
+        return restored(file, args);
+    }
     host_memory::check_against_host(args.machine.memory)?;
-    launch(&args.machine, Payload::Kernel(Box::new(GuestFiles::open(args)?)))
+    let payload = payload(args)?;
+    launch(&args.machine, payload, args.image.as_deref(), &title_name(args), Origin::fresh())
+}
+
+fn payload(args: &RunArgs) -> Result<Payload, Failure> {
+    match args.kernel {
+        Some(_) => Ok(Payload::Kernel(Box::new(GuestFiles::open(args)?))),
+        None => {
+            GuestFiles::check_none(args)?;
+            Ok(Payload::Bios(Firmware::open(args)?))
+        }
+    }
+}
+
+/// Runs a machine that was saved in a file.
+fn restored(file: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
+    let saved = Saved::open(file, args.clone)?;
+    let command = saved.command(args)?;
+    host_memory::check_against_host(MemorySize(saved.machine.config().memory_bytes))?;
+    saved.check_drives()?;
+    let origin = Origin { arguments: saved.host.arguments.clone(), saved: Some(saved) };
+    match &command {
+        Command::Run(run) => {
+            // What it was booted from is in its memory; only a reset needs the files again.
+            let payload = match payload(run) {
+                Err(Failure::BadInput(why)) if run.kernel.is_some() => {
+                    note(format_args!("trimotor: warning: {why}; the guest goes on, but cannot start over"));
+                    Payload::Gone(why)
+                }
+                payload => payload?,
+            };
+            launch(&run.machine, payload, run.image.as_deref(), &title_name(run), origin)
+        }
+        Command::Demo(demo) => launch(&demo.machine, Payload::Demo, None, "demo", origin),
+        _ => Err(restore::refused(file, &"its command line makes no machine")),
+    }
 }
 
 /// Runs `trimotor demo`.
@@ -97,21 +116,37 @@ pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
 /// Bad input, a triple fault, or a host that fails.
 pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     host_memory::check_against_host(args.machine.memory)?;
-    launch(&args.machine, Payload::Demo)
+    launch(&args.machine, Payload::Demo, None, "demo", Origin::fresh())
 }
 
-fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
+/// What the guest is called in a window's title: the name of the file that it boots from, as far as that is known.
+fn title_name(args: &RunArgs) -> String {
+    let drives = &args.machine.drives;
+    let named = drives.drive.iter().filter_map(|drive| drive.file.as_ref());
+    let files = args.image.iter().chain(&args.kernel).chain(named).chain(&drives.cdrom).chain(&drives.floppy);
+    let name = files.chain(&drives.pflash).find_map(|path| path.file_name());
+    name.map_or_else(|| "nothing to boot".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn launch(
+    args: &MachineArgs,
+    payload: Payload,
+    image: Option<&Path>,
+    name: &str,
+    origin: Origin,
+) -> Result<ExitCode, Failure> {
+    let Origin { arguments, saved } = origin;
+    let is_clone = saved.as_ref().is_some_and(|saved| saved.is_clone);
     let mut model = cpus::parse(&args.cpu)?;
     model.cpus = args.cpus.into();
     let engine = engine(args.accel)?;
-    host_fault::report(engine)?;
-    let display = display::choose(args)?;
-    if let Some(path) = &args.screen_dump {
-        screen_dump::check(path)?;
-    }
+    switches::check(&args.switch)?;
+    host_fault::report()?;
+    let Chosen { local: display, pictures, servers, window } = display::choose(args)?;
+    let screenshots = Screenshots::new(&args.screenshot, args.screen_dump.as_deref())?;
     let escape = Escape::new(args.escape.0);
     host_services::sleep_precisely();
-    let session = Session::new();
+    let mut session = Session::new();
     let wake = Arc::new(OnceLock::<MachineControl>::new());
     let kick = wake.clone();
     let kick: ports::Kick = Arc::new(move || {
@@ -119,42 +154,128 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
             control.wake();
         }
     });
-    let Ports { mut serial, console, debug, output_waits } = ports::open(args, &session.outlet(), &kick)?;
+    let Ports { mut serial, chardevs, console, debug, output_waits } =
+        ports::open(args, &session.outlet(), &kick)?;
+    let monitors = Monitors::open(&args.monitor, &mut session)?;
+    let gdb = args.gdb.as_ref().map(Gdb::open).transpose()?;
     let watch = Watch::new(&args.expect, &args.exit_on, wake.clone());
+    screenshots.watch(&watch);
+    let servers = Servers::open(&servers, window)?;
+    let mut script = Script::new(&args.input)?;
+    let typing = std::mem::take(&mut script.timed);
+    if let Some(saved) = &saved {
+        saved.check_ends(serial.len(), &typing)?;
+    }
+    let typist = script.typist(wake.clone());
     if let Some(first) = serial.first_mut() {
         let backend = std::mem::replace(first, Box::new(NullSink));
-        *first = watch.on(backend);
+        *first = servers.tap(typist.on(watch.on(backend)), kick.clone());
     }
-    let config = config(args, engine, serial.len());
+    let drives =
+        drives::open(&args.drives, image, is_clone, |id| saved.as_ref().and_then(|saved| saved.file_in(id)))?;
+    let files = Arc::new(Mutex::new(drives.files()));
+    let keeper = Keeper::new(arguments, &drives.host, files.clone());
+    let Drives { configs, media, boot: boot_config, variables, virtio, host: host_drives } = drives;
+    payload.check_flash(args)?;
+    let mut config =
+        MachineConfig { drives: configs, boot: boot_config, typing, ..config(args, engine, serial.len()) };
+    config.devices.extend(variables.map(|id| DeviceConfig::new("pflash").with("drive", &id)));
+    config.devices.extend(drives::virtio_disks(&virtio));
+    let boots_from_drives = matches!(payload, Payload::Bios(_));
+    let mut tries = config.boot.order.iter().chain(config.boot.once.iter().flatten());
+    let boots_from_network = boots_from_drives && tries.any(|device| *device == BootDevice::Network);
+    let Networks { mut backends, devices, roms } = networks::open(
+        &args.networks,
+        &networks::Machine {
+            devices: &config.devices,
+            boots_from_drives,
+            boots_from_network,
+            counted: args.icount,
+            identity: identity(args, image),
+        },
+    )?;
+    config.devices = devices;
+    if let Some(saved) = saved.as_ref().filter(|saved| saved.is_clone) {
+        networks::translate(&mut backends, &saved.machine.config().devices);
+    }
     let command_line = payload.command_line();
+    if let Payload::Bios(firmware) = &payload
+        && config.drives.is_empty()
+        && firmware.files.is_empty()
+        && firmware.rom.is_none()
+        && !boots_from_network
+        && saved.is_none()
+    {
+        note(
+            "trimotor: nothing to boot from: give a disk, CD or floppy image (trimotor run IMAGE), or a kernel \
+             (--kernel FILE); `trimotor demo` needs neither",
+        );
+    }
+    let (firmware_files, vga_rom) = (payload.firmware_files().to_vec(), payload.vga_rom()?);
     let boot = Box::new(Planner::new(payload, &config));
+    let host = ProgramHost {
+        leaver: session.leaver(),
+        vcpus: args.cpus.into(),
+        drives: host_drives,
+        files,
+        saving: Mutex::default(),
+        networks: backends.iter().map(|(id, network)| (id.clone(), Arc::downgrade(network))).collect(),
+        servers: servers.places().to_vec(),
+    };
     let services = HostServices {
         clock: Arc::new(MonotonicClock::new()),
         serial,
+        chardevs,
         debug_console: debug,
+        vga_rom,
+        firmware_files,
+        drives: media,
+        entropy: (!args.icount).then(host_services::entropy),
+        networks: backends,
+        option_roms: roms,
         engine: engine_options(args, engine)?,
         output_waits: Some(output_waits),
+        host_state: Some(Box::new(move || keeper.encoded())),
     };
-    let machine = Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?;
+    let mut machine = match saved {
+        None => Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?,
+        Some(saved) => saved.restore(engine, Arc::new(model), services, boot)?,
+    };
+    if args.stopped {
+        machine.pause();
+    }
+    switches::plan(&mut machine, &args.switch);
     let control = machine.control();
+    control.set_layout(args.input.keymap);
     // Nobody else sets it.
     let _ = wake.set(control.clone());
+    typist.watch_screens(&control);
+    screenshots.start(&control);
+    let servers = servers.start(Wiring {
+        control: control.clone(),
+        name: name.to_owned(),
+        leaver: session.leaver(),
+        way_out: display::way_out(&escape),
+    })?;
+    let monitor = Monitor::new(control.clone(), Arc::new(host));
+    let monitors = monitors.start(&monitor)?;
+    let gdb = gdb.map(|gdb| gdb.start(monitor)).transpose()?;
     if display == Display::Serial && console.is_some() {
         display::tell_keys(&escape);
     }
-    let view = GuestView { control, console, engine, command_line };
+    let view = GuestView { control, console, command_line, report: None };
     let started = Instant::now();
     let timer = args.timeout.map(|limit| watch.start_timer(limit)).transpose();
     let timer = timer.context("a thread for --timeout")?;
-    let (ending, reason, machine) = show(machine, view, session, display, escape)?;
+    let (ending, reason, machine) = show(machine, view, session, (display, pictures), escape)?;
     let elapsed = started.elapsed();
-    let dumped = match &args.screen_dump {
-        Some(path) => screen_dump::write(path, machine.screen().as_ref()),
-        None => Ok(()),
-    };
+    drop(monitors);
+    drop(gdb);
+    drop(servers);
+    let dumped = screenshots.finish(&machine, &watch);
     log_end(&machine);
     if let Some(detail) = detail(args) {
-        note(report::text(engine, &machine.statistics(), elapsed, detail).trim_end());
+        note(report::text(machine.engine(), &machine.statistics(), elapsed, detail).trim_end());
     }
     if args.check_tlb {
         report_sums(&machine, &[TLB_HITS, TLB_DIFFERENCES]);
@@ -166,6 +287,14 @@ fn launch(args: &MachineArgs, payload: Payload) -> Result<ExitCode, Failure> {
     let own = finish(ending, reason, &machine, display);
     let outcome = watch.outcome(ExitCode::SUCCESS, own, matches!(ending, Ending::Signal(_)));
     outcome.and_then(|code| dumped.map(|()| code))
+}
+
+/// The file of the machine's first drive, which makes it this machine.
+fn identity<'a>(args: &'a MachineArgs, image: Option<&'a Path>) -> Option<&'a Path> {
+    let drives = &args.drives;
+    let named = drives.drive.iter().filter_map(|drive| drive.file.as_deref());
+    let named = image.into_iter().chain(named).chain(drives.cdrom.as_deref());
+    named.chain(drives.floppy.iter().map(PathBuf::as_path)).next()
 }
 
 /// What is told of the engine's counts at the end, if anything.
@@ -213,7 +342,7 @@ fn engine_options(args: &MachineArgs, engine: Engine) -> Result<EngineOptions, F
         (args.code_cache.is_some(), "--code-cache"),
     ];
     for (asked, option) in options {
-        if asked && !engine.translates() {
+        if asked && !switches::translates(engine, &args.switch) {
             return Err(Failure::bad(format!(
                 "{option}: engine {engine} makes no host code; use --accel jit"
             )));
@@ -237,7 +366,7 @@ fn show(
     mut machine: Machine,
     mut view: GuestView,
     session: Session,
-    display: Display,
+    (display, pictures): (Display, Option<Format>),
     escape: Escape,
 ) -> Result<(Ending, ExitReason, Machine), Failure> {
     let notice = session.end_notice();
@@ -247,7 +376,7 @@ fn show(
         (machine.run(), machine)
     });
     let thread = thread.context("a thread for the machine")?;
-    let ending = session.run(&mut view, display, escape);
+    let ending = session.run(&mut view, display, escape, pictures);
     view.control.quit();
     let (reason, machine) =
         thread.join().map_err(|_| anyhow!("the machine's thread panicked: a bug in Trimotor"))?;
@@ -277,6 +406,10 @@ fn finish(
             // What asked for it, if nothing else did: a reset that failed.
             Ending::GuestEnded => Err(anyhow!("the machine could not be reset").into()),
         },
+        ExitReason::Diverged => {
+            let what = machine.divergence().map_or_else(String::new, ToString::to_string);
+            Err(anyhow!("{what}").into())
+        }
         ExitReason::PowerOff | ExitReason::Reset(_) => Ok(ExitCode::SUCCESS),
         ExitReason::Panic => Err(Failure::GuestPanic),
         ExitReason::DebugExit(_) => Ok(ExitCode::from(reason.debug_exit_code().unwrap_or_default())),
@@ -309,6 +442,7 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
             OnReset::Exit => trimotor_machine::OnReset::Exit,
         },
         devices: devices(args, serial_ports),
+        without: args.input.without.clone(),
         on_panic: match args.on_panic {
             Some(OnPanic::Pause) => trimotor_machine::OnPanic::Pause,
             Some(OnPanic::Reset) => trimotor_machine::OnPanic::Reset,
@@ -318,6 +452,7 @@ pub(crate) fn config(args: &MachineArgs, engine: Engine, serial_ports: usize) ->
         check_tlb: args.check_tlb,
         keep_tlb: args.tlb == Tlb::Keep,
         random_seed: host_services::random_seed(args.icount),
+        ..MachineConfig::default()
     }
 }
 /// The devices that the options ask for, beside those that every board has.

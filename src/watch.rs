@@ -5,15 +5,16 @@
 
 use crate::error::{EXIT_EXPECTED_TEXT_MISSING, EXIT_TIMEOUT, Failure};
 use crate::note::{self, note};
+use crate::overheard::Overheard;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use std::{io, process, thread};
+use std::{io, process};
+use trimotor_console::reactor::{self, Registration};
 use trimotor_console::terminal;
 use trimotor_devices::serial::SerialBackend;
-use trimotor_machine::MachineControl;
+use trimotor_machine::{MachineControl, MachineEvent};
 
 /// How long a machine may take to end once its time is up.
 const GRACE: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ pub type LaterControl = Arc<OnceLock<MachineControl>>;
 
 /// A text that is looked for in a stream (the algorithm of Knuth, Morris and Pratt).
 #[derive(Clone, Debug)]
-struct Pattern {
+pub(crate) struct Pattern {
     text: String,
     /// For each prefix the length of the longest shorter one that it ends with.
     shorter: Vec<usize>,
@@ -31,7 +32,8 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn new(text: &str) -> Pattern {
+    /// Nothing of the stream was read yet. An empty text is never found.
+    pub(crate) fn new(text: &str) -> Pattern {
         let bytes = text.as_bytes();
         let mut shorter = vec![0; bytes.len()];
         let mut length = 0;
@@ -45,7 +47,7 @@ impl Pattern {
         Pattern { text: text.to_owned(), shorter, matched: 0 }
     }
     /// Whether the text ends with this byte of the stream.
-    fn byte(&mut self, byte: u8) -> bool {
+    pub(crate) fn byte(&mut self, byte: u8) -> bool {
         let bytes = self.text.as_bytes();
         while self.matched > 0 && bytes[self.matched] != byte {
             self.matched = self.shorter[self.matched - 1];
@@ -75,20 +77,25 @@ struct State {
     expected: VecDeque<Pattern>,
     exit_on: Vec<Pattern>,
     verdict: Option<Verdict>,
+    /// What else is done when a text comes.
+    calls: Vec<(Pattern, Call)>,
 }
 
+/// Done once, on the machine's thread.
+type Call = Box<dyn FnOnce(&MachineControl) + Send>;
+
 impl State {
-    /// Reads a byte; the verdict, if there is one now.
-    fn byte(&mut self, byte: u8) -> Option<Verdict> {
-        if self.expected.front_mut().is_some_and(|first| first.byte(byte)) {
-            self.expected.pop_front();
-            if self.expected.is_empty() {
-                return Some(Verdict::Met);
-            }
+    /// Reads a byte; the verdict with the text that brought it, if there is one now.
+    fn byte(&mut self, byte: u8) -> Option<(Verdict, String)> {
+        if let Some(met) = self.expected.pop_front_if(|first| first.byte(byte))
+            && self.expected.is_empty()
+        {
+            return Some((Verdict::Met, met.text));
         }
-        // Not `any`: each reads every byte.
-        let found = self.exit_on.iter_mut().filter_map(|text| text.byte(byte).then_some(())).count();
-        (found > 0).then_some(Verdict::Text)
+        // Not `find`: each reads every byte.
+        let read = |text: &mut Pattern| text.byte(byte).then(|| text.text.clone());
+        let found: Vec<_> = self.exit_on.iter_mut().filter_map(read).collect();
+        found.into_iter().next().map(|text| (Verdict::Text, text))
     }
 }
 
@@ -103,7 +110,8 @@ impl Watch {
     /// For these texts; the machine whose `control` comes later is asked to end.
     pub fn new(expect: &[String], exit_on: &[String], control: LaterControl) -> Watch {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect::<Vec<_>>();
-        let state = State { expected: patterns(expect).into(), exit_on: patterns(exit_on), verdict: None };
+        let state =
+            State { expected: patterns(expect).into(), exit_on: patterns(exit_on), ..State::default() };
         Watch { state: Arc::new(Mutex::new(state)), control }
     }
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,26 +120,52 @@ impl Watch {
     /// `backend` with this watch on what goes to it; as it is where there is nothing to watch for.
     pub fn on(&self, backend: Box<dyn SerialBackend>) -> Box<dyn SerialBackend> {
         let state = self.state();
-        if state.expected.is_empty() && state.exit_on.is_empty() {
+        if state.expected.is_empty() && state.exit_on.is_empty() && state.calls.is_empty() {
             return backend;
         }
         drop(state);
-        Box::new(WatchedPort { backend, watch: self.clone() })
+        let watch = self.clone();
+        Box::new(Overheard::new(backend, move |bytes: &[u8]| watch.read(bytes)))
     }
     fn read(&self, bytes: &[u8]) {
         let mut state = self.state();
+        if !state.calls.is_empty()
+            && let Some(control) = self.control.get()
+        {
+            for byte in bytes {
+                state
+                    .calls
+                    .extract_if(.., |(pattern, _)| pattern.byte(*byte))
+                    .for_each(|(_, call)| call(control));
+            }
+        }
         if state.verdict.is_none() {
-            let verdict = bytes.iter().find_map(|byte| state.byte(*byte));
+            let Some((verdict, text)) = bytes.iter().find_map(|byte| state.byte(*byte)) else { return };
+            if let Some(control) = self.control.get() {
+                control.tell(&MachineEvent::WatchHit(text));
+            }
             self.decide(&mut state, verdict);
         }
     }
-    fn decide(&self, state: &mut State, verdict: Option<Verdict>) {
-        if let (None, Some(verdict)) = (&state.verdict, verdict) {
+    fn decide(&self, state: &mut State, verdict: Verdict) {
+        if state.verdict.is_none() {
+            let timed_out = matches!(verdict, Verdict::TimedOut(_));
             state.verdict = Some(verdict);
-            if let Some(control) = self.control.get() {
-                control.quit();
+            match self.control.get() {
+                Some(control) if timed_out => control.quit(),
+                Some(control) => control.quit_after_slice(),
+                None => {}
             }
         }
+    }
+    /// Has `call` called when the guest writes `text` for the first time, on the machine's thread: it must return at once.
+    /// What is watched for is named before [`on`](Self::on).
+    pub fn call_on(&self, text: &str, call: impl FnOnce(&MachineControl) + Send + 'static) {
+        self.state().calls.push((Pattern::new(text), Box::new(call)));
+    }
+    /// Nothing more is called.
+    pub fn forget_calls(&self) {
+        self.state().calls.clear();
     }
     /// What ended the run, if this did.
     pub fn verdict(&self) -> Option<Verdict> {
@@ -146,26 +180,18 @@ impl Watch {
     ///
     /// # Errors
     /// The host has no thread left.
-    pub fn start_timer(&self, limit: Duration) -> io::Result<Sender<()>> {
-        let (running, ended) = channel::<()>();
-        let watch = self.clone();
-        thread::Builder::new().name("time-out".to_owned()).spawn(move || {
-            if ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            watch.decide(&mut watch.state(), Some(Verdict::TimedOut(limit)));
-            if ended.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-                // Whatever it hangs in: whoever asked for a time-out does not want to wait.
-                terminal::restore();
-                note(format_args!(
-                    "trimotor: --timeout: the machine did not end within {GRACE:?} of being asked"
-                ));
-                note::finish();
-                let code = if watch.missing().is_some() { EXIT_EXPECTED_TEXT_MISSING } else { EXIT_TIMEOUT };
-                process::exit(code.into());
-            }
-        })?;
-        Ok(running)
+    pub fn start_timer(&self, limit: Duration) -> io::Result<[Registration; 2]> {
+        let (watch, hung) = (self.clone(), self.clone());
+        let up = move || watch.decide(&mut watch.state(), Verdict::TimedOut(limit));
+        Ok([reactor::after(limit, up)?, reactor::after(limit.saturating_add(GRACE), move || hung.give_up())?])
+    }
+    /// Ends the program, whatever the machine hangs in: whoever asked for a time-out does not want to wait.
+    fn give_up(&self) {
+        terminal::restore();
+        note(format_args!("trimotor: --timeout: the machine did not end within {GRACE:?} of being asked"));
+        note::finish();
+        let code = if self.missing().is_some() { EXIT_EXPECTED_TEXT_MISSING } else { EXIT_TIMEOUT };
+        process::exit(code.into());
     }
     /// How the program ends, where the machine's own end would be `own`, and `was_left` says that a signal ended it.
     ///
@@ -203,29 +229,6 @@ impl fmt::Display for MissingText {
             writeln!(f, "{why}")?;
         }
         write!(f, "--expect: the run ended without {:?} on COM1", self.text)
-    }
-}
-
-/// A serial port's other end with a watch on what the guest writes.
-struct WatchedPort {
-    backend: Box<dyn SerialBackend>,
-    watch: Watch,
-}
-
-impl SerialBackend for WatchedPort {
-    fn write(&mut self, bytes: &[u8]) -> usize {
-        let taken = self.backend.write(bytes);
-        self.watch.read(&bytes[..taken]);
-        taken
-    }
-    fn flush(&mut self) {
-        self.backend.flush();
-    }
-    fn read(&mut self, into: &mut [u8]) -> usize {
-        self.backend.read(into)
-    }
-    fn connected(&self) -> bool {
-        self.backend.connected()
     }
 }
 

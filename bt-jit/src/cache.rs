@@ -1,15 +1,15 @@
 //! The translated code of an engine: blocks by where their guest bytes lie, links between them, and
-//! the instructions that may be handed over.
+//! the instructions that may fall back to the interpreter.
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
-use crate::insight::{Insight, guest_block};
+use crate::inline_cache_policy::InlineCachePolicy;
 use crate::positions::{self, Piece};
-use crate::region::{Block, PlacedLink, PlacedSite, Region, index_of, number, region_of};
-use crate::restless::Restless;
+use crate::profiler::{Profiler, guest_block};
+use crate::region::{Block, PlacedFallback, PlacedLink, Region, index_of, number, region_of};
+use crate::retranslation_backoff::RetranslationBackoff;
 use crate::start::LEAST_CODE_BYTES;
 use crate::thunks::{Runtime, ThunkError, Thunks};
 use crate::translate::{Link, MAX_LENGTH, Source, Tools, Translation};
-use crate::wander::Wanderers;
 use iced_x86::Code;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -17,15 +17,16 @@ use std::ops::Range;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::cache::AddressHasher;
 use trimotor_cpu_interp::core::Core;
+use trimotor_cpu_interp::debugger::PageOffsets;
 use trimotor_cpu_interp::op::{Exit, Op};
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
-/// In the place of a mode's bit: the variant without groups.
-pub const PLAIN: u32 = 1 << 22;
-/// In the place of a mode's bit: the variant whose x87 instructions are handed over.
-pub const X87_HANDED_OVER: u32 = 1 << 23;
+/// In the place of a mode's bit: the variant without check coalescing.
+pub const UNCOALESCED: u32 = 1 << 22;
+/// In the place of a mode's bit: the variant whose x87 instructions fall back to the interpreter.
+pub const X87_FALLBACK: u32 = 1 << 23;
 
 /// Counts for `info`.
 #[derive(Default, Debug, Clone)]
@@ -39,7 +40,7 @@ pub struct Counts {
     pub killed: u64,
     pub evictions: u64,
     pub evicted: u64,
-    pub handed_over: u64,
+    pub fallbacks: u64,
     pub faults: u64,
     pub links: u64,
     pub relinks: u64,
@@ -90,24 +91,24 @@ pub struct TranslatedCode {
     regions: Vec<Region>,
     /// The region that is being filled; the one after it is the oldest.
     current: usize,
-    /// The number of the next slot of user code.
-    next_slot: u32,
-    /// Changes when code was dropped: who keeps host addresses of blocks, or their numbers, forgets them.
+    /// The number of the next inline cache of user code.
+    next_ic: u32,
+    /// Changes when code was dropped: keepers of host addresses or numbers of blocks forget them.
     pub epoch: u64,
     /// The interpreter's cache, which tracks our pages, dropped everything so often.
     pub seen_flushes: u64,
     /// Counts for `info`.
     pub counts: Counts,
-    /// How often forms were handed over by sites that are gone.
+    /// How often forms fell back to the interpreter by sites that are gone.
     past_forms: HashMap<Code, u64>,
-    /// Accesses that use slots.
-    pub(crate) wanderers: Wanderers,
+    /// Accesses that use inline caches.
+    pub(crate) ic_policy: InlineCachePolicy,
     /// Code that is written again and again.
-    restless: Restless,
+    backoff: RetranslationBackoff,
     /// The last block that was not found waits for that.
     waits: bool,
     /// What profilers are told.
-    pub insight: Insight,
+    pub profiler: Profiler,
 }
 
 // SAFETY: the pointers lead into ops of regions, which move with the value.
@@ -119,8 +120,8 @@ impl TranslatedCode {
     ///
     /// # Errors
     /// The host gives no memory to run code from.
-    pub fn new(runtime: &Runtime, bytes: usize, insight: Insight) -> Result<TranslatedCode, ThunkError> {
-        let memory = if insight.is_observed() { CodeMemory::for_profilers } else { CodeMemory::new };
+    pub fn new(runtime: &Runtime, bytes: usize, profiler: Profiler) -> Result<TranslatedCode, ThunkError> {
+        let memory = if profiler.is_observed() { CodeMemory::for_profilers } else { CodeMemory::new };
         let mut memory = memory(bytes.max(LEAST_CODE_BYTES))?;
         let thunks = Thunks::place(&mut memory, runtime)?;
         let regions = Region::all(memory.next(), memory.capacity());
@@ -138,15 +139,15 @@ impl TranslatedCode {
             map: HashMap::default(),
             regions,
             current: 0,
-            next_slot: 0,
+            next_ic: 0,
             epoch: 1,
             seen_flushes: 0,
             counts: Counts::default(),
             past_forms: HashMap::new(),
-            wanderers: Wanderers::default(),
-            restless: Restless::default(),
+            ic_policy: InlineCachePolicy::default(),
+            backoff: RetranslationBackoff::default(),
             waits: false,
-            insight,
+            profiler,
         };
         code.report_thunks();
         Ok(code)
@@ -180,9 +181,15 @@ impl TranslatedCode {
     }
     /// Bytes of host code, of dead blocks too.
     pub fn used_bytes(&self) -> usize {
-        let filled = |region: &Region| if region.blocks.is_empty() { 0 } else { region.place.len() };
-        let open = self.regions[self.current].place.end as usize - self.memory.next();
-        self.start + self.regions.iter().map(filled).sum::<usize>() - open
+        let filled = |(n, region): (usize, &Region)| match region.place.len() {
+            // Nothing may have been translated yet.
+            bytes if n == self.current => {
+                bytes - (region.place.end as usize).saturating_sub(self.memory.next()).min(bytes)
+            }
+            _ if region.blocks.is_empty() => 0,
+            bytes => bytes,
+        };
+        self.start + self.regions.iter().enumerate().map(filled).sum::<usize>()
     }
     /// Blocks that live.
     pub fn live_blocks(&self) -> usize {
@@ -245,10 +252,10 @@ impl TranslatedCode {
     /// Drops the blocks of region `n`: nothing knows of them or leads to them any more.
     fn empty(&mut self, core: &mut Core, n: usize) {
         core.forget_tracked(&|id| region_of(id) == n);
-        self.wanderers.forget(&self.regions[n].place);
+        self.ic_policy.forget(&self.regions[n].place);
         let gone = self.regions[n].take();
         gone.count_forms(&mut self.past_forms);
-        self.insight.forget(gone.blocks.iter().filter_map(|block| block.counter));
+        self.profiler.forget(gone.blocks.iter().filter_map(|block| block.counter));
         for block in gone.blocks {
             if block.alive {
                 self.map.remove(&block.key);
@@ -266,21 +273,21 @@ impl TranslatedCode {
         }
     }
 
-    /// The variant with the bits `variant` ([`PLAIN`], [`X87_HANDED_OVER`]) of the block for code at host address
-    /// `host`, where RIP leads, in the core's mode, translated now if it must be; `None`: it is to be run alone.
+    /// The variant with the bits `variant` ([`UNCOALESCED`], [`X87_FALLBACK`]) of the block for code at host address
+    /// `host`, where RIP leads, in the core's mode, translated now if it must be; `None`: it must be stepped.
     /// May drop code: see [`epoch`](Self::epoch).
     pub fn find(&mut self, core: &mut Core, host: usize, variant: u32) -> Option<u32> {
         let key = (host, core.state.mode | variant);
         if let Some(&id) = self.map.get(&key) {
             return Some(id);
         }
-        self.waits = variant == 0 && self.restless.waits(host);
+        self.waits = variant == 0 && self.backoff.waits(host);
         if self.waits {
             return None;
         }
-        let began = self.insight.now_ns();
+        let began = self.profiler.now_ns();
         let made = self.make(core, key);
-        self.counts.translation_ns += self.insight.now_ns().saturating_sub(began);
+        self.counts.translation_ns += self.profiler.now_ns().saturating_sub(began);
         made
     }
     /// Translates the block with this key.
@@ -293,7 +300,7 @@ impl TranslatedCode {
     /// The same; `bytes` is room for a page and an instruction.
     fn read_and_translate(&mut self, core: &mut Core, key: (usize, u32), bytes: &mut Vec<u8>) -> Option<u32> {
         let host = key.0;
-        core.watch_code(host);
+        core.track_code_page(host);
         bytes.resize(PAGE + MAX_LENGTH, 0);
         copy_code(host & !(PAGE - 1), &mut bytes[..PAGE]);
         if let Some(id) = self.translate(core, key, &bytes[..PAGE], None) {
@@ -306,7 +313,7 @@ impl TranslatedCode {
         }
         let next_page = core.state.rip.wrapping_sub(host as u64 & 4095).wrapping_add(4096);
         let second = core.fetch_flat(core.cut_rip(next_page)).ok()??;
-        core.watch_code(second);
+        core.track_code_page(second);
         copy_code(second, &mut bytes[PAGE..]);
         self.translate(core, key, bytes, Some(second))
     }
@@ -321,13 +328,13 @@ impl TranslatedCode {
         second: Option<usize>,
     ) -> Option<u32> {
         let model = core.model.clone();
-        let mut made = self.emit(&model, key, bytes, second)?;
+        let mut made = self.emit(&model, core.debugger.cuts(), key, bytes, second)?;
         let entry = match self.place_emitted() {
             Ok(entry) => entry,
             // The code holds displacements and numbers: it is made again for the next region.
             Err(_) => {
                 self.evict_oldest(core);
-                made = self.emit(&model, key, bytes, second)?;
+                made = self.emit(&model, core.debugger.cuts(), key, bytes, second)?;
                 match self.place_emitted() {
                     Ok(entry) => entry,
                     Err(error) => unreachable!("a block of {} instructions: {error}", made.instructions),
@@ -358,27 +365,29 @@ impl TranslatedCode {
     fn emit(
         &mut self,
         model: &CpuModel,
+        cuts: &PageOffsets,
         key: (usize, u32),
         bytes: &[u8],
         second: Option<usize>,
     ) -> Option<Translation> {
-        let counter = self.insight.next_counter();
+        let counter = self.profiler.next_counter();
         let region = &self.regions[self.current];
         let source = Source {
-            mode: key.1 & !(PLAIN | X87_HANDED_OVER),
+            mode: key.1 & !(UNCOALESCED | X87_FALLBACK),
             model,
             bytes,
             offset: (key.0 & 4095) as u16,
+            cuts,
             // It has no groups either: where one cannot be established the block goes on in the variant
             // without groups, which would ask for this one again.
-            plain: key.1 & (PLAIN | X87_HANDED_OVER) != 0,
-            x87_handed_over: key.1 & X87_HANDED_OVER != 0,
+            uncoalesced: key.1 & (UNCOALESCED | X87_FALLBACK) != 0,
+            x87_fallback: key.1 & X87_FALLBACK != 0,
             second_page: second.map(|at| at as u64),
             base: CodeOffset(self.memory.next().next_multiple_of(16) as u32),
-            first_site: number(self.current, region.sites.len()),
+            first_fallback: number(self.current, region.sites.len()),
             first_link: number(self.current, region.links.len()),
             counter,
-            first_slot: self.next_slot,
+            first_ic: self.next_ic,
         };
         match self.tools.translate(&source, &self.thunks) {
             Ok(made) => made,
@@ -396,7 +405,7 @@ impl TranslatedCode {
     ) -> u32 {
         let host_bytes = (self.memory.next() - entry.0 as usize) as u64;
         let what = guest_block(core.state.rip, key.1, made.instructions);
-        let counter = self.insight.placed(self.memory.entry(entry) as u64, host_bytes, what);
+        let counter = self.profiler.placed(self.memory.entry(entry) as u64, host_bytes, what);
         let region = &mut self.regions[self.current];
         let id = number(self.current, region.blocks.len());
         let dead = CodeOffset(entry.0 + made.dead as u32);
@@ -416,9 +425,9 @@ impl TranslatedCode {
         });
         let page = key.0 & !4095;
         region.links.extend(made.links.iter().map(|&link| PlacedLink { link, page, target: None }));
-        region.sites.extend(made.sites.iter().map(|&site| PlacedSite::new(site)));
-        self.next_slot = self.next_slot.wrapping_add(made.slots);
-        self.wanderers.placed(&self.memory, entry, &made.slot_sites);
+        region.sites.extend(made.sites.iter().map(|&site| PlacedFallback::new(site)));
+        self.next_ic = self.next_ic.wrapping_add(made.inline_caches);
+        self.ic_policy.placed(&self.memory, entry, &made.ic_sites);
         self.map.insert(key, id);
         self.counts.blocks += 1;
         self.counts.instructions += made.instructions as u64;
@@ -438,15 +447,15 @@ impl TranslatedCode {
         self.address(self.block(block).entry)
     }
 
-    /// Runs the instruction at RIP alone, which [`find`](Self::find) has just found no block for.
-    pub fn run_alone(&mut self, core: &mut Core) -> Exit {
+    /// Steps the instruction at RIP, which [`find`](Self::find) has just found no block for.
+    pub fn step(&mut self, core: &mut Core) -> Exit {
         self.counts.stepped += 1;
         if std::mem::take(&mut self.waits) { core.step_unkept() } else { core.step_one() }
     }
 
-    /// Looks after accesses that miss their slots, if it is time. No translated code may be running or be returned to.
-    pub fn look_after_slots(&mut self, core: &mut Core) {
-        self.wanderers.look(core, &mut self.memory);
+    /// Decides anew which accesses use an inline cache, if it is time. No translated code may be running or be returned to.
+    pub fn adapt_inline_caches(&mut self, core: &mut Core) {
+        self.ic_policy.look(core, &mut self.memory);
     }
 
     /// Guest code of these blocks was written to: nothing leads to them any more.
@@ -457,7 +466,7 @@ impl TranslatedCode {
                 continue;
             }
             let (key, entry, dead) = (block.key, block.entry, block.dead);
-            self.restless.killed(key.0, core.state.retired.wrapping_sub(block.born));
+            self.backoff.killed(key.0, core.state.retired.wrapping_sub(block.born));
             let incoming = std::mem::take(&mut block.incoming);
             self.counts.killed += 1;
             self.map.remove(&key);
@@ -473,11 +482,11 @@ impl TranslatedCode {
     fn disconnect(&mut self, n: u32) {
         let placed = &mut self.regions[region_of(n)].links[index_of(n)];
         placed.target = None;
-        let Link { site, stub, key, .. } = placed.link;
+        let Link { patch_at, stub, key, .. } = placed.link;
         match key {
             // Without a key it goes to the stub before it has changed the page.
             Some(at) => self.memory.write(at, &[0; 8]),
-            None => self.memory.link(site, stub),
+            None => self.memory.link(patch_at, stub),
         }
     }
 
@@ -485,7 +494,7 @@ impl TranslatedCode {
     /// address, whether the target is in another page, and the bits of its variant.
     pub fn link_target(&self, n: u32) -> (i32, usize, bool, u32) {
         let l = self.link(n);
-        (l.link.target, l.page, l.link.key.is_some(), if l.link.plain { PLAIN } else { 0 })
+        (l.link.target, l.page, l.link.key.is_some(), if l.link.uncoalesced { UNCOALESCED } else { 0 })
     }
     /// Makes link `n` lead to a block, where it has a key for `key` only.
     pub fn connect(&mut self, n: u32, block: u32, key: u64) {
@@ -503,7 +512,7 @@ impl TranslatedCode {
             }
             self.block_mut(block).incoming.push(n);
         }
-        self.memory.link(link.site, self.block(block).entry);
+        self.memory.link(link.patch_at, self.block(block).entry);
     }
 
     /// Where control comes out behind site `n`, in bytes from the page's start, and how many instructions of
@@ -512,22 +521,22 @@ impl TranslatedCode {
         let site = &self.regions[region_of(n)].sites[index_of(n)].site;
         (site.offset + site.len as u16, site.left)
     }
-    /// How often each instruction form was handed over.
-    fn handed_over_forms(&self) -> HashMap<Code, u64> {
+    /// How often each instruction form fell back to the interpreter.
+    fn fallback_forms(&self) -> HashMap<Code, u64> {
         let mut forms = self.past_forms.clone();
         self.regions.iter().for_each(|region| region.count_forms(&mut forms));
         forms
     }
-    /// What was handed over most, by instruction form: how often.
-    pub fn most_handed_over(&self, count: usize) -> Vec<(String, u64)> {
-        let forms = self.handed_over_forms();
+    /// What fell back to the interpreter most, by instruction form: how often.
+    pub fn most_fallbacks(&self, count: usize) -> Vec<(String, u64)> {
+        let forms = self.fallback_forms();
         let mut forms: Vec<_> = forms.into_iter().map(|(code, n)| (format!("{code:?}"), n)).collect();
         forms.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         forms.truncate(count);
         forms
     }
 
-    /// The ops of site `n`, for [`Core::run_handed_over`].
+    /// The ops of site `n`, for [`Core::run_fallback`].
     pub fn ops(&mut self, model: &CpuModel, n: u32) -> *const Op {
         self.regions[region_of(n)].ops(model, index_of(n))
     }

@@ -113,7 +113,7 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         // SAFETY: the mapping was made in `new` with this start and size, and is unmapped only here.
-        // Whoever calls code in it keeps the `CodeMemory` (see `entry`).
+        // A caller of code in it keeps the `CodeMemory` (see `entry`).
         if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) } {
             log::error!("code memory cannot be unmapped: {error}");
         }
@@ -245,18 +245,18 @@ impl CodeMemory {
         };
     }
 
-    /// Makes the 32-bit displacement at `site`, which ends its instruction, lead to `target`. The
-    /// displacement is written at once where `site` is a multiple of 4
+    /// Makes the 32-bit displacement at `patch_at`, which ends its instruction, lead to `target`. The
+    /// displacement is written at once where `patch_at` is a multiple of 4
     /// ([`Emitter::jmp_to_patch`](crate::Emitter::jmp_to_patch) sees to it), so that a thread that runs
     /// the instruction meanwhile goes to the old target or the new one.
     ///
     /// # Panics
-    /// `site` is not a multiple of 4, or it or the target is outside what has been placed: a bug of the caller.
-    pub fn link(&mut self, site: CodeOffset, target: CodeOffset) {
-        let start = self.inside(site, 4);
+    /// `patch_at` is not a multiple of 4, or it or the target is outside what has been placed: a bug of the caller.
+    pub fn link(&mut self, patch_at: CodeOffset, target: CodeOffset) {
+        let start = self.inside(patch_at, 4);
         self.inside(target, 1);
         assert!(start.is_multiple_of(4), "displacement at {start:#x} cannot be written at once");
-        let displacement = target.0.wrapping_sub(site.0 + 4);
+        let displacement = target.0.wrapping_sub(patch_at.0 + 4);
         // SAFETY: `inside` checked the bounds, the address is a multiple of 4 (the view starts on a page), and
         // no reference into the view exists.
         let place = unsafe { AtomicU32::from_ptr(self.writable.start.as_ptr().add(start).cast()) };

@@ -1,6 +1,6 @@
 //! Where indirect jumps lead: tables from RIP to the host address of its block, one for each key.
 //!
-//! What RIP leads to depends on the space that it is fetched in and on the mode. Both are in the key
+//! What RIP leads to depends on the address space that it is fetched in and on the mode. Both are in the key
 //! ([`CpuState::jump_key`](trimotor_cpu::CpuState)), which changes far more rarely than code jumps: translated code
 //! has the table of the present key at hand and compares RIP alone.
 

@@ -6,19 +6,19 @@
 //! host's, because LAHF and SETO AL work there.
 
 use crate::emitter::{AluOp, Emitter, Mem, Reg, Width};
+use crate::engine_area::{CoreAndArea, EngineArea, InlineCache, X87Area};
 use std::mem::offset_of;
 use trimotor_cpu::CpuState;
 use trimotor_cpu::Segment;
 use trimotor_cpu::mmu::{TLB_ENTRIES, TlbEntry};
-use trimotor_cpu::state::{Msrs, slot};
+use trimotor_cpu::state::{Msrs, reg_file};
 use trimotor_cpu_interp::core::Core;
-use trimotor_cpu_interp::handover::{EngineArea, Slot, X87Area};
 
-/// First free register: RAX, for flags and for the translation table's entry.
+/// First scratch register: RAX, for flags and for the translation table's entry.
 pub const T0: Reg = Reg::Rax;
-/// Second free register: linear addresses, then host addresses, and jump targets.
+/// Second scratch register: linear addresses, then host addresses, and jump targets.
 pub const T1: Reg = Reg::R11;
-/// Third free register.
+/// Third scratch register.
 pub const T2: Reg = Reg::R10;
 
 /// The host register of each guest register; `None`: it stays in memory.
@@ -49,17 +49,17 @@ pub const RSP: Reg = Reg::R9;
 pub fn state(displacement: i32) -> Mem {
     Mem::base(Reg::Rsp, displacement)
 }
-/// The slot of general register `n`.
+/// The entry of general register `n` in the register file.
 pub fn gpr(n: u8) -> Mem {
     state(n as i32 * 8)
 }
 /// The RIP of the first byte of the page that code runs from.
 pub fn page_rip() -> Mem {
-    state(slot::BLOCK_RIP as i32)
+    state(reg_file::BLOCK_RIP as i32)
 }
 /// The base of segment `n` (ES, CS, SS, DS, FS, GS).
 pub fn segment_base(n: u8) -> Mem {
-    state(slot::SEG_BASE as i32 + n as i32 * 8)
+    state(reg_file::SEG_BASE as i32 + n as i32 * 8)
 }
 
 /// Displacement of the translation table's address.
@@ -75,7 +75,7 @@ pub const RIP: i32 = offset_of!(CpuState, rip) as i32;
 /// Displacement of YMM0.
 pub const YMM: i32 = offset_of!(CpuState, ymm) as i32;
 
-const ENGINE: i32 = offset_of!(Core, engine) as i32;
+const ENGINE: i32 = CoreAndArea::AREA as i32;
 /// Displacement of the host's stack pointer.
 pub const HOST_STACK: i32 = ENGINE + offset_of!(EngineArea, host_stack) as i32;
 /// Displacement of the offset where code was left.
@@ -102,7 +102,7 @@ pub const SPARE: i32 = ENGINE + offset_of!(EngineArea, spare) as i32;
 /// Displacement of the operand that flags are computed from again.
 pub const FLAGS_OPERAND: i32 = ENGINE + offset_of!(EngineArea, flags_operand) as i32;
 /// Displacement of the host addresses of groups of accesses.
-pub const GROUPS: i32 = ENGINE + offset_of!(EngineArea, groups) as i32;
+pub const CHECK_GROUPS: i32 = ENGINE + offset_of!(EngineArea, check_groups) as i32;
 /// Displacement of the count of links that are followed by way of the jump table.
 pub const PROBES: i32 = ENGINE + offset_of!(EngineArea, probes) as i32;
 /// Displacement of the jump table's address.
@@ -166,38 +166,38 @@ pub fn table_entry(e: &mut Emitter, table: Mem) {
     e.alu_rm(AluOp::Add, Width::Qword, T0, table);
 }
 
-/// Displacement of slot `n`'s tag.
-pub fn slot_tag(n: u32) -> i32 {
+/// Displacement of inline cache `n`'s tag.
+pub fn ic_tag(n: u32) -> i32 {
     ENGINE
-        + offset_of!(EngineArea, slots) as i32
-        + n as i32 * size_of::<Slot>() as i32
-        + offset_of!(Slot, tag) as i32
+        + offset_of!(EngineArea, inline_caches) as i32
+        + n as i32 * size_of::<InlineCache>() as i32
+        + offset_of!(InlineCache, tag) as i32
 }
-/// Displacement of slot `n`'s delta.
-pub fn slot_delta(n: u32) -> i32 {
-    slot_tag(n) + (offset_of!(Slot, delta) - offset_of!(Slot, tag)) as i32
+/// Displacement of inline cache `n`'s delta.
+pub fn ic_delta(n: u32) -> i32 {
+    ic_tag(n) + (offset_of!(InlineCache, delta) - offset_of!(InlineCache, tag)) as i32
 }
-/// Displacement of slot `n`'s count of misses.
-pub fn slot_misses(n: u32) -> i32 {
-    ENGINE + offset_of!(EngineArea, slot_misses) as i32 + n as i32 * 4
+/// Displacement of inline cache `n`'s count of misses.
+pub fn ic_misses(n: u32) -> i32 {
+    ENGINE + offset_of!(EngineArea, ic_misses) as i32 + n as i32 * 4
 }
-/// Displacement of the page number that slot `n` last missed.
-pub fn slot_candidate(n: u32) -> i32 {
-    ENGINE + offset_of!(EngineArea, slot_candidates) as i32 + n as i32 * 4
+/// Displacement of the page number that inline cache `n` last missed.
+pub fn ic_candidate(n: u32) -> i32 {
+    ENGINE + offset_of!(EngineArea, ic_candidates) as i32 + n as i32 * 4
 }
-/// Displacement of the byte with slot `n`'s mark of use, and the mark.
-pub fn slot_used(n: u32) -> (i32, u8) {
-    (ENGINE + offset_of!(EngineArea, slots_used) as i32 + n as i32 / 8, 1 << (n % 8))
+/// Displacement of the byte with inline cache `n`'s mark of use, and the mark.
+pub fn ic_used(n: u32) -> (i32, u8) {
+    (ENGINE + offset_of!(EngineArea, ics_used) as i32 + n as i32 / 8, 1 << (n % 8))
 }
 
 /// Places that translated code stores to and loads from all the time, and their bytes.
 const BUSY: [(i32, i32); 7] = [
     (8 * 8, 4 * 8), // R8 to R11
-    (slot::BLOCK_RIP as i32, 8),
+    (reg_file::BLOCK_RIP as i32, 8),
     (BUDGET, 8),
     (ARITH, 4),
     (SPARE, 24),
-    (GROUPS, size_of::<[u64; 16]>() as i32),
+    (CHECK_GROUPS, size_of::<[u64; 16]>() as i32),
     (FLAGS_OPERAND, 8),
 ];
 

@@ -3,11 +3,12 @@
 //! - [`translate`]: from guest instructions to host code.
 //! - [`layout`]: which host register holds what, and where the rest is.
 //! - [`cache`]: blocks, links between them, what happens when guest code is written to.
-//! - [`insight`]: what profilers learn of it.
+//! - [`profiler`]: what profilers learn of it.
 //! - [`region`]: parts of code memory that are filled and emptied as a whole.
 //! - [`listing`]: host code as text.
 //! - [`positions`]: which guest instruction a place in host code belongs to.
-//! - [`home`]: where a vCPU's state lives, above a stack.
+//! - [`core_stack`]: where a vCPU's state lives, above a stack.
+//! - [`engine_area`]: what is kept beside that state.
 //! - [`host_fault`]: the report of a signal in translated code.
 //! - [`statistics`]: what was counted.
 //! - [`jumps`]: where indirect jumps lead.
@@ -21,15 +22,18 @@
 
 pub mod code_memory;
 pub mod emitter;
+pub mod engine_area;
 
 #[cfg(target_arch = "x86_64")]
 pub mod cache;
 #[cfg(target_arch = "x86_64")]
-pub mod home;
+pub mod core_stack;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host_fault;
 #[cfg(target_arch = "x86_64")]
-pub mod insight;
+pub mod host_flags;
+#[cfg(target_arch = "x86_64")]
+mod inline_cache_policy;
 #[cfg(target_arch = "x86_64")]
 pub mod jumps;
 #[cfg(target_arch = "x86_64")]
@@ -41,9 +45,11 @@ mod native;
 #[cfg(target_arch = "x86_64")]
 pub mod positions;
 #[cfg(target_arch = "x86_64")]
+pub mod profiler;
+#[cfg(target_arch = "x86_64")]
 pub mod region;
 #[cfg(target_arch = "x86_64")]
-mod restless;
+mod retranslation_backoff;
 #[cfg(target_arch = "x86_64")]
 pub mod statistics;
 #[cfg(target_arch = "x86_64")]
@@ -52,8 +58,6 @@ pub mod thunks;
 pub mod translate;
 #[cfg(target_arch = "x86_64")]
 pub mod vcpu;
-#[cfg(target_arch = "x86_64")]
-mod wander;
 #[cfg(target_arch = "x86_64")]
 pub mod x87;
 

@@ -1,7 +1,7 @@
-//! Rust functions for single instructions that translated code calls by thin thunks, which keep most of the guest's
+//! Rust functions for single instructions that translated code calls by leaf thunks, which keep most of the guest's
 //! registers where they are: no site, no ops of the interpreter.
 //!
-//! A function of [`Thunks::thin`](crate::thunks) finds RAX, RCX, RDX, RSP, RSI, RDI and R8 to R11 in the state, and may
+//! A function of [`Thunks::leaf`](crate::thunks) finds RAX, RCX, RDX, RSP, RSI, RDI and R8 to R11 in the state, and may
 //! write them. The others are in host registers; so may be the vector and x87 registers.
 
 #![allow(unsafe_code, reason = "translated code passes the core that it was entered with")]
@@ -30,7 +30,7 @@ impl TimeStampRequest {
     }
 }
 
-/// RDTSC and RDTSCP. Not zero: it is to be handed over.
+/// RDTSC and RDTSCP. Not zero: it falls back to the interpreter.
 pub(crate) extern "sysv64" fn time_stamp(core: *mut Core, request: u32) -> u64 {
     // SAFETY: called by a thunk, with the core that translated code was entered with.
     let core = unsafe { &mut *core };

@@ -5,13 +5,13 @@
 
 use crate::code_memory::CodeOffset;
 use crate::positions::Pieces;
-use crate::translate::{Link, Site};
+use crate::translate::{FallbackSite, Link};
 use iced_x86::{Code, Decoder};
 use std::collections::HashMap;
 use std::ops::Range;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
-use trimotor_cpu_interp::handover::lower_one;
+use trimotor_cpu_interp::fallback::lower_one;
 use trimotor_cpu_interp::lower::Lowering;
 use trimotor_cpu_interp::op::Op;
 
@@ -72,19 +72,19 @@ pub struct PlacedLink {
     pub target: Option<u32>,
 }
 
-/// A site, and its ops once it was handed over.
-pub struct PlacedSite {
+/// A site, and its ops once it fell back to the interpreter.
+pub struct PlacedFallback {
     /// As it was translated.
-    pub site: Site,
+    pub site: FallbackSite,
     ops: *const Op,
-    /// Times that it was handed over.
+    /// Times that it fell back to the interpreter.
     runs: u64,
 }
 
-impl PlacedSite {
-    /// A site that was not handed over yet.
-    pub fn new(site: Site) -> PlacedSite {
-        PlacedSite { site, ops: std::ptr::null(), runs: 0 }
+impl PlacedFallback {
+    /// A site that has not fallen back yet.
+    pub fn new(site: FallbackSite) -> PlacedFallback {
+        PlacedFallback { site, ops: std::ptr::null(), runs: 0 }
     }
     fn bits(&self) -> u32 {
         if self.site.mode & mode::CODE_SIZE == mode::CODE64 { 64 } else { 32 }
@@ -109,8 +109,8 @@ pub struct Region {
     pub blocks: Vec<Block>,
     /// Links from these blocks.
     pub links: Vec<PlacedLink>,
-    /// Their instructions that may be handed over.
-    pub sites: Vec<PlacedSite>,
+    /// Their instructions that may fall back to the interpreter.
+    pub sites: Vec<PlacedFallback>,
     /// Which guest instructions the blocks' code belongs to, packed.
     pub positions: Vec<u8>,
     /// Ops of sites; boxed so that they stay where they are.
@@ -164,7 +164,7 @@ impl Region {
         }
         placed.ops
     }
-    /// Adds how often each instruction form was handed over.
+    /// Adds how often each instruction form fell back to the interpreter.
     pub fn count_forms(&self, forms: &mut HashMap<Code, u64>) {
         for placed in self.sites.iter().filter(|placed| placed.runs > 0) {
             let code = Decoder::new(placed.bits(), placed.bytes(), 0).decode().code();

@@ -14,13 +14,13 @@ pub const LEAST_CODE_BYTES: usize = 256 << 10;
 pub struct Options {
     /// Memory for translated code of each vCPU, in bytes; [`LEAST_CODE_BYTES`] at least.
     pub code_bytes: usize,
-    /// Who is told of host code that is made.
+    /// What is told of host code that is made.
     pub code_observer: Option<CodeObserver>,
     /// Whether executions of blocks are counted.
     pub count_blocks: bool,
     /// A monotonic clock in nanoseconds by which translation is timed; `None`: it is not.
     pub clock: Option<fn() -> u64>,
-    /// Whether each hit of a shadow page table is held against a walk.
+    /// Whether each hit of a shadow page table is compared with a walk.
     pub check_tlb: bool,
     /// Whether translations are kept until something flushes them.
     pub keep_tlb: bool,
@@ -45,9 +45,9 @@ pub struct Reporting {
 #[cfg(target_arch = "x86_64")]
 pub fn start(options: Options) -> Result<Box<dyn CpuBackend>, String> {
     availability().map_err(|error| error.to_string())?;
-    let insight =
-        crate::insight::Insight::new(options.code_observer, options.count_blocks).timed_by(options.clock);
-    let mut translator = crate::Translator::with(options.code_bytes, insight)?;
+    let profiler =
+        crate::profiler::Profiler::new(options.code_observer, options.count_blocks).timed_by(options.clock);
+    let mut translator = crate::Translator::with(options.code_bytes, profiler)?;
     if options.check_tlb {
         translator = translator.checking_tlb();
     }

@@ -1,7 +1,7 @@
 //! Code that is the same for all blocks: the way in and out, and calls from translated code into
 //! Rust.
 
-pub mod slots;
+pub mod inline_cache;
 mod strings;
 
 use crate::code_memory::{CodeMemory, CodeMemoryError, CodeOffset};
@@ -20,13 +20,13 @@ use trimotor_cpu_interp::core::QUANTUM;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum Leave {
-    /// RIP and budget are settled: look around and find the next block.
+    /// RIP and budget are up to date: poll for events and find the next block.
     Lookup = 0,
     /// The budget does not cover the block at the exit offset.
     Budget = 1,
     /// The block at the exit offset is dead: look for a new one.
     Dead = 2,
-    /// The instruction at the exit offset is to be run alone.
+    /// The instruction at the exit offset must be stepped.
     Step = 3,
     /// The budget does not cover the block at RIP.
     BudgetAtRip = 4,
@@ -58,8 +58,8 @@ pub struct Thunks {
     pub exit_step: CodeOffset,
     /// As above.
     pub exit_x87: CodeOffset,
-    /// Called: hands the instruction of site EAX over. The guest's flags are in memory before it, and in the host's
-    /// too behind it.
+    /// Called: runs the instruction of fallback site EAX on the interpreter. The guest's flags are in memory before
+    /// it, and in the host's too after it.
     pub op: CodeOffset,
     /// The same from blocks that have vector registers in the host's.
     pub op_vector: CodeOffset,
@@ -67,7 +67,7 @@ pub struct Thunks {
     pub op_x87: CodeOffset,
     /// The same from blocks that have both.
     pub op_x87_vector: CodeOffset,
-    /// Called: finds the page of a read by the table, for a slot. See [`slots`].
+    /// Called: finds the page of a read by the table, for an inline cache. See [`inline_cache`].
     pub fill_read: CodeOffset,
     /// The same for a write.
     pub fill_write: CodeOffset,
@@ -83,7 +83,7 @@ pub struct Thunks {
     /// Called: brings the x87 registers into the host's; RAX is zero where they must stay in the state.
     /// The vector registers are in the state afterwards.
     pub load_x87: CodeOffset,
-    /// Called: RDTSC or RDTSCP, as the request in EAX says. ZF: it is done, else it is to be handed over.
+    /// Called: RDTSC or RDTSCP, as the request in EAX says. ZF: it is done, else it falls back to the interpreter.
     pub time_stamp: CodeOffset,
     /// Called: STAC, or CLAC where EAX is 0.
     pub access_control: CodeOffset,
@@ -98,7 +98,7 @@ pub struct Thunks {
 /// Rust functions that thunks call: `extern "sysv64" fn(core, argument) -> answer or address`.
 #[derive(Clone, Copy, Default)]
 pub struct Runtime {
-    /// Hands an instruction over.
+    /// Runs an instruction on the interpreter.
     pub op: usize,
     /// The same, and makes the image that the x87 registers are loaded from.
     pub op_x87: usize,
@@ -209,7 +209,7 @@ pub fn load_flags(e: &mut Emitter, pushed: i32) {
     e.sahf();
 }
 
-/// The thunk that hands an instruction over, and then has the guest's flags in the host's. Called, so RSP is 8 below the core.
+/// The thunk for the interpreter fallback of an instruction, which afterwards has the guest's flags in the host's. Called, so RSP is 8 below the core.
 fn op_thunk(e: &mut Emitter, function: usize, leave: CodeOffset, vector: bool, x87: bool) {
     general_registers(e, 8, true);
     save_vector(e, 8);
@@ -280,7 +280,7 @@ fn call_and_go(e: &mut Emitter, function: usize, leave: CodeOffset) {
 
 /// A thunk that calls `function` for one instruction and comes back, with ZF where the answer is 0. The function
 /// sees and may change the registers that are not kept by those it calls; vector and x87 registers stay.
-fn thin(e: &mut Emitter, function: usize) {
+fn leaf(e: &mut Emitter, function: usize) {
     let (vector_saved, vector_loaded) = (e.label(), e.label());
     caller_saved(e, 8, true);
     e.alu_mi(AluOp::Cmp, Width::Byte, state(8 + VECTOR_LIVE), 0);
@@ -308,7 +308,7 @@ fn thin(e: &mut Emitter, function: usize) {
 }
 /// A thunk that calls `function` for an instruction that ends its block, and goes where it says. What the
 /// function keeps for its caller is put into the state only where translated code is left.
-fn thin_transfer(e: &mut Emitter, function: usize, leave: CodeOffset) {
+fn leaf_transfer(e: &mut Emitter, function: usize, leave: CodeOffset) {
     caller_saved(e, 0, true);
     save_vector(e, 0);
     save_x87(e, 0);
@@ -434,8 +434,8 @@ impl Thunks {
         let op_vector = put(memory, &|e| op_thunk(e, runtime.op, leave, true, false))?;
         let op_x87 = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, false, true))?;
         let op_x87_vector = put(memory, &|e| op_thunk(e, runtime.op_x87, leave, true, true))?;
-        let fill_read = put(memory, &|e| slots::emit(e, READ_TAG))?;
-        let fill_write = put(memory, &|e| slots::emit(e, WRITE_TAG))?;
+        let fill_read = put(memory, &|e| inline_cache::emit(e, READ_TAG))?;
+        let fill_write = put(memory, &|e| inline_cache::emit(e, WRITE_TAG))?;
         let link = put(memory, &|e| call_and_go(e, runtime.link, leave))?;
         let probe = put(memory, &|e| {
             let link_it = e.label();
@@ -463,10 +463,10 @@ impl Thunks {
             e.ret();
         })?;
         let load_x87 = put(memory, &|e| load_x87_thunk(e, runtime.load_x87))?;
-        let time_stamp = put(memory, &|e| thin(e, runtime.time_stamp))?;
-        let access_control = put(memory, &|e| thin(e, runtime.access_control))?;
-        let syscall = put(memory, &|e| thin_transfer(e, runtime.syscall, leave))?;
-        let sysret = put(memory, &|e| thin_transfer(e, runtime.sysret, leave))?;
+        let time_stamp = put(memory, &|e| leaf(e, runtime.time_stamp))?;
+        let access_control = put(memory, &|e| leaf(e, runtime.access_control))?;
+        let syscall = put(memory, &|e| leaf_transfer(e, runtime.syscall, leave))?;
+        let sysret = put(memory, &|e| leaf_transfer(e, runtime.sysret, leave))?;
         let mut strings = [CodeOffset(0); StringMove::COUNT];
         for what in StringMove::all() {
             strings[what.number()] = put(memory, &|e| what.emit(e))?;

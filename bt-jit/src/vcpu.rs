@@ -2,19 +2,21 @@
 
 #![allow(unsafe_code, reason = "translated code is called, and calls back with the core it was given")]
 
-use crate::cache::{TranslatedCode, X87_HANDED_OVER};
-use crate::home::CoreHome;
-use crate::insight::Insight;
+use crate::cache::{TranslatedCode, X87_FALLBACK};
+use crate::core_stack::CoreStack;
+use crate::engine_area::{area, area_of, check_inline_caches};
 use crate::jumps::JumpTables;
 use crate::native;
+use crate::profiler::Profiler;
 use crate::start::CODE_BYTES;
 use crate::thunks::{Leave, Runtime, answer};
 use crate::x87;
 use std::sync::Arc;
-use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
+use trimotor_bus::{CpuBus, GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
+use trimotor_cpu::debugger::{DebugPoints, DebugStop};
 use trimotor_cpu::model::CpuModel;
-use trimotor_cpu::state::slot;
+use trimotor_cpu::state::reg_file;
 use trimotor_cpu::{ArchState, Fault};
 use trimotor_cpu_interp::core::{Core, mode};
 use trimotor_cpu_interp::op::Exit;
@@ -28,7 +30,7 @@ pub struct Translator {
     interpreter: Interpreter,
     /// Bytes of code memory of each vCPU.
     code_bytes: usize,
-    insight: Insight,
+    profiler: Profiler,
 }
 
 impl Translator {
@@ -37,19 +39,20 @@ impl Translator {
     /// # Errors
     /// The host refuses memory to run code from, or signal handlers; the text says why.
     pub fn new() -> Result<Translator, String> {
-        Translator::with(CODE_BYTES, Insight::default())
+        Translator::with(CODE_BYTES, Profiler::default())
     }
     /// The same with so many bytes of memory for translated code, and profilers that are told of it.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with(code_bytes: usize, insight: Insight) -> Result<Translator, String> {
+    pub fn with(code_bytes: usize, profiler: Profiler) -> Result<Translator, String> {
         // Each vCPU asks the host for memory again; here it is known early whether there is any.
-        TranslatedCode::new(&runtime(), code_bytes, Insight::default()).map_err(|error| error.to_string())?;
+        TranslatedCode::new(&runtime(), code_bytes, Profiler::default())
+            .map_err(|error| error.to_string())?;
         #[cfg(target_os = "linux")]
-        crate::host_fault::handle_empty_slots()
+        crate::host_fault::handle_empty_inline_caches()
             .map_err(|error| format!("the host refuses a handler of SIGSEGV: {error}"))?;
-        Ok(Translator { interpreter: Interpreter::new(), code_bytes, insight })
+        Ok(Translator { interpreter: Interpreter::new(), code_bytes, profiler })
     }
     /// Holds each hit of a shadow page table of vCPUs made from now on against a walk, as
     /// [`Interpreter::checking_tlb`] does. Translated code finds nothing in the table that it looks into,
@@ -81,11 +84,11 @@ impl CpuBackend for Translator {
         let unavailable = |reason| BackendError::Unavailable { engine: self.name(), reason };
         let mut core = self.interpreter.core(id, model, memory, signals);
         core.atomic = true;
-        let home = CoreHome::new(core, STACK_BYTES)
+        let stack = CoreStack::new(core, STACK_BYTES)
             .map_err(|error| unavailable(format!("the host refuses a stack for translated code: {error}")))?;
-        let interp = InterpVcpu::new(home);
+        let interp = InterpVcpu::new(stack);
         let jumps = Box::new(JumpTables::new());
-        let code = TranslatedCode::new(&runtime(), self.code_bytes, self.insight.for_another())
+        let code = TranslatedCode::new(&runtime(), self.code_bytes, self.profiler.for_another())
             .map_err(|error| unavailable(error.to_string()))?;
         Ok(Box::new(JitVcpu { interp, code, jumps }))
     }
@@ -111,7 +114,7 @@ fn runtime() -> Runtime {
 
 /// One vCPU of the translator.
 pub struct JitVcpu {
-    interp: InterpVcpu<CoreHome>,
+    interp: InterpVcpu<CoreStack>,
     code: TranslatedCode,
     jumps: Box<JumpTables>,
 }
@@ -120,11 +123,13 @@ impl Vcpu for JitVcpu {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         let JitVcpu { interp, code, jumps } = self;
         let core = interp.core();
-        core.engine.jump_tables = (&raw mut **jumps).cast();
-        core.engine.pending = core.signals.pending_word();
-        core.engine.translator = (&raw mut *code).cast();
+        let pending: *const _ = core.signals.pending_word();
+        let area = area(core);
+        area.jump_tables = (&raw mut **jumps).cast();
+        area.pending = pending;
+        area.translator = (&raw mut *code).cast();
         #[cfg(target_os = "linux")]
-        let _watch = crate::host_fault::Watch::new(core, code);
+        let _scope = crate::host_fault::RunningScope::new(core, code);
         interp.run_with(bus, budget, &mut |core| run_translated(core, code))
     }
     fn set_exact_budget(&mut self, exact: bool) {
@@ -150,6 +155,18 @@ impl Vcpu for JitVcpu {
     }
     fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize {
         self.interp.read_linear(addr, into)
+    }
+    fn physical(&mut self, linear: u64) -> Option<PhysAddr> {
+        self.interp.physical(linear)
+    }
+    fn set_debug_points(&mut self, points: Option<&DebugPoints>) {
+        self.interp.set_debug_points(points);
+    }
+    fn set_stepping(&mut self, stepping: bool) {
+        self.interp.set_stepping(stepping);
+    }
+    fn take_debug_stop(&mut self) -> Option<DebugStop> {
+        self.interp.take_debug_stop()
     }
     fn host_code(&mut self, linear: u64) -> Option<String> {
         self.code.listing(self.interp.core().code_at(linear)?)
@@ -177,46 +194,47 @@ fn run_translated(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     let mut variant = 0;
     loop {
         let exit = run_variant(core, code, variant);
-        if core.engine.exit_reason != Leave::X87InState as u64 {
+        if area_of(core).exit_reason != Leave::X87InState as u64 {
             return exit;
         }
-        variant = X87_HANDED_OVER;
+        variant = X87_FALLBACK;
     }
 }
 
 /// Runs the variant of the block at RIP with the bits `variant`, and what follows.
 fn run_variant(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Exit {
-    core.engine.exit_reason = Leave::Lookup as u64;
+    area(core).exit_reason = Leave::Lookup as u64;
     let killed = core.killed_blocks();
     code.kill(core, &killed);
-    code.look_after_slots(core);
+    code.adapt_inline_caches(core);
     if code.seen_flushes != core.cache_flushes() {
         code.reset(core);
         code.seen_flushes = core.cache_flushes();
     }
     let target = match block_at_rip(core, code, variant) {
         Ok(Some(target)) => target,
-        Ok(None) => return code.run_alone(core),
+        Ok(None) => return code.step(core),
         Err(fault) => {
             core.fault = fault;
             return Exit::Fault;
         }
     };
     jumps(core).follow_epoch(code.epoch);
-    if variant == 0 {
+    if variant == 0 && !core.debugger.cuts_at(core.state.rip) {
         remember(core, target);
     }
     code.counts.leaves += 1;
-    settle(core);
+    refresh_caches(core);
     enter(core, code, target);
     leave(core, code)
 }
 
 /// Calls translated code.
 fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
-    core.engine.vector_live = 0;
-    core.engine.x87_live = 0;
-    core.engine.exit_reason = Leave::Lookup as u64;
+    let area = area(core);
+    area.vector_live = 0;
+    area.x87_live = 0;
+    area.exit_reason = Leave::Lookup as u64;
     let enter = code.address(code.thunks().enter);
     // SAFETY: the thunk has this signature; the core stands above the stack that it uses, and is not
     // looked at until it returns, except by what it calls with the pointer that it is given.
@@ -229,13 +247,13 @@ fn enter(core: &mut Core, code: &TranslatedCode, target: u64) {
 /// What the run loop is to do after translated code was left.
 fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     x87::store(core);
-    let reason = core.engine.exit_reason;
+    let reason = area_of(core).exit_reason;
     code.counts.exits[reason as usize] += 1;
     let at_offset = [Leave::Budget, Leave::Dead, Leave::Step, Leave::X87InState].map(|r| r as u64);
     let at_offset = at_offset.contains(&reason);
     if at_offset {
-        let page = core.slot(slot::BLOCK_RIP);
-        core.state.rip = core.cut_rip(page.wrapping_add(core.engine.exit_offset as i32 as i64 as u64));
+        let page = core.reg64(reg_file::BLOCK_RIP);
+        core.state.rip = core.cut_rip(page.wrapping_add(area_of(core).exit_offset as i32 as i64 as u64));
     }
     core.current = std::ptr::null();
     if reason == Leave::Step as u64 {
@@ -248,7 +266,7 @@ fn leave(core: &mut Core, code: &mut TranslatedCode) -> Exit {
     Exit::Lookup
 }
 
-/// The host address of the block at RIP; sets the page's RIP. `None`: it is to be run alone.
+/// The host address of the block at RIP; sets the page's RIP. `None`: it must be stepped.
 fn block_at_rip(core: &mut Core, code: &mut TranslatedCode, variant: u32) -> Result<Option<u64>, Fault> {
     let rip = core.state.rip;
     let Some(host) = core.fetch_flat(rip)? else { return Ok(None) };
@@ -268,17 +286,18 @@ fn remember(core: &mut Core, target: u64) {
 fn jumps(core: &mut Core) -> &mut JumpTables {
     let key = core.state.jump_key;
     // SAFETY: `run` put the tables' address there for as long as it runs, and uses no other reference to them.
-    let tables = unsafe { &mut *core.engine.jump_tables.cast::<JumpTables>() };
-    if core.engine.jumps_key != key {
-        core.engine.jumps = tables.choose(key).as_ptr().cast();
-        core.engine.jumps_key = key;
+    let tables = unsafe { &mut *area(core).jump_tables.cast::<JumpTables>() };
+    let area = area(core);
+    if area.jumps_key != key {
+        area.jumps = tables.choose(key).as_ptr().cast();
+        area.jumps_key = key;
     }
     tables
 }
 
 /// Before translated code runs: what it finds pages and code by is for the present state.
-fn settle(core: &mut Core) {
-    core.check_slots();
+fn refresh_caches(core: &mut Core) {
+    check_inline_caches(core);
     jumps(core);
 }
 
@@ -291,14 +310,14 @@ pub(crate) unsafe fn parts<'a>(core: *mut Core) -> (&'a mut Core, &'a mut Transl
     // SAFETY: the caller's promise; `run` put the translator's address there for as long as it runs.
     unsafe {
         let core = &mut *core;
-        let code = &mut *core.engine.translator.cast::<TranslatedCode>();
+        let code = &mut *area(core).translator.cast::<TranslatedCode>();
         x87::store(core);
         (core, code)
     }
 }
 
 fn leaves(core: &mut Core, reason: Leave) -> u64 {
-    core.engine.exit_reason = reason as u64;
+    area(core).exit_reason = reason as u64;
     answer::LEAVE
 }
 
@@ -306,19 +325,19 @@ fn leaves(core: &mut Core, reason: Leave) -> u64 {
 extern "sysv64" fn run_op(core: *mut Core, site: u32) -> u64 {
     // SAFETY: called by a thunk.
     let (core, code) = unsafe { parts(core) };
-    code.counts.handed_over += 1;
+    code.counts.fallbacks += 1;
     let model: *const CpuModel = &*core.model;
     // SAFETY: the model lives as long as the core, and is not changed.
     let ops = code.ops(unsafe { &*model }, site);
     // SAFETY: the ops are for the block's mode, in which the core is; the page's RIP is set.
-    match unsafe { core.run_handed_over(ops) } {
+    match unsafe { core.run_fallback(ops) } {
         Exit::Continue => {
-            settle(core);
+            refresh_caches(core);
             answer::CONTINUE
         }
         Exit::Fault => {
             code.counts.faults += 1;
-            core.settle(Exit::Fault);
+            core.handle_exit(Exit::Fault);
             go_on(core, code)
         }
         Exit::Budget => leaves(core, Leave::BudgetAtRip),
@@ -335,20 +354,20 @@ extern "sysv64" fn run_op_x87(core: *mut Core, site: u32) -> u64 {
         return answer;
     }
     let (next, left) = code.after(site);
-    core.state.rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(next as u64));
+    core.state.rip = core.cut_rip(core.reg64(reg_file::BLOCK_RIP).wrapping_add(next as u64));
     core.state.budget += left as i64;
     core.current = std::ptr::null();
     leaves(core, Leave::Lookup)
 }
 
-/// The x87 registers are to be loaded: whether that can be.
+/// Loads the x87 registers, if they can be loaded: whether they are.
 extern "sysv64" fn load_x87(core: *mut Core) -> u64 {
     // SAFETY: called by a thunk.
     let (core, _) = unsafe { parts(core) };
     x87::load(core) as u64
 }
 
-/// RIP is settled: goes on there where that is known and nothing else is to be done first.
+/// RIP is up to date: goes on there where that is known and nothing else must be done first.
 pub(crate) fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
     let rip = core.state.rip;
     if core.undisturbed()
@@ -358,7 +377,7 @@ pub(crate) fn go_on(core: &mut Core, code: &mut TranslatedCode) -> u64 {
     {
         core.current = std::ptr::null();
         core.set_block_rip(rip & !4095);
-        settle(core);
+        refresh_caches(core);
         return target;
     }
     code.counts.leaves += 1;
@@ -370,9 +389,14 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     // SAFETY: called by a thunk.
     let (core, code) = unsafe { parts(core) };
     let (target, page, elsewhere, variant) = code.link_target(link);
-    let rip = core.cut_rip(core.slot(slot::BLOCK_RIP).wrapping_add(target as i64 as u64));
+    let rip = core.cut_rip(core.reg64(reg_file::BLOCK_RIP).wrapping_add(target as i64 as u64));
     core.state.rip = rip;
     core.current = std::ptr::null();
+    if variant == 0 && core.debugger.cuts_at(rip) {
+        // There may be a breakpoint, or one at another address of the same memory: it is looked up each time. A variant goes on
+        // within the block that the link stands in, with an instruction that has been decided about.
+        return leaves(core, Leave::Lookup);
+    }
     let epoch = code.epoch;
     let found = if elsewhere {
         // The run loop fetches again and raises the fault, if the budget is not spent.
@@ -394,7 +418,7 @@ extern "sysv64" fn follow_link(core: *mut Core, link: u32) -> u64 {
     if elsewhere {
         remember(core, target);
     }
-    settle(core);
+    refresh_caches(core);
     target
 }
 
@@ -404,14 +428,14 @@ extern "sysv64" fn look_up(core: *mut Core, _: u32) -> u64 {
     let (core, code) = unsafe { parts(core) };
     code.counts.lookups += 1;
     core.current = std::ptr::null();
-    if !translatable(core) {
+    if !translatable(core) || core.debugger.cuts_at(core.state.rip) {
         return leaves(core, Leave::Lookup);
     }
     let epoch = code.epoch;
     match block_at_rip(core, code, 0) {
         Ok(Some(target)) if code.epoch == epoch => {
             remember(core, target);
-            settle(core);
+            refresh_caches(core);
             target
         }
         // The run loop fetches again and raises the fault, if the budget is not spent.

@@ -2,22 +2,22 @@
 //!
 //! Translated x87 code runs on the host's x87, with the guest's control word. Blocks with such code
 //! have the registers loaded at their entry, where they stay until translated code is left for
-//! Rust: thunks load and save an image in the [`EngineArea`](trimotor_cpu_interp::handover::EngineArea),
+//! Rust: thunks load and save an image in the [`EngineArea`](crate::engine_area::EngineArea),
 //! which is made from the state here, and put back here.
 //!
-//! While an exception is unmasked the registers stay in the state, and a variant of the block runs that hands
-//! its x87 instructions over: the host must never report one of the guest's exceptions. So nothing can be pending while the
+//! While an exception is unmasked the registers stay in the state, and a variant of the block runs whose
+//! x87 instructions fall back to the interpreter: the host must never report one of the guest's exceptions. So nothing can be pending while the
 //! registers are in the host's.
 //!
 //! The host's own pointers to the last instruction lead to host code. The guest's are made from
 //! what translated code notes.
 
+use crate::engine_area::{X87Area, area, area_of};
 use trimotor_cpu::SegReg;
-use trimotor_cpu::state::slot;
+use trimotor_cpu::state::reg_file;
 use trimotor_cpu::x87::control;
 use trimotor_cpu::x87::environment::{Layout, SAVE_BYTES};
 use trimotor_cpu_interp::core::Core;
-use trimotor_cpu_interp::handover::X87Area;
 
 /// The layout that FRSTOR and FNSAVE have in the host's 64-bit mode.
 const LAYOUT: Layout = Layout { wide: true, real: false };
@@ -29,8 +29,8 @@ pub fn load(core: &mut Core) -> bool {
         return false;
     }
     let (image, _) = x.save_image(LAYOUT);
-    let page = core.slot(slot::BLOCK_RIP);
-    let area = &mut core.engine.x87;
+    let page = core.reg64(reg_file::BLOCK_RIP);
+    let area = &mut area(core).x87;
     area.image[..SAVE_BYTES].copy_from_slice(&image);
     area.page = page;
     (area.offset, area.segment) = (X87Area::NONE, X87Area::NONE);
@@ -40,14 +40,14 @@ pub fn load(core: &mut Core) -> bool {
 /// Puts the image that FNSAVE made back into the state, if translated code had the registers.
 #[inline]
 pub fn store(core: &mut Core) {
-    if core.engine.x87_live != 0 {
+    if area_of(core).x87_live != 0 {
         store_image(core);
     }
 }
 
 fn store_image(core: &mut Core) {
-    core.engine.x87_live = 0;
-    let area = &core.engine.x87;
+    area(core).x87_live = 0;
+    let area = &area_of(core).x87;
     let mut x = core.state.x87;
     x.restore_image(&area.image, LAYOUT);
     let before = &core.state.x87;

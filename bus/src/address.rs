@@ -121,4 +121,20 @@ impl Width {
             _ => None,
         }
     }
+    /// The little-endian number that the first bytes of a slice are.
+    ///
+    /// # Panics
+    /// The slice has fewer bytes.
+    #[inline]
+    pub fn value_of(self, bytes: &[u8]) -> u64 {
+        match (self, bytes) {
+            (Width::Byte, [a, ..]) => (*a).into(),
+            (Width::Word, [a, b, ..]) => u16::from_le_bytes([*a, *b]).into(),
+            (Width::Dword, [a, b, c, d, ..]) => u32::from_le_bytes([*a, *b, *c, *d]).into(),
+            (Width::Qword, [a, b, c, d, e, f, g, h, ..]) => {
+                u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h])
+            }
+            _ => panic!("{} bytes are not {self:?}", bytes.len()),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! that what the tables say is what the board has. Ports and interrupt numbers that the
 //! IBM PC/AT fixed are named here too.
 
-use crate::{PhysAddr, Port};
+use crate::{PciAddress, PhysAddr, Port};
 
 /// The most vCPUs that a machine can have. The local APIC id of a vCPU is its index.
 pub const MAX_VCPUS: usize = 8;
@@ -31,6 +31,8 @@ pub const PCI_HOLE_END: PhysAddr = PhysAddr(0xFEC0_0000);
 pub const PCI_IO_START: Port = Port(0xC000);
 /// The last port that PCI I/O BARs may use.
 pub const PCI_IO_LAST: Port = Port(0xFFFF);
+/// Where firmware puts the bus masters of the IDE controller: 16 ports.
+pub const IDE_BUS_MASTER: Port = Port(0xC000);
 /// PCI configuration mechanism 1: the address register (4 bytes); data follows at CFCh.
 pub const PCI_CONFIG_ADDRESS: Port = Port(0xCF8);
 /// PCI configuration mechanism 1: the data register (4 bytes).
@@ -106,10 +108,18 @@ pub const PVPANIC: Port = Port(0x505);
 pub const FW_CFG: Port = Port(0x510);
 /// The debug console port.
 pub const DEBUG_PORT: Port = Port(0xE9);
+/// The same, where SeaBIOS and OVMF look for it.
+pub const FIRMWARE_DEBUG_PORT: Port = Port(0x402);
 /// isa-debug-exit where CPU test suites expect it.
 pub const DEBUG_EXIT: Port = Port(0xF4);
 /// The VGA window's start.
 pub const VGA_WINDOW: PhysAddr = PhysAddr(0xA_0000);
+/// Where the display adapter is on the PCI bus.
+pub const VGA_FUNCTION: PciAddress = PciAddress::new(2, 0);
+/// Where the board puts its frame buffer for kernels that are booted directly: room for the largest, 256 MiB.
+pub const VGA_FRAME_BUFFER: PhysAddr = PhysAddr(0xC000_0000);
+/// Where the board puts its registers for them.
+pub const VGA_REGISTERS: PhysAddr = PhysAddr(0xFEBF_0000);
 /// The VGA window's end (exclusive).
 pub const VGA_WINDOW_END: PhysAddr = PhysAddr(0xC_0000);
 

@@ -1,6 +1,6 @@
 //! The board as a vCPU sees it.
 
-use crate::{GuestTime, PhysAddr, Port, Width};
+use crate::{GuestTime, PhysAddr, Port, PortRegisters, Width};
 
 /// What an engine calls on the board while it runs a vCPU.
 ///
@@ -17,10 +17,27 @@ pub trait CpuBus {
     /// Writes a port (1, 2 or 4 bytes).
     fn port_write(&mut self, port: Port, width: Width, value: u32);
 
+    /// `IN EAX, DX` at a port, before it is read: where the port is a backdoor whose device takes and gives more registers
+    /// ([`RegisterPort`](crate::RegisterPort)), it has done what was asked, changed `registers`, and the port is not
+    /// read. The engine writes those registers that have another value now, and clears their upper halves. False for all other ports.
+    fn port_call(&mut self, port: Port, registers: &mut PortRegisters) -> bool;
+
     /// Reads memory that is not RAM or ROM. Nobody there: all ones.
     fn mmio_read(&mut self, addr: PhysAddr, width: Width) -> u64;
     /// Writes memory that is not RAM.
     fn mmio_write(&mut self, addr: PhysAddr, width: Width, value: u64);
+
+    /// What several elements of a repeated string instruction write: `bytes`, in elements of `width` bytes, from `addr` on,
+    /// which is aligned to `width`; all within a page. False, and nothing is written, where they must come one by one, because a
+    /// device's interrupt may have to be taken in between.
+    fn mmio_write_run(&mut self, _addr: PhysAddr, _width: Width, _bytes: &[u8]) -> bool {
+        false
+    }
+    /// The same for a copy of `count` elements from another place that is not RAM: each element is read before it is written, and
+    /// before the next one is read.
+    fn mmio_copy_run(&mut self, _from: PhysAddr, _to: PhysAddr, _width: Width, _count: usize) -> bool {
+        false
+    }
 
     /// The guest time now. The time-stamp counter is derived from it.
     fn now(&mut self) -> GuestTime;

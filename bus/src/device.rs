@@ -19,6 +19,13 @@ pub trait MmioDevice: Send {
     fn mmio_read(&mut self, offset: u64, width: Width, now: GuestTime) -> u64;
     /// Writes the low `width` bytes of `value` at `offset` bytes into the region.
     fn mmio_write(&mut self, offset: u64, width: Width, value: u64, now: GuestTime);
+    /// Writes elements of `width` bytes one after the other, from `offset` on.
+    fn mmio_write_run(&mut self, offset: u64, width: Width, bytes: &[u8], now: GuestTime) {
+        for (n, element) in bytes.chunks_exact(width.bytes()).enumerate() {
+            let at = offset + (n * width.bytes()) as u64;
+            self.mmio_write(at, width, width.value_of(element), now);
+        }
+    }
 }
 
 /// A device on which something happens by itself when time passes.

@@ -1,7 +1,7 @@
 //! A board with nothing on it, for tests of engines without a machine.
 
 use crate::cpu_bus::NoSuchMsr;
-use crate::{CpuBus, GuestTime, PhysAddr, Port, Width};
+use crate::{CpuBus, GuestTime, PhysAddr, Port, PortRegisters, Width};
 
 /// Nobody answers; the time is a count of instructions, a nanosecond each, within the present run.
 #[derive(Default, Debug)]
@@ -20,6 +20,9 @@ impl CpuBus for EmptyBoard {
     }
     fn port_write(&mut self, port: Port, width: Width, value: u32) {
         self.port_writes.push((port.0, width.bytes(), value));
+    }
+    fn port_call(&mut self, _port: Port, _registers: &mut PortRegisters) -> bool {
+        false
     }
     fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
         width.mask()

@@ -5,7 +5,7 @@
 //!
 //! That the owner sleeps is itself a bit of the word. The owner sets it and learns in the same atomic operation which
 //! flags are raised already; a raiser sets its flag and learns in the same operation whether the owner sleeps. Two
-//! operations on one word have an order, so one of them sees the other: no flag can be raised unseen between the
+//! operations on one word have an order, so one of them sees the other: no flag can be raised inline between the
 //! owner's last look and its sleep. `tests/loom.rs` checks this in all interleavings.
 
 use crate::sync::{AtomicU32, Condvar, Mutex, MutexGuard};

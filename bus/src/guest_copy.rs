@@ -19,12 +19,19 @@ fn unit(at: *const u8, left: usize) -> usize {
     aligned.min(fits)
 }
 
+/// The first bytes of a slice that has as many. Copies of a size that the compiler knows are single loads and stores.
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[..N]);
+    array
+}
+
 /// Fills `into` from guest memory.
 ///
 /// # Safety
 /// So many bytes at `from` are mapped and may be read for the whole call, by atomic accesses and by what
 /// others do to them atomically or in code that is not Rust's. `into` is not guest memory.
-pub(crate) unsafe fn read(from: *const u8, into: &mut [u8]) {
+pub unsafe fn read(from: *const u8, into: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     if into.len() >= LONG {
         // SAFETY: both sides have the bytes, and the direction flag is clear in Rust code.
@@ -38,9 +45,9 @@ pub(crate) unsafe fn read(from: *const u8, into: &mut [u8]) {
         // SAFETY: the bytes are mapped, and the address is a multiple of the size.
         unsafe {
             match size {
-                8 => part.copy_from_slice(&(*at.cast::<AtomicU64>()).load(Relaxed).to_ne_bytes()),
-                4 => part.copy_from_slice(&(*at.cast::<AtomicU32>()).load(Relaxed).to_ne_bytes()),
-                2 => part.copy_from_slice(&(*at.cast::<AtomicU16>()).load(Relaxed).to_ne_bytes()),
+                8 => part[..8].copy_from_slice(&(*at.cast::<AtomicU64>()).load(Relaxed).to_ne_bytes()),
+                4 => part[..4].copy_from_slice(&(*at.cast::<AtomicU32>()).load(Relaxed).to_ne_bytes()),
+                2 => part[..2].copy_from_slice(&(*at.cast::<AtomicU16>()).load(Relaxed).to_ne_bytes()),
                 _ => part[0] = (*at.cast::<AtomicU8>()).load(Relaxed),
             }
         }
@@ -52,7 +59,7 @@ pub(crate) unsafe fn read(from: *const u8, into: &mut [u8]) {
 ///
 /// # Safety
 /// As for [`read`], and the bytes may be written.
-pub(crate) unsafe fn write(to: *mut u8, from: &[u8]) {
+pub unsafe fn write(to: *mut u8, from: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     if from.len() >= LONG {
         // SAFETY: as in `read`.
@@ -63,16 +70,13 @@ pub(crate) unsafe fn write(to: *mut u8, from: &[u8]) {
         let at = to.wrapping_add(done);
         let size = unit(at, from.len() - done);
         let part = &from[done..done + size];
-        let mut bytes = [0; 8];
-        bytes[..size].copy_from_slice(part);
-        let value = u64::from_le_bytes(bytes);
         // SAFETY: as in `read`.
         unsafe {
             match size {
-                8 => (*at.cast::<AtomicU64>()).store(value.to_le(), Relaxed),
-                4 => (*at.cast::<AtomicU32>()).store((value as u32).to_le(), Relaxed),
-                2 => (*at.cast::<AtomicU16>()).store((value as u16).to_le(), Relaxed),
-                _ => (*at.cast::<AtomicU8>()).store(value as u8, Relaxed),
+                8 => (*at.cast::<AtomicU64>()).store(u64::from_ne_bytes(first(part)), Relaxed),
+                4 => (*at.cast::<AtomicU32>()).store(u32::from_ne_bytes(first(part)), Relaxed),
+                2 => (*at.cast::<AtomicU16>()).store(u16::from_ne_bytes(first(part)), Relaxed),
+                _ => (*at.cast::<AtomicU8>()).store(part[0], Relaxed),
             }
         }
         done += size;

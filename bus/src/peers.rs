@@ -1,27 +1,35 @@
-//! What vCPUs that run at the same time must ask of each other.
+//! Requests between vCPUs that run at the same time.
 //!
 //! Engines keep what they derive from memory, each vCPU for itself: translations of pages, decoded and
-//! translated code. Pages that such things came from are not written unseen: a vCPU that comes to
-//! watch a page first sees to it that no other one may. And who writes to a page with code of another vCPU
+//! translated code. Pages that such things came from are not written inline: before a vCPU
+//! tracks a page, it makes sure that no other one may. And a vCPU that writes to a page with code of another one
 //! waits until that one has dropped it, before its next instruction: a guest that writes code, and
 //! then tells another processor of it, finds the new code running there.
 //!
 //! Both are *requests* to other vCPUs, which serve them between two blocks or while they wait themselves. A
 //! vCPU that is not *inside* a run cannot do harm: it serves before it enters the next one, and nobody
 //! waits for it. There are two kinds, so that waiting cannot end in a circle: requests to
-//! [protect](Peers::protect) a page are served by whoever waits for anything, requests to drop code are
+//! [protect](Peers::protect) a page are served by each vCPU that waits for anything, requests to drop code are
 //! not served amid a translation.
+//!
+//! Devices ask too, by DMA into code ([`device_wrote_code`](Peers::device_wrote_code)), and so does whoever changes the map of
+//! memory ([`map_changed`](Peers::map_changed)). They wait under their own locks, which vCPUs want as well. No circle
+//! comes of it, because a vCPU is *not inside* while it is in a call to the board, where it may wait for such a lock: it
+//! [leaves](Peers::leave) before the call, and serves what was asked meanwhile when it [enters](Peers::enter) again, before
+//! it goes on with its instruction. So a device waits only for vCPUs that run guest code, or that wait for other vCPUs
+//! (above), and nobody waits for a thread that does DMA. A request also raises [`VcpuSignals::LOOK`], which translated code
+//! sees within a thousand instructions.
 //!
 //! The races are of one form: one side announces (its bit among the *writers* of a page, its mark on a
 //! page-table entry, its granules of code), then looks at memory; the other one changes memory or the page's
 //! state, then looks at the announcements. Both are sequentially consistent, so at least one sees the other.
 
-use crate::address::PhysAddr;
+use crate::VcpuSignals;
 use crate::board::MAX_VCPUS;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Mutex, MutexGuard, pause, zeroed_u8};
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// Looks at a peer's answer before the processor is given to others: about a microsecond.
 const SPINS: u32 = 200;
@@ -29,13 +37,35 @@ const SPINS: u32 = 200;
 /// Memory was written that engines may hold code or page tables from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Written {
-    /// The first byte.
-    pub addr: PhysAddr,
-    /// How many bytes, within a page.
+    /// The RAM page number.
+    pub ram_page: u64,
+    /// The first byte within the page.
+    pub offset: u64,
+    /// How many bytes, within the page.
     pub bytes: u64,
     /// By a device: page tables may be among it. Writes of vCPUs to those are told by
-    /// [`TableWatch`](crate::table_watch::TableWatch).
+    /// [`TableTracking`](crate::table_tracking::TableTracking).
     pub by_device: bool,
+}
+
+/// RAM pages whose numbers follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageRange {
+    /// The first one.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl PageRange {
+    /// One page.
+    pub fn one(ram_page: u64) -> PageRange {
+        PageRange { first: ram_page, count: 1 }
+    }
+    /// The numbers.
+    pub fn pages(self) -> std::ops::Range<u64> {
+        self.first..self.first + self.count
+    }
 }
 
 /// How many requests are kept for a vCPU that does not run: then it drops all that it has.
@@ -95,20 +125,42 @@ impl<T> Channel<T> {
     }
 }
 
+/// The granules of 64 bytes that `bytes` bytes from `offset` of a page on touch, a bit for each.
+pub fn code_granules(offset: usize, bytes: usize) -> u64 {
+    let first = (offset / 64).min(63);
+    let last = (offset.saturating_add(bytes.max(1) - 1) / 64).clamp(first, 63);
+    (u64::MAX >> (63 - (last - first))) << first
+}
+
 /// One vCPU's requests.
 #[derive(Default)]
 #[repr(align(128))]
 struct Mailbox {
     attached: AtomicBool,
     inside: AtomicBool,
-    protect: Channel<u64>,
+    /// The generation of the memory map that the vCPU has followed.
+    map_seen: AtomicU64,
+    protect: Channel<PageRange>,
     written: Channel<Written>,
+    /// What tells a running vCPU to look.
+    signals: OnceLock<Arc<VcpuSignals>>,
 }
 
-/// Who has code from one page.
+impl Mailbox {
+    /// A vCPU that runs is to look soon.
+    fn call(&self) {
+        if self.inside.load(Ordering::SeqCst)
+            && let Some(signals) = self.signals.get()
+        {
+            signals.raise(VcpuSignals::LOOK);
+        }
+    }
+}
+
+/// Which vCPUs have code from one page.
 #[derive(Default)]
 struct PageCode {
-    /// A bit for each vCPU that watches the page.
+    /// A bit for each vCPU that tracks the page.
     owners: u8,
     /// Their code, in granules of 64 bytes.
     granules: [u64; MAX_VCPUS],
@@ -119,7 +171,7 @@ pub struct Peers {
     boxes: [Mailbox; MAX_VCPUS],
     /// How many are attached.
     count: AtomicU8,
-    /// By RAM page, a bit for each vCPU that may write it unseen. Zeroed memory.
+    /// By RAM page, a bit for each vCPU that may write it inline. Zeroed memory.
     writers: Box<[AtomicU8]>,
     code: Mutex<HashMap<u64, PageCode>>,
 }
@@ -135,6 +187,10 @@ impl Peers {
         Peers { boxes: Default::default(), count: AtomicU8::new(0), writers, code: Mutex::default() }
     }
 
+    /// Where requests tell a running vCPU of themselves.
+    pub fn wire(&self, cpu: usize, signals: &Arc<VcpuSignals>) {
+        _ = self.boxes[cpu].signals.set(signals.clone());
+    }
     /// A vCPU more shares the memory. All are there before the first one runs.
     pub fn attach(&self, cpu: usize) {
         if !self.boxes[cpu].attached.swap(true, Ordering::SeqCst) {
@@ -146,13 +202,16 @@ impl Peers {
     pub fn alone(&self) -> bool {
         self.count.load(Ordering::Relaxed) < 2
     }
-    /// A run begins. What was asked is to be served before the first instruction.
+    /// A run begins, or goes on after a call to the board. The vCPU serves what was asked before guest code runs or
+    /// writes.
+    #[inline]
     pub fn enter(&self, cpu: usize) {
         self.boxes[cpu].inside.store(true, Ordering::SeqCst);
     }
-    /// A run ended.
+    /// A run ended, or is in a call to the board.
+    #[inline]
     pub fn leave(&self, cpu: usize) {
-        self.boxes[cpu].inside.store(false, Ordering::SeqCst);
+        self.boxes[cpu].inside.store(false, Ordering::Release);
     }
     /// Whether something was asked of a vCPU.
     #[inline]
@@ -161,9 +220,9 @@ impl Peers {
         !mailbox.protect.is_idle() || !mailbox.written.is_idle()
     }
 
-    // ---- the right to write unseen ----
+    // ---- the right to write inline ----
 
-    /// A vCPU is about to give itself the right to write a RAM page unseen; it looks at the page's state
+    /// A vCPU is about to give itself the right to write a RAM page inline; it looks at the page's state
     /// afterwards, and does not do it where there is any. True if it had no such right.
     #[inline]
     pub fn add_writer(&self, cpu: usize, ram_page: u64) -> bool {
@@ -181,21 +240,36 @@ impl Peers {
             writers.fetch_and(!(1 << cpu), Ordering::SeqCst);
         }
     }
-    /// Whether other vCPUs may write a RAM page unseen. It has a state by now.
+    /// Whether other vCPUs may write a RAM page inline. It has a state by now.
     #[inline]
     pub fn has_other_writers(&self, cpu: usize, ram_page: u64) -> bool {
         !self.alone() && self.writers[ram_page as usize].load(Ordering::SeqCst) & !(1 << cpu) != 0
     }
-    /// Has the other vCPUs give up their rights to write a RAM page unseen, and waits until they have.
+    /// Has the other vCPUs give up their rights to write a RAM page inline, and waits until they have.
     /// `serve` is called meanwhile: it [serves](Self::serve_protect) what is asked of this one.
     pub fn protect(&self, cpu: usize, ram_page: u64, serve: impl FnMut()) {
         let writers = self.writers[ram_page as usize].load(Ordering::SeqCst) & !(1 << cpu);
-        self.ask(writers, |mailbox| &mailbox.protect, ram_page, serve);
+        self.ask(writers, |mailbox| &mailbox.protect, PageRange::one(ram_page), serve);
     }
-    /// Calls `one` for each RAM page that a vCPU is to give up the right to write unseen, with `None` for
+    /// Has all vCPUs give up their rights to write RAM pages inline, and waits until they have: called by what is no vCPU,
+    /// or by a vCPU in a call to the board.
+    pub fn protect_all(&self, pages: PageRange) {
+        let mask = if self.alone() { self.attached() } else { self.writers_of(pages) };
+        self.ask(mask, |mailbox| &mailbox.protect, pages, || {});
+    }
+    fn writers_of(&self, pages: PageRange) -> u8 {
+        self.writers[pages.first as usize..(pages.first + pages.count) as usize]
+            .iter()
+            .fold(0, |mask, writers| mask | writers.load(Ordering::SeqCst))
+    }
+    fn attached(&self) -> u8 {
+        let is_attached = |cpu: &usize| self.boxes[*cpu].attached.load(Ordering::Acquire);
+        (0..MAX_VCPUS).filter(is_attached).fold(0, |mask, cpu| mask | 1 << cpu)
+    }
+    /// Calls `one` for the RAM pages that a vCPU is to give up the right to write inline, with `None` for
     /// all.
     #[inline]
-    pub fn serve_protect(&self, cpu: usize, one: impl FnMut(Option<u64>)) {
+    pub fn serve_protect(&self, cpu: usize, one: impl FnMut(Option<PageRange>)) {
         self.boxes[cpu].protect.serve(one);
     }
 
@@ -211,17 +285,40 @@ impl Peers {
         let asked = |cpu: &usize| mask >> cpu & 1 != 0;
         for cpu in (0..MAX_VCPUS).filter(asked) {
             tickets[cpu] = channel(&self.boxes[cpu]).post(request);
+            self.boxes[cpu].call();
         }
         for cpu in (0..MAX_VCPUS).filter(asked) {
-            let mailbox = &self.boxes[cpu];
-            let mut spins = 0;
-            while channel(mailbox).served.load(Ordering::SeqCst) < tickets[cpu]
-                && mailbox.inside.load(Ordering::SeqCst)
-            {
-                serve();
-                spins += 1;
-                pause(spins < SPINS);
-            }
+            let served = |mailbox: &Mailbox| channel(mailbox).served.load(Ordering::SeqCst) >= tickets[cpu];
+            self.wait(cpu, served, &mut serve);
+        }
+    }
+    /// Waits until a vCPU is not inside, or has done what it is asked for.
+    fn wait(&self, cpu: usize, done: impl Fn(&Mailbox) -> bool, mut serve: impl FnMut()) {
+        let mailbox = &self.boxes[cpu];
+        let mut spins = 0;
+        while !done(mailbox) && mailbox.inside.load(Ordering::SeqCst) {
+            serve();
+            spins += 1;
+            pause(spins < SPINS);
+        }
+    }
+
+    // ---- the map of memory ----
+
+    /// A vCPU follows this generation of the memory map: it holds nothing that it derived from older ones.
+    pub fn follows_map(&self, cpu: usize, generation: u64) {
+        self.boxes[cpu].map_seen.store(generation, Ordering::SeqCst);
+    }
+    /// The memory map has this generation now: waits until no vCPU that is inside uses an older one. Called by what is no
+    /// vCPU, or by a vCPU in a call to the board.
+    pub fn map_changed(&self, generation: u64) {
+        let mask = self.attached();
+        let late = |cpu: &usize| {
+            mask >> cpu & 1 != 0 && self.boxes[*cpu].map_seen.load(Ordering::SeqCst) < generation
+        };
+        (0..MAX_VCPUS).filter(late).for_each(|cpu| self.boxes[cpu].call());
+        for cpu in (0..MAX_VCPUS).filter(late) {
+            self.wait(cpu, |mailbox| mailbox.map_seen.load(Ordering::SeqCst) >= generation, || {});
         }
     }
 
@@ -242,11 +339,11 @@ impl Peers {
             lock(&self.code).entry(ram_page).or_default().granules[cpu] |= granules;
         }
     }
-    /// A vCPU does not watch a RAM page for its code any more. Calls `unwatched` where nobody does, before
+    /// A vCPU does not track a RAM page for its code any more. Calls `untracked` where nobody does, before
     /// somebody else can.
-    pub fn drop_code(&self, cpu: usize, ram_page: u64, unwatched: impl FnOnce()) {
+    pub fn drop_code(&self, cpu: usize, ram_page: u64, untracked: impl FnOnce()) {
         if self.alone() {
-            return unwatched();
+            return untracked();
         }
         let mut code = lock(&self.code);
         let left = code.get_mut(&ram_page).is_some_and(|page| {
@@ -256,17 +353,17 @@ impl Peers {
         });
         if !left {
             code.remove(&ram_page);
-            unwatched();
+            untracked();
         }
     }
-    /// A vCPU begins to watch a RAM page for its code, before it reads it: `watch` sets the page's state.
-    pub fn begin_code(&self, cpu: usize, ram_page: u64, watch: impl FnOnce()) {
+    /// A vCPU begins to track a RAM page for its code, before it reads it: `track` sets the page's state.
+    pub fn begin_code(&self, cpu: usize, ram_page: u64, track: impl FnOnce()) {
         if self.alone() {
-            return watch();
+            return track();
         }
         let mut code = lock(&self.code);
         code.entry(ram_page).or_default().owners |= 1 << cpu;
-        watch();
+        track();
     }
     /// A vCPU wrote to granules of a RAM page with code: has the others that hold code from there drop it,
     /// and waits until they have. `serve` as in [`protect`](Self::protect), and serves
@@ -282,20 +379,29 @@ impl Peers {
         if self.alone() {
             return;
         }
-        let hit = match lock(&self.code).get(&ram_page) {
-            Some(page) => (0..MAX_VCPUS)
-                .filter(|&other| other != cpu && page.granules[other] & granules != 0)
-                .fold(0, |mask, other| mask | 1 << other),
-            None => 0,
-        };
+        let hit = self.owners_of(ram_page, granules) & !(1 << cpu);
         if hit != 0 {
             self.ask(hit, |mailbox| &mailbox.written, write, serve);
         }
     }
-    /// A device wrote to a page with a state: all vCPUs look at that before their next block.
-    pub fn device_wrote(&self, addr: PhysAddr, bytes: u64) {
-        for mailbox in self.boxes.iter().filter(|mailbox| mailbox.attached.load(Ordering::Acquire)) {
-            mailbox.written.post(Written { addr, bytes, by_device: true });
+    /// The vCPUs that hold code from these granules of a RAM page.
+    fn owners_of(&self, ram_page: u64, granules: u64) -> u8 {
+        let code = lock(&self.code);
+        let Some(page) = code.get(&ram_page) else { return 0 };
+        (0..MAX_VCPUS).filter(|&cpu| page.granules[cpu] & granules != 0).fold(0, |mask, cpu| mask | 1 << cpu)
+    }
+    /// A device wrote to a RAM page that has code, `granules` of it: waits until the vCPUs that hold code from there and run
+    /// guest code have dropped it, so that what the device writes next is seen by none of them before.
+    pub fn device_wrote_code(&self, granules: u64, write: Written) {
+        let hit = if self.alone() { self.attached() } else { self.owners_of(write.ram_page, granules) };
+        self.ask(hit, |mailbox| &mailbox.written, write, || {});
+    }
+    /// Something other than a vCPU's instruction wrote to a page that all vCPUs may have derived something from: they look
+    /// at it before their next block. Does not wait.
+    pub fn tell_all(&self, write: Written) {
+        let mask = self.attached();
+        for cpu in (0..MAX_VCPUS).filter(|cpu| mask >> cpu & 1 != 0) {
+            self.boxes[cpu].written.post(write);
         }
     }
     /// Whether [`serve_written`](Self::serve_written) has something to do.
@@ -316,15 +422,25 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
+    fn granules_cover_what_is_touched() {
+        assert_eq!(code_granules(0, 1), 1);
+        assert_eq!(code_granules(63, 2), 3);
+        assert_eq!(code_granules(4095, 1), 1 << 63);
+        assert_eq!(code_granules(0, 4096), u64::MAX);
+        assert_eq!(code_granules(128, 64), 4);
+        assert_eq!(code_granules(usize::MAX, usize::MAX), 1 << 63);
+    }
+
+    #[test]
     fn a_single_vcpu_asks_nobody() {
         let p = Peers::new(4);
         p.attach(0);
         p.attach(0);
         p.add_writer(0, 1);
         assert!(p.alone() && !p.has_other_writers(1, 1));
-        let mut unwatched = false;
-        p.drop_code(0, 1, || unwatched = true);
-        assert!(unwatched);
+        let mut untracked = false;
+        p.drop_code(0, 1, || untracked = true);
+        assert!(untracked);
     }
 
     #[test]
@@ -339,7 +455,7 @@ mod tests {
         let mut pages = Vec::new();
         p.serve_protect(1, |page| pages.push(page));
         p.drop_writer(1, 3);
-        assert_eq!(pages, [Some(3)]);
+        assert_eq!(pages, [Some(PageRange::one(3))]);
         assert!(!p.is_asked(1) && !p.has_other_writers(0, 3));
     }
 
@@ -357,10 +473,12 @@ mod tests {
                     std::thread::yield_now();
                 }
                 dropped.store(true, Ordering::Relaxed);
-                p.serve_written(1, |w| assert_eq!(w.map(|w| (w.addr, w.bytes)), Some((PhysAddr(0x2040), 4))));
+                p.serve_written(1, |w| {
+                    assert_eq!(w.map(|w| (w.ram_page, w.offset, w.bytes)), Some((2, 0x40, 4)))
+                });
             }
         });
-        let write = Written { addr: PhysAddr(0x2040), bytes: 4, by_device: false };
+        let write = Written { ram_page: 2, offset: 0x40, bytes: 4, by_device: false };
         p.code_written(0, 2, 0b001, write, || {});
         p.code_written(0, 2, 0b010, write, || {});
         assert!(dropped.load(Ordering::Relaxed), "the code was dropped before the call returned");
@@ -379,7 +497,8 @@ mod tests {
             let p = p.clone();
             move || {
                 for _ in 0..1000 {
-                    let serve = || p.serve_protect(cpu, |page| assert_eq!(page, Some(cpu as u64)));
+                    let serve =
+                        || p.serve_protect(cpu, |page| assert_eq!(page, Some(PageRange::one(cpu as u64))));
                     p.protect(cpu, 1 - cpu as u64, serve);
                 }
                 p.leave(cpu);
@@ -395,7 +514,7 @@ mod tests {
         let p = Peers::new(4);
         p.attach(0);
         for _ in 0..=KEPT {
-            p.device_wrote(PhysAddr(0x1000), 1);
+            p.tell_all(Written { ram_page: 1, offset: 0, bytes: 1, by_device: true });
         }
         let mut asked = Vec::new();
         p.serve_written(0, |w| asked.push(w));
@@ -411,8 +530,8 @@ mod tests {
         p.begin_code(2, 1, || {});
         p.add_code(0, 1, 1);
         p.drop_code(0, 1, || unreachable!("vCPU 2 has code there"));
-        let mut unwatched = false;
-        p.drop_code(2, 1, || unwatched = true);
-        assert!(unwatched);
+        let mut untracked = false;
+        p.drop_code(2, 1, || untracked = true);
+        assert!(untracked);
     }
 }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// The signal pins of one vCPU. Shared by the interrupt controllers, the board and
-/// the engine that runs the vCPU; safe to drive from any thread.
+/// the engine that runs the vCPU; safe to drive from any thread. Aligned, so that no two vCPUs share a cache line.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct VcpuSignals {
     flags: EventFlags,
     startup_vector: AtomicU8,
@@ -36,6 +37,9 @@ impl VcpuSignals {
     pub const SIPI: u32 = 1 << 4;
     /// The run must end soon (pause, reset, an alarm).
     pub const KICK: u32 = 1 << 5;
+    /// The vCPU is asked for something that it does between two blocks (see [`peers`](crate::peers)). Its thread is not woken
+    /// for it, nor does its run end.
+    pub const LOOK: u32 = 1 << 7;
     /// Beside [`NMI`](Self::NMI): a second one waits.
     const SECOND_NMI: u32 = 1 << 6;
     /// What waits to be taken.

@@ -1,5 +1,5 @@
 //! The primitives that [`event_flags`](crate::event_flags), [`peers`](crate::peers) and
-//! [`table_watch`](crate::table_watch) are made of: the standard library's, or those of the model
+//! [`table_tracking`](crate::table_tracking) are made of: the standard library's, or those of the model
 //! checker `loom` (feature `loom`), which tries all interleavings of a test's threads.
 
 #[cfg(feature = "loom")]

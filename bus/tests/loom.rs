@@ -1,5 +1,5 @@
 //! What threads tell each other, in all interleavings of their steps: the sleep of vCPUs and of the machine's thread,
-//! writes to page tables, and the right to write pages unseen.
+//! writes to page tables, and the right to write pages inline.
 //!
 //! `cargo test --release -p trimotor-bus --features loom --test loom`. Under loom a sleep has no time limit, so that a
 //! wake-up that is lost is a deadlock, which loom reports with the threads' steps.
@@ -10,10 +10,10 @@ use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::time::Duration;
+use trimotor_bus::VcpuSignals;
 use trimotor_bus::event_flags::EventFlags;
 use trimotor_bus::peers::{Peers, Written};
-use trimotor_bus::table_watch::{TableEvent, TableWatch};
-use trimotor_bus::{PhysAddr, VcpuSignals};
+use trimotor_bus::table_tracking::{TableEvent, TableTracking};
 
 /// No limit counts under loom.
 const LIMIT: Duration = Duration::MAX;
@@ -135,16 +135,16 @@ fn a_kick_ends_every_sleep() {
 /// `marked`: another translation came from it before.
 fn an_entry_is_written_while_it_is_used(marked: bool) {
     loom::model(move || {
-        let watch = Arc::new(TableWatch::new(1));
-        let (mut writer_saw, mut walker_saw) = (watch.attach(), watch.attach());
+        let tracking = Arc::new(TableTracking::new(1));
+        let (mut writer_saw, mut walker_saw) = (tracking.attach(), tracking.attach());
         let entry = Arc::new(AtomicU64::new(0));
         if marked {
-            watch.mark(0, 3);
+            tracking.mark(0, 3);
         }
         let walker = {
-            let (watch, entry) = (watch.clone(), entry.clone());
+            let (tracking, entry) = (tracking.clone(), entry.clone());
             thread::spawn(move || {
-                watch.mark(0, 3);
+                tracking.mark(0, 3);
                 // As the look at the page's state is.
                 fence(Ordering::SeqCst);
                 entry.load(Ordering::Relaxed)
@@ -152,9 +152,9 @@ fn an_entry_is_written_while_it_is_used(marked: bool) {
         };
         entry.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        watch.written(0, 3, &mut writer_saw);
+        tracking.written(0, 3, &mut writer_saw);
         let used = walker.join().unwrap();
-        let told = watch.events_since(&mut walker_saw).unwrap();
+        let told = tracking.events_since(&mut walker_saw).unwrap();
         assert!(used == 1 || told == [TableEvent { ram_page: 0, granule: 3 }], "{used} {told:?}");
     });
 }
@@ -169,27 +169,27 @@ fn an_entry_with_a_mark_is_written_while_it_is_used() {
     an_entry_is_written_while_it_is_used(true);
 }
 
-/// A page that has settled has no event to come: what is derived from it afterwards stays.
+/// A quiescent page has no event to come: what is derived from it afterwards stays.
 #[test]
-fn no_event_comes_after_a_page_has_settled() {
+fn no_event_comes_after_a_page_is_quiescent() {
     loom::model(|| {
-        let watch = Arc::new(TableWatch::new(1));
-        let (mut writer_saw, mut other_saw) = (watch.attach(), watch.attach());
-        watch.mark(0, 3);
+        let tracking = Arc::new(TableTracking::new(1));
+        let (mut writer_saw, mut other_saw) = (tracking.attach(), tracking.attach());
+        tracking.mark(0, 3);
         let writer = {
-            let watch = watch.clone();
-            thread::spawn(move || watch.written(0, 3, &mut writer_saw))
+            let tracking = tracking.clone();
+            thread::spawn(move || tracking.written(0, 3, &mut writer_saw))
         };
         let before = other_saw;
-        let settled = watch.settled(0, before);
-        assert!(!settled, "it has a mark, or its event was not seen");
+        let quiescent = tracking.is_quiescent(0, before);
+        assert!(!quiescent, "it has a mark, or its event was not seen");
         assert!(writer.join().unwrap());
-        assert_eq!(watch.events_since(&mut other_saw).unwrap().len(), 1);
-        assert!(watch.settled(0, other_saw));
+        assert_eq!(tracking.events_since(&mut other_saw).unwrap().len(), 1);
+        assert!(tracking.is_quiescent(0, other_saw));
     });
 }
 
-/// vCPU 0 gives itself the right to write a page unseen while vCPU 1 comes to watch it: what was written unseen, vCPU 1
+/// vCPU 0 gives itself the right to write a page inline while vCPU 1 comes to track it: what was written inline, vCPU 1
 /// reads.
 #[test]
 fn a_watched_page_is_not_written_unseen() {
@@ -204,13 +204,13 @@ fn a_watched_page_is_not_written_unseen() {
                 peers.serve_protect(0, |_| {});
                 peers.add_writer(0, 0);
                 fence(Ordering::SeqCst);
-                let unseen = state.load(Ordering::Acquire) == 0;
-                if unseen {
+                let inline = state.load(Ordering::Acquire) == 0;
+                if inline {
                     memory.store(1, Ordering::Relaxed);
                 }
                 peers.serve_protect(0, |_| peers.drop_writer(0, 0));
                 peers.leave(0);
-                unseen
+                inline
             })
         };
         state.fetch_or(1, Ordering::AcqRel);
@@ -219,8 +219,8 @@ fn a_watched_page_is_not_written_unseen() {
             peers.protect(1, 0, || {});
         }
         let read = memory.load(Ordering::Relaxed);
-        let unseen = writer.join().unwrap();
-        assert!(!unseen || read == 1, "written unseen after it was read");
+        let inline = writer.join().unwrap();
+        assert!(!inline || read == 1, "written inline after it was read");
     });
 }
 
@@ -253,11 +253,86 @@ fn who_knows_of_new_code_runs_it() {
             })
         };
         memory.store(1, Ordering::Relaxed);
-        let write = Written { addr: PhysAddr(0), bytes: 4, by_device: false };
+        let write = Written { ram_page: 0, offset: 0, bytes: 4, by_device: false };
         peers.code_written(0, 0, 1, write, || {});
         known.store(1, Ordering::Release);
         let (knows, code) = runner.join().unwrap();
         assert!(!knows || code == 1, "old code was run");
+    });
+}
+
+/// A device writes code of a vCPU under its lock, and then tells of it; the vCPU takes the same lock in a call to the board.
+/// It runs the new code once it knows, and neither waits for the other for ever.
+#[test]
+fn a_device_may_wait_under_its_lock() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let peers = Arc::new(Peers::new(1));
+        (0..2).for_each(|cpu| peers.attach(cpu));
+        let (memory, known) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let device = Arc::new(Mutex::new(()));
+        peers.begin_code(1, 0, || {});
+        peers.add_code(1, 0, 1);
+        peers.enter(1);
+        let runner = {
+            let (peers, memory, known) = (peers.clone(), memory.clone(), known.clone());
+            let device = device.clone();
+            thread::spawn(move || {
+                let mut code = 0;
+                let serve = |code: &mut u64| {
+                    peers.serve_written(1, |_| *code = memory.load(Ordering::Relaxed));
+                };
+                peers.leave(1);
+                drop(device.lock().unwrap());
+                peers.enter(1);
+                serve(&mut code);
+                let knows = known.load(Ordering::Acquire) == 1;
+                let ran = code;
+                serve(&mut code);
+                peers.leave(1);
+                (knows, ran)
+            })
+        };
+        let locked = device.lock().unwrap();
+        memory.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        peers.device_wrote_code(1, Written { ram_page: 0, offset: 0, bytes: 4, by_device: true });
+        known.store(1, Ordering::Release);
+        drop(locked);
+        let (knows, ran) = runner.join().unwrap();
+        assert!(!knows || ran == 1, "old code was run");
+    });
+}
+
+/// The memory map changes while a vCPU uses it: what it stores at an old place is stored before the change returns.
+#[test]
+fn nothing_is_stored_by_an_old_map() {
+    loom::model(|| {
+        let peers = Arc::new(Peers::new(1));
+        (0..2).for_each(|cpu| peers.attach(cpu));
+        let (map, stored) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
+        (0..2).for_each(|cpu| peers.follows_map(cpu, 1));
+        let runner = {
+            let (peers, map, stored) = (peers.clone(), map.clone(), stored.clone());
+            thread::spawn(move || {
+                peers.enter(1);
+                fence(Ordering::SeqCst);
+                let follows = map.load(Ordering::SeqCst);
+                peers.follows_map(1, follows);
+                if follows == 1 {
+                    stored.store(1, Ordering::Relaxed);
+                }
+                peers.leave(1);
+                follows
+            })
+        };
+        map.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        peers.map_changed(2);
+        let before = stored.load(Ordering::Acquire);
+        let follows = runner.join().unwrap();
+        assert_eq!(before, u64::from(follows == 1), "stored at the old place after it was gone");
     });
 }
 

@@ -178,13 +178,21 @@ impl BackgroundWriter {
     pub fn drain(&self, patience: Duration) {
         self.flush_now();
         let mut queue = self.queue();
-        let mut before = None;
-        while queue.pending() > 0
-            && queue.failed.is_none()
-            && before.replace(queue.count) != Some(queue.count)
-        {
-            let waited = self.end.0.written.wait_timeout(queue, patience);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        loop {
+            let before = queue.count;
+            // A condition variable may wake without a reason, and the thread also tells what it told before.
+            let (then, waited) = self
+                .end
+                .0
+                .written
+                .wait_timeout_while(queue, patience, |queue| {
+                    queue.pending() > 0 && queue.failed.is_none() && queue.count == before
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            queue = then;
+            if waited.timed_out() || queue.pending() == 0 || queue.failed.is_some() {
+                return;
+            }
         }
     }
 }
@@ -301,6 +309,28 @@ mod tests {
         let mut got = Vec::new();
         far.read_to_end(&mut got).unwrap();
         assert!(got == expected);
+    }
+
+    #[test]
+    fn a_wake_up_without_a_reason_ends_no_wait() {
+        let (mut far, writer) = pipe();
+        let sent = vec![b'x'; 4 * CAPACITY];
+        writer.append(&sent);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    writer.end.0.written.notify_all();
+                }
+            });
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                far.read_exact(&mut vec![0; sent.len()]).unwrap();
+            });
+            writer.drain(Duration::from_secs(60));
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(writer.is_idle() && writer.count() == sent.len() as u64);
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn ascii(character: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trimotor_devices::vga_text::cp437;
+    use trimotor_devices::vga::cp437;
 
     #[test]
     fn the_strongest_variable_that_is_set_names_the_set() {

@@ -6,7 +6,7 @@
 //! "PC-Style Function Keys"). A lone Escape looks like the beginning of a sequence: it
 //! is the key once nothing follows, which [`Decoder::idle`] says.
 
-use crate::keys::{self, KeyCode, Modifiers, Stroke};
+use crate::keys::{self, KeyCode, Layout, Modifiers, Stroke};
 
 /// The longest sequence that is waited for; a longer one is dropped.
 const LONGEST_SEQUENCE: usize = 32;
@@ -30,25 +30,30 @@ const FUNCTION_KEYS: [KeyCode; 12] = [
 #[derive(Default, Debug)]
 pub struct Decoder {
     held: Vec<u8>,
+    layout: Layout,
 }
 
 /// What the bytes held so far are.
 enum Parsed {
     /// A key (or nothing known) of this many bytes.
-    Done(usize, Option<Stroke>),
+    Done(usize, Vec<Stroke>),
     /// The beginning of something.
     More,
 }
 
 impl Decoder {
+    /// For a guest whose keyboard has this layout.
+    pub fn new(layout: Layout) -> Self {
+        Self { held: Vec::new(), layout }
+    }
     /// Takes `bytes` and returns the strokes that are complete.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Stroke> {
         self.held.extend_from_slice(bytes);
         let mut strokes = Vec::new();
         while !self.held.is_empty() {
-            match parse(&self.held) {
-                Parsed::Done(length, stroke) => {
-                    strokes.extend(stroke);
+            match parse(self.layout, &self.held) {
+                Parsed::Done(length, some) => {
+                    strokes.extend(some);
                     self.held.drain(..length);
                 }
                 Parsed::More if self.held.len() > LONGEST_SEQUENCE => self.held.clear(),
@@ -69,7 +74,7 @@ impl Decoder {
             [] => Vec::new(),
             [0x1b] => vec![Stroke::plain(KeyCode::Escape)],
             [0x1b, rest @ ..] => {
-                rest.iter().filter_map(|&byte| control_or_ascii(byte)).map(with_alt).collect()
+                rest.iter().flat_map(|&byte| control_or_ascii(self.layout, byte)).map(with_alt).collect()
             }
             _ => Vec::new(),
         }
@@ -81,55 +86,56 @@ fn with_alt(mut stroke: Stroke) -> Stroke {
     stroke
 }
 
-fn parse(held: &[u8]) -> Parsed {
+/// A key alone, or nothing known.
+fn plain(key: Option<KeyCode>) -> Vec<Stroke> {
+    key.map(Stroke::plain).into_iter().collect()
+}
+
+fn parse(layout: Layout, held: &[u8]) -> Parsed {
     match held {
         [0x1b] => Parsed::More,
         [0x1b, b'[', rest @ ..] => parse_csi(rest),
         [0x1b, b'O'] => Parsed::More,
-        [0x1b, b'O', last, ..] => Parsed::Done(3, final_key(*last).map(Stroke::plain)),
-        [0x1b, 0x1b, ..] => Parsed::Done(1, Some(Stroke::plain(KeyCode::Escape))),
-        [0x1b, rest @ ..] => match parse_character(rest) {
-            Parsed::Done(length, stroke) => Parsed::Done(length + 1, stroke.map(with_alt)),
+        [0x1b, b'O', last, ..] => Parsed::Done(3, plain(final_key(*last))),
+        [0x1b, 0x1b, ..] => Parsed::Done(1, plain(Some(KeyCode::Escape))),
+        [0x1b, rest @ ..] => match parse_character(layout, rest) {
+            Parsed::Done(length, some) => Parsed::Done(length + 1, some.into_iter().map(with_alt).collect()),
             Parsed::More => Parsed::More,
         },
-        _ => parse_character(held),
+        _ => parse_character(layout, held),
     }
 }
 
 /// A character that is no sequence: ASCII, a control code, or UTF-8.
-fn parse_character(held: &[u8]) -> Parsed {
+fn parse_character(layout: Layout, held: &[u8]) -> Parsed {
     let first = held[0];
     if first < 0x80 {
-        return Parsed::Done(1, control_or_ascii(first));
+        return Parsed::Done(1, control_or_ascii(layout, first));
     }
     let length = match first {
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,
-        _ => return Parsed::Done(1, None),
+        _ => return Parsed::Done(1, Vec::new()),
     };
     let Some(bytes) = held.get(..length) else { return Parsed::More };
     match std::str::from_utf8(bytes) {
-        Ok(text) => Parsed::Done(length, text.chars().next().and_then(keys::stroke_of)),
-        Err(_) => Parsed::Done(1, None),
+        Ok(text) => {
+            Parsed::Done(length, text.chars().flat_map(|typed| keys::strokes_of(layout, typed)).collect())
+        }
+        Err(_) => Parsed::Done(1, Vec::new()),
     }
 }
 
-fn control_or_ascii(byte: u8) -> Option<Stroke> {
-    let ctrl = |character| {
-        keys::stroke_of(character).map(|mut stroke| {
-            stroke.modifiers.ctrl = true;
-            stroke
-        })
+fn control_or_ascii(layout: Layout, byte: u8) -> Vec<Stroke> {
+    let mut strokes = match byte {
+        // The keys on which terminals find these.
+        0x1e => keys::strokes_of(layout, '6'),
+        0x1f => keys::strokes_of(layout, '-'),
+        _ => keys::strokes_of(layout, byte.into()),
     };
-    match byte {
-        0x00 => ctrl(' '),
-        0x1c => ctrl('\\'),
-        0x1d => ctrl(']'),
-        0x1e => ctrl('6'),
-        0x1f => ctrl('-'),
-        _ => keys::stroke_of(byte as char),
-    }
+    strokes.iter_mut().for_each(|stroke| stroke.modifiers.ctrl |= matches!(byte, 0x1e | 0x1f));
+    strokes
 }
 
 /// What follows `ESC [`.
@@ -138,7 +144,7 @@ fn parse_csi(rest: &[u8]) -> Parsed {
     if let [b'[', letter, ..] = rest {
         // The Linux console's F1 to F5.
         let key = (b'A'..=b'E').contains(letter).then(|| FUNCTION_KEYS[usize::from(letter - b'A')]);
-        return Parsed::Done(INTRODUCER + 2, key.map(Stroke::plain));
+        return Parsed::Done(INTRODUCER + 2, plain(key));
     }
     if rest == b"[" {
         return Parsed::More;
@@ -157,13 +163,13 @@ fn parse_csi(rest: &[u8]) -> Parsed {
     };
     let mut modifiers = modifiers_of(parameters.get(1).copied().unwrap_or(1));
     modifiers.shift |= rest[end] == b'Z';
-    Parsed::Done(INTRODUCER + end + 1, key.map(|key| Stroke { key, modifiers }))
+    Parsed::Done(INTRODUCER + end + 1, key.map(|key| Stroke { key, modifiers }).into_iter().collect())
 }
 
 /// xterm's modifier parameter: 1 plus shift 1, alt 2, ctrl 4.
 fn modifiers_of(parameter: u32) -> Modifiers {
     let bits = parameter.saturating_sub(1);
-    Modifiers { shift: bits & 1 != 0, alt: bits & 2 != 0, ctrl: bits & 4 != 0 }
+    Modifiers { shift: bits & 1 != 0, alt: bits & 2 != 0, ctrl: bits & 4 != 0, alt_gr: false }
 }
 
 fn final_key(last: u8) -> Option<KeyCode> {
@@ -203,8 +209,8 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8], key: KeyCode, held: &str) {
-        let modifiers =
-            Modifiers { shift: held.contains('s'), ctrl: held.contains('c'), alt: held.contains('a') };
+        let (shift, ctrl, alt) = (held.contains('s'), held.contains('c'), held.contains('a'));
+        let modifiers = Modifiers { shift, ctrl, alt, ..Modifiers::NONE };
         assert_eq!(Decoder::default().push(bytes), [Stroke { key, modifiers }], "{bytes:x?}");
     }
 
@@ -230,6 +236,16 @@ mod tests {
         check(b"\x1b[17~", KeyCode::F6, "");
         check(b"\x1b[24~", KeyCode::F12, "");
         check(b"\x1b[Z", KeyCode::Tab, "s");
+    }
+
+    #[test]
+    fn characters_are_typed_on_the_layout_of_the_guest() {
+        let mut decoder = Decoder::new("de".parse().unwrap());
+        let strokes = decoder.push("z@é".as_bytes());
+        let keys: Vec<_> = strokes.iter().map(|stroke| (stroke.key, stroke.modifiers.alt_gr)).collect();
+        let expected =
+            [(KeyCode::Y, false), (KeyCode::Q, true), (KeyCode::Equal, false), (KeyCode::E, false)];
+        assert_eq!(keys, expected);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Command {
     Quit,
     /// Show the keys.
     Help,
+    /// Type to the monitor, or back to the guest.
+    Monitor,
     /// Show or hide the status line.
     StatusLine,
     /// Show the other of screen and serial port.
@@ -21,8 +23,16 @@ pub enum Command {
     CtrlAltDelete,
     /// Show what the engine counted.
     Info,
+    /// Have another engine go on with the guest.
+    Engine,
     /// Draw the screen anew.
     Redraw,
+    /// Give the mouse to the guest, or back to the terminal.
+    Mouse,
+    /// Show a picture as large as it is, or all of it.
+    Zoom,
+    /// Pause the machine, or go on.
+    Pause,
     /// A byte that means nothing after the prefix.
     Unknown(u8),
 }
@@ -87,12 +97,17 @@ fn command(byte: u8) -> Command {
     match byte.to_ascii_lowercase() {
         b'x' => Command::Quit,
         b'h' | b'?' => Command::Help,
-        b'c' => Command::StatusLine,
+        b'c' => Command::Monitor,
         b's' => Command::Switch,
+        b't' => Command::StatusLine,
         b'b' => Command::Break,
         b'd' => Command::CtrlAltDelete,
         b'i' => Command::Info,
+        b'e' => Command::Engine,
         b'l' | 0x0c => Command::Redraw,
+        b'm' => Command::Mouse,
+        b'z' => Command::Zoom,
+        b'p' => Command::Pause,
         _ => Command::Unknown(byte),
     }
 }

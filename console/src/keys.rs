@@ -1,12 +1,11 @@
 //! Keys struck with others held, as a terminal tells of them.
 //!
-//! A terminal sends characters; the keyboard controller wants keys going down and up. The
-//! key (and Shift) that types a character is that of a US layout, which is what a guest
-//! assumes unless it is told otherwise; the table is the keyboard's own
-//! ([`trimotor_devices::i8042::text`]).
+//! A terminal sends characters; the keyboard controller wants keys going down and up. Which
+//! keys type a character is a matter of the layout that the guest is set to; the tables are the keyboard's own
+//! ([`trimotor_devices::i8042::keymap`]).
 
-use trimotor_devices::i8042;
-pub use trimotor_devices::i8042::KeyCode;
+use trimotor_devices::i8042::keymap::{self, Held};
+pub use trimotor_devices::i8042::{KeyCode, Layout};
 
 /// The keys held while another is struck.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -17,6 +16,13 @@ pub struct Modifiers {
     pub ctrl: bool,
     /// Alt is held.
     pub alt: bool,
+    /// AltGr is held.
+    pub alt_gr: bool,
+}
+
+impl Modifiers {
+    /// Nothing is held.
+    pub const NONE: Modifiers = Modifiers { shift: false, ctrl: false, alt: false, alt_gr: false };
 }
 
 /// A key struck, with the keys that were held.
@@ -31,32 +37,37 @@ pub struct Stroke {
 impl Stroke {
     /// Ctrl, Alt and Delete together.
     pub const CTRL_ALT_DELETE: Stroke =
-        Stroke { key: KeyCode::Delete, modifiers: Modifiers { shift: false, ctrl: true, alt: true } };
+        Stroke { key: KeyCode::Delete, modifiers: Modifiers { ctrl: true, alt: true, ..Modifiers::NONE } };
 
     /// `key` alone.
     pub const fn plain(key: KeyCode) -> Self {
-        Self { key, modifiers: Modifiers { shift: false, ctrl: false, alt: false } }
+        Self { key, modifiers: Modifiers::NONE }
     }
     /// The keys that go down (`true`) and up (`false`), in order.
     pub fn transitions(self) -> impl Iterator<Item = (KeyCode, bool)> {
-        let Modifiers { shift, ctrl, alt } = self.modifiers;
-        let held = [(shift, KeyCode::ShiftLeft), (ctrl, KeyCode::ControlLeft), (alt, KeyCode::AltLeft)];
+        let Modifiers { shift, ctrl, alt, alt_gr } = self.modifiers;
+        let held = [
+            (shift, KeyCode::ShiftLeft),
+            (ctrl, KeyCode::ControlLeft),
+            (alt, KeyCode::AltLeft),
+            (alt_gr, KeyCode::AltRight),
+        ];
         let down = held.into_iter().filter(|(is_held, _)| *is_held).map(|(_, key)| (key, true));
         let up = held.into_iter().rev().filter(|(is_held, _)| *is_held).map(|(_, key)| (key, false));
         down.chain([(self.key, true), (self.key, false)]).chain(up)
     }
 }
 
-/// The stroke that types `character` on a US layout, if one does. Control characters are
+/// The strokes that type `character` on a layout; none where no keys do. Control characters are
 /// letters with Ctrl.
-pub fn stroke_of(character: char) -> Option<Stroke> {
-    let typed = i8042::stroke(character)?;
-    let modifiers = Modifiers {
-        shift: typed.modifier == Some(KeyCode::ShiftLeft),
-        ctrl: typed.modifier == Some(KeyCode::ControlLeft),
-        alt: false,
+pub fn strokes_of(layout: Layout, character: char) -> Vec<Stroke> {
+    let stroke = |typed: keymap::Stroke| {
+        let holds = |held| typed.held.contains(held);
+        let (shift, ctrl) = (holds(Held::SHIFT), holds(Held::CONTROL));
+        let modifiers = Modifiers { shift, ctrl, alt: holds(Held::ALT), alt_gr: holds(Held::ALT_GR) };
+        Stroke { key: typed.key, modifiers }
     };
-    Some(Stroke { key: typed.key, modifiers })
+    layout.strokes(character).into_iter().map(stroke).collect()
 }
 
 #[cfg(test)]
@@ -66,10 +77,11 @@ mod tests {
     #[test]
     fn every_printable_ascii_character_has_a_stroke() {
         for character in ' '..='~' {
-            assert!(stroke_of(character).is_some(), "no key types {character:?}");
+            assert!(!strokes_of(Layout::US, character).is_empty(), "no key types {character:?}");
         }
-        assert_eq!(stroke_of('é'), None);
-        let held = stroke_of('\x03').unwrap();
+        assert_eq!(strokes_of(Layout::US, 'é'), []);
+        assert_eq!(strokes_of("de".parse().unwrap(), 'é').len(), 2);
+        let held = strokes_of(Layout::US, '\x03')[0];
         assert_eq!((held.key, held.modifiers.ctrl), (KeyCode::C, true));
     }
 

@@ -1,10 +1,11 @@
 //! Draws a picture of character cells in a terminal, sending only what changed.
 
 use crate::charset;
+use crate::colours::Depth;
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::queue;
 use crossterm::style::{Attribute, Color, Print, SetAttribute, SetBackgroundColor, SetForegroundColor};
-use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
+use crossterm::terminal::{Clear, ClearType};
 use std::io::{self, Write};
 
 /// Red, green and blue.
@@ -41,12 +42,21 @@ pub struct Glyph {
     pub background: Rgb,
     /// Whether it blinks.
     pub blink: bool,
+    /// The colours are those of a picture: none is meant as one of the terminal's own.
+    pub exact: bool,
 }
 
 impl Glyph {
     /// Nothing: black behind a space.
-    pub const BLANK: Glyph =
-        Glyph { character: ' ', foreground: VGA_COLOURS[7], background: VGA_COLOURS[0], blink: false };
+    pub const BLANK: Glyph = Glyph {
+        character: ' ',
+        foreground: VGA_COLOURS[7],
+        background: VGA_COLOURS[0],
+        blink: false,
+        exact: false,
+    };
+    /// Nothing, through which a picture of the terminal's is seen.
+    pub const HOLE: Glyph = Glyph { character: '\0', ..Glyph::BLANK };
 }
 
 /// What the whole terminal shows.
@@ -85,7 +95,7 @@ impl Picture {
     pub fn put_text(&mut self, column: usize, row: usize, text: &str, colours: (usize, usize)) {
         let (foreground, background) = (VGA_COLOURS[colours.0], VGA_COLOURS[colours.1]);
         for (offset, character) in text.chars().enumerate() {
-            let glyph = Glyph { character, foreground, background, blink: false };
+            let glyph = Glyph { character, foreground, background, ..Glyph::BLANK };
             self.put(column + offset, row, glyph);
         }
     }
@@ -93,6 +103,9 @@ impl Picture {
     #[cfg(test)]
     pub(crate) fn at(&self, column: usize, row: usize) -> char {
         self.row(row)[column].character
+    }
+    fn has_size_of(&self, other: &Picture) -> bool {
+        (self.columns, self.rows()) == (other.columns, other.rows())
     }
     fn row(&self, row: usize) -> &[Glyph] {
         &self.glyphs[row * self.columns..(row + 1) * self.columns]
@@ -104,16 +117,27 @@ impl Picture {
 pub struct Renderer {
     shown: Option<Picture>,
     ascii_only: bool,
+    depth: Depth,
 }
 
 impl Renderer {
     /// For a terminal that shows ASCII only, or for one that shows all characters.
     pub fn new(ascii_only: bool) -> Self {
-        Self { shown: None, ascii_only }
+        Self { shown: None, ascii_only, depth: Depth::default() }
+    }
+    /// The terminal has so many colours.
+    pub fn set_depth(&mut self, depth: Depth) {
+        if std::mem::replace(&mut self.depth, depth) != depth {
+            self.invalidate();
+        }
     }
     /// Forgets what the terminal shows: the next picture is drawn whole.
     pub fn invalidate(&mut self) {
         self.shown = None;
+    }
+    /// Whether the next picture is drawn whole, on a screen that is cleared.
+    pub fn clears_for(&self, picture: &Picture) -> bool {
+        !self.shown.as_ref().is_some_and(|shown| shown.has_size_of(picture))
     }
     /// Makes the terminal behind `out` show `picture`.
     ///
@@ -124,10 +148,9 @@ impl Renderer {
             return Ok(());
         }
         let mut bytes = Vec::new();
-        queue!(bytes, BeginSynchronizedUpdate, Hide)?;
-        let same_size = |shown: &Picture| shown.columns == picture.columns && shown.rows() == picture.rows();
-        let before = self.shown.take().filter(same_size);
-        let mut pen = Pen { style: None, ascii_only: self.ascii_only };
+        queue!(bytes, Hide)?;
+        let before = self.shown.take().filter(|shown| shown.has_size_of(picture));
+        let mut pen = Pen { style: None, ascii_only: self.ascii_only, depth: self.depth };
         if before.is_none() {
             queue!(bytes, SetAttribute(Attribute::Reset), Clear(ClearType::All))?;
         }
@@ -139,13 +162,37 @@ impl Renderer {
         if let Some((column, row)) = picture.cursor {
             queue!(bytes, MoveTo(column as u16, row as u16), Show)?;
         }
-        queue!(bytes, EndSynchronizedUpdate)?;
         out.write_all(&bytes)?;
         out.flush()?;
         self.shown = Some(picture.clone());
         Ok(())
     }
 }
+
+impl Renderer {
+    /// Draws once more, over pictures that were drawn since, what is neither blank nor a hole.
+    ///
+    /// # Errors
+    /// What writing to `out` returned.
+    pub fn draw_again(&mut self, picture: &Picture, out: &mut impl Write) -> io::Result<()> {
+        let mut covered = picture.clone();
+        covered
+            .glyphs
+            .iter_mut()
+            .filter(|glyph| **glyph != Glyph::HOLE)
+            .for_each(|glyph| *glyph = Glyph::BLANK);
+        self.shown = Some(covered);
+        self.draw(picture, out)
+    }
+}
+
+/// `bytes` as one change of the screen.
+pub fn at_once(bytes: &[u8]) -> Vec<u8> {
+    [BEGIN_UPDATE, bytes, END_UPDATE].concat()
+}
+/// The terminal shows nothing of what comes between these two until all of it is there (mode 2026).
+const BEGIN_UPDATE: &[u8] = b"\x1b[?2026h";
+const END_UPDATE: &[u8] = b"\x1b[?2026l";
 
 fn draw_row(
     pen: &mut Pen,
@@ -156,7 +203,7 @@ fn draw_row(
 ) -> io::Result<()> {
     let changed = |column: usize| match old {
         Some(old) => old[column] != glyphs[column],
-        None => glyphs[column] != Glyph::BLANK,
+        None => glyphs[column] != Glyph::BLANK && glyphs[column] != Glyph::HOLE,
     };
     let mut at = None;
     for (column, glyph) in glyphs.iter().enumerate().filter(|(column, _)| changed(*column)) {
@@ -164,7 +211,8 @@ fn draw_row(
             queue!(out, MoveTo(column as u16, row as u16))?;
         }
         pen.take_up(glyph, out)?;
-        queue!(out, Print(if pen.ascii_only { charset::ascii(glyph.character) } else { glyph.character }))?;
+        let character = if *glyph == Glyph::HOLE { ' ' } else { glyph.character };
+        queue!(out, Print(if pen.ascii_only { charset::ascii(character) } else { character }))?;
         at = Some(column + 1);
     }
     Ok(())
@@ -172,39 +220,71 @@ fn draw_row(
 
 /// What the terminal writes with.
 struct Pen {
-    /// Colours of characters and behind them, and whether they blink.
-    style: Option<(Rgb, Rgb, bool)>,
+    /// The glyph that was written last, as far as colours and blinking go.
+    style: Option<Glyph>,
     ascii_only: bool,
+    depth: Depth,
 }
 
 impl Pen {
     fn take_up(&mut self, glyph: &Glyph, out: &mut Vec<u8>) -> io::Result<()> {
-        let style = (glyph.foreground, glyph.background, glyph.blink);
-        if self.style == Some(style) {
-            return Ok(());
+        if *glyph == Glyph::HOLE {
+            self.style = None;
+            return queue!(out, SetAttribute(Attribute::Reset));
         }
-        if self.style.is_none_or(|(_, _, blinks)| blinks != glyph.blink) {
+        let before = self.style;
+        if before.is_none_or(|before| before.blink != glyph.blink) {
             queue!(out, SetAttribute(Attribute::Reset))?;
             if glyph.blink {
                 queue!(out, SetAttribute(Attribute::SlowBlink))?;
             }
         }
-        queue!(
-            out,
-            SetForegroundColor(colour(glyph.foreground)),
-            SetBackgroundColor(colour(glyph.background))
-        )?;
+        let same = |colour: fn(&Glyph) -> Rgb| {
+            before.is_some_and(|before| {
+                colour(&before) == colour(glyph) && (before.blink, before.exact) == (glyph.blink, glyph.exact)
+            })
+        };
+        let mut style = *glyph;
+        if !same(|glyph| glyph.foreground) {
+            // A space of a picture has no colour of its own.
+            if glyph.exact && glyph.character == ' ' && before.is_some_and(|before| before.exact) {
+                style.foreground = before.map_or(glyph.foreground, |before| before.foreground);
+            } else {
+                set_colour(out, Ground::Fore, self.colour(glyph.foreground, glyph.exact), self.depth)?;
+            }
+        }
+        if !same(|glyph| glyph.background) {
+            set_colour(out, Ground::Back, self.colour(glyph.background, glyph.exact), self.depth)?;
+        }
         self.style = Some(style);
         Ok(())
     }
+    /// A colour as the terminal takes it. The VGA's own are entries of the terminal's palette, as the person has set it up; the PC
+    /// counts blue as bit 0, terminals red.
+    fn colour(&self, rgb: Rgb, exact: bool) -> Color {
+        match VGA_COLOURS.iter().position(|known| *known == rgb) {
+            Some(pc) if !exact => Color::AnsiValue(((pc & 0b1010) | ((pc & 1) << 2) | ((pc >> 2) & 1)) as u8),
+            _ => self.depth.nearest(rgb),
+        }
+    }
 }
 
-/// A colour as the terminal takes it. The VGA's own are entries of the terminal's palette, as
-/// the person has set it up; the PC counts blue as bit 0, terminals red.
-fn colour(rgb: Rgb) -> Color {
-    match VGA_COLOURS.iter().position(|known| *known == rgb) {
-        Some(pc) => Color::AnsiValue(((pc & 0b1010) | ((pc & 1) << 2) | ((pc >> 2) & 1)) as u8),
-        None => Color::Rgb { r: rgb[0], g: rgb[1], b: rgb[2] },
+/// What is coloured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    Fore,
+    Back,
+}
+
+/// Has the terminal write in a colour. Of those that all have, one of 16 has the sequence that all understand.
+fn set_colour(out: &mut Vec<u8>, ground: Ground, colour: Color, depth: Depth) -> io::Result<()> {
+    match (ground, colour) {
+        (_, Color::AnsiValue(value @ 0..16)) if depth == Depth::Sixteen => {
+            let first = if value < 8 { 30 } else { 90 - 8 } + if ground == Ground::Fore { 0 } else { 10 };
+            write!(out, "\x1b[{}m", first + value)
+        }
+        (Ground::Fore, _) => queue!(out, SetForegroundColor(colour)),
+        (Ground::Back, _) => queue!(out, SetBackgroundColor(colour)),
     }
 }
 
@@ -249,8 +329,11 @@ mod tests {
 
     #[test]
     fn red_and_blue_change_places_and_other_colours_are_sent_whole() {
-        let vga = |code: usize| colour(VGA_COLOURS[code]);
+        let pen = Pen { style: None, ascii_only: false, depth: Depth::True };
+        let vga = |code: usize| pen.colour(VGA_COLOURS[code], false);
         assert_eq!([vga(1), vga(4), vga(12), vga(14)], [4, 1, 9, 11].map(Color::AnsiValue));
-        assert_eq!(colour([1, 2, 3]), Color::Rgb { r: 1, g: 2, b: 3 });
+        assert_eq!(pen.colour([1, 2, 3], false), Color::Rgb { r: 1, g: 2, b: 3 });
+        // Of a picture all are.
+        assert_eq!(pen.colour(VGA_COLOURS[1], true), Color::Rgb { r: 0, g: 0, b: 0xaa });
     }
 }

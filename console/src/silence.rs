@@ -24,6 +24,11 @@ impl Silence {
     pub fn broken(&mut self) {
         self.since = None;
     }
+    /// How long after `now` there may be something to say; `None` where never.
+    pub fn patience(&self, now: Instant) -> Option<Duration> {
+        let until = if self.asked { PATIENCE + ASKING } else { PATIENCE };
+        Some(until.saturating_sub(now.duration_since(self.since?)))
+    }
     /// What is to be said at the time `now`.
     pub fn advice(&mut self, now: Instant, guest: &mut dyn Guest) -> Option<String> {
         let silent = now.duration_since(self.since?);
@@ -50,9 +55,11 @@ impl Default for Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::KeyCode;
+    use crate::graphics::View;
+    use crate::keys::{KeyCode, Layout};
     use crate::session::Status;
-    use trimotor_devices::vga_text::{TextScreen, VgaText};
+    use trimotor_devices::pointer::PointerEvent;
+    use trimotor_devices::vga::{TextScreen, Vga};
 
     /// A guest whose screen is there once it was asked for.
     #[derive(Default)]
@@ -62,7 +69,7 @@ mod tests {
     impl Guest for Quiet {
         fn screen(&mut self) -> Option<TextScreen> {
             self.screens += 1;
-            (self.screens > 1).then(|| VgaText::new().screen().unwrap())
+            (self.screens > 1).then(|| Vga::alone().screen().unwrap())
         }
         fn advice_on_silence(&mut self, seconds: u64, screen: Option<&TextScreen>) -> Option<String> {
             Some(format!("{seconds} {}", screen.is_some()))
@@ -70,14 +77,29 @@ mod tests {
         fn key(&mut self, _key: KeyCode, _down: bool) -> bool {
             true
         }
+        fn layout(&self) -> Layout {
+            Layout::US
+        }
         fn serial_input(&mut self, bytes: &[u8]) -> usize {
             bytes.len()
         }
         fn serial_break(&mut self) {}
+        fn call_on_change(&mut self, _notify: Box<dyn Fn() + Send + Sync>) {}
+        fn switch_engine(&mut self) {}
         fn ask_report(&mut self) {}
         fn report(&mut self) -> Option<Vec<String>> {
             None
         }
+        fn view(&mut self) -> Box<dyn View> {
+            panic!("nobody looks")
+        }
+        fn pointer(&mut self, _event: PointerEvent) -> bool {
+            true
+        }
+        fn pointer_is_absolute(&mut self) -> bool {
+            false
+        }
+        fn set_paused(&mut self, _paused: bool) {}
         fn status(&mut self) -> Status {
             Status::default()
         }

@@ -5,7 +5,7 @@
 //! told its width; backgrounds and block characters are rectangles.
 
 use std::fmt::Write;
-use trimotor_devices::vga_text::{TextScreen, cp437};
+use trimotor_devices::vga::{TextScreen, cp437};
 
 /// Pixels of a cell: the VGA's 9 by 16.
 const CELL_WIDTH: usize = 9;
@@ -158,10 +158,10 @@ fn rectangle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trimotor_devices::vga_text::{TextCell, VgaText};
+    use trimotor_devices::vga::{TextCell, Vga};
 
     fn drawn(text: &[u8]) -> String {
-        let mut screen = VgaText::new().screen().unwrap();
+        let mut screen = Vga::alone().screen().unwrap();
         for (column, &character) in text.iter().enumerate() {
             screen.cells[column] = TextCell { character, attribute: 0x1e };
         }

@@ -8,6 +8,7 @@
 //! output has set in the terminal is undone there too ([`crate::traces`]).
 
 use crate::background_writer;
+use crate::graphics::kitty;
 use crate::traces::{KEEP_TITLE, Scanner, Traces};
 use crossterm::execute;
 use crossterm::terminal::{DisableLineWrap, EnterAlternateScreen, SetTitle};
@@ -28,12 +29,25 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 struct Taken {
     modes: Option<Termios>,
     alternate_screen: bool,
+    /// It tells of its mouse.
+    mouse: bool,
+    /// It may show images that outlive the screen they are on, or be in the middle of a string that draws one.
+    images: bool,
     /// What the program had to say meanwhile.
     messages: Vec<u8>,
 }
 
 /// Leaves the alternate screen: colours, wrapping, the old screen, the cursor, the title.
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[23;0t";
+/// The mouse is told of: presses, moves, all of them in decimals (xterm, "Mouse Tracking"). A terminal that lacks one of
+/// these has those before it.
+const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1002h\x1b[?1003h\x1b[?1006h";
+/// And in pixels.
+const PIXEL_MOUSE_ON: &[u8] = b"\x1b[?1016h";
+/// None of it any more.
+const MOUSE_OFF: &[u8] = b"\x1b[?1016l\x1b[?1006l\x1b[?1003l\x1b[?1002l\x1b[?1000l";
+/// Ends a string that was cut off.
+const END_STRING: &[u8] = b"\x1b\\";
 /// The same where poll(2) waits.
 const PUT_WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -76,7 +90,7 @@ impl RawTerminal {
             modes = Some(before);
         }
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Taken { modes, alternate_screen: false, messages: Vec::new() });
+            Some(Taken { modes, alternate_screen: false, mouse: false, images: false, messages: Vec::new() });
         Ok(Self { _private: () })
     }
     /// Switches to the terminal's alternate screen, to draw on.
@@ -90,6 +104,27 @@ impl RawTerminal {
         let mut out = background_writer::stdout();
         out.write_all(KEEP_TITLE)?;
         execute!(out, EnterAlternateScreen, DisableLineWrap, SetTitle(title))
+    }
+    /// Has the terminal tell of its mouse, in pixels if it can, or no more.
+    ///
+    /// # Errors
+    /// What writing to the terminal returned.
+    pub fn set_mouse(&self, on: bool, in_pixels: bool) -> io::Result<()> {
+        if let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            taken.mouse = on;
+        }
+        let mut out = background_writer::stdout();
+        match (on, in_pixels) {
+            (false, _) => out.write_all(MOUSE_OFF),
+            (true, false) => out.write_all(MOUSE_ON),
+            (true, true) => out.write_all(&[MOUSE_ON, PIXEL_MOUSE_ON].concat()),
+        }
+    }
+    /// Images are to be deleted in the end, if there are any.
+    pub fn note_images(&self) {
+        if let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            taken.images = true;
+        }
     }
     /// Leaves the alternate screen: what was there before is back.
     ///
@@ -120,12 +155,14 @@ pub struct Passage {
     scanner: Scanner,
     /// Standard output is no terminal: nothing has to be put right there.
     is_pipe: bool,
+    /// The guest has asked the terminal something.
+    asked: bool,
 }
 
 impl Passage {
     /// To standard output.
     pub fn new() -> Self {
-        Self { scanner: Scanner::default(), is_pipe: !io::stdout().is_terminal() }
+        Self { scanner: Scanner::default(), is_pipe: !io::stdout().is_terminal(), asked: false }
     }
     /// Passes `bytes` on by `write`, which may be called with bytes of the console's own first. What `write` takes
     /// goes to standard output's [writer](background_writer::stdout).
@@ -137,6 +174,7 @@ impl Passage {
             return write(bytes);
         }
         let scanned = self.scanner.scan(bytes);
+        self.asked |= scanned.asks;
         if background_writer::stdout_is_idle() {
             TRACES_MEANWHILE.store(0, Ordering::Relaxed);
         }
@@ -146,6 +184,10 @@ impl Passage {
             write(KEEP_TITLE)?;
         }
         write(bytes)
+    }
+    /// Whether the guest has asked the terminal something, whose answer may still come.
+    pub fn has_asked(&self) -> bool {
+        self.asked
     }
     /// Undoes what the guest's output has set in the terminal, which the console needs for itself now.
     pub fn undo(&mut self) {
@@ -179,7 +221,7 @@ pub fn restore() {
     // A panic may come from within the lock's holder: never wait for it here.
     let Ok(mut guard) = TAKEN.try_lock() else { return };
     let Some(taken) = guard.take() else { return };
-    if taken.alternate_screen || traces_now() != Traces::default() {
+    if taken.alternate_screen || taken.mouse || traces_now() != Traces::default() {
         background_writer::stdout().drain(LAST_WAIT);
     }
     taken.give_back();
@@ -196,7 +238,10 @@ impl Taken {
         let traces = traces_now();
         TRACES.store(0, Ordering::Relaxed);
         // A terminal that does not take one piece is not waited for again.
-        let _ = traces.undo().all(put) && self.alternate_screen && put(LEAVE);
+        let images: &[&[u8]] = if self.images { &[END_STRING, kitty::DELETE_ALL] } else { &[] };
+        let mouse: &[&[u8]] = if self.mouse { &[MOUSE_OFF] } else { &[] };
+        let own = images.iter().chain(mouse).copied();
+        let _ = traces.undo().chain(own).all(put) && self.alternate_screen && put(LEAVE);
         if let Some(modes) = &self.modes {
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, modes);
         }
@@ -236,6 +281,13 @@ impl Write for MessageWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The size (width, height) of the terminal on standard output in pixels, where the host knows it.
+pub fn pixels() -> Option<(usize, usize)> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    let (width, height) = (size.ws_xpixel.into(), size.ws_ypixel.into());
+    (width > 0 && height > 0).then_some((width, height))
 }
 
 /// The size (columns, rows) of the terminal on standard output, or that of a VT100 where nobody knows.

@@ -112,6 +112,8 @@ pub struct Scanned {
     /// Whether the first sequence begins in it: the title is kept before that, as the next byte may be the one in the
     /// middle of a sequence that sets it.
     pub begins: bool,
+    /// Whether it asks the terminal something, which answers by typing.
+    pub asks: bool,
 }
 
 /// Numbers of a sequence that are kept; further ones are ignored, as terminals do.
@@ -143,6 +145,7 @@ pub struct Scanner {
     count: usize,
     traces: u32,
     meanwhile: u32,
+    asks: bool,
 }
 
 impl Scanner {
@@ -151,11 +154,12 @@ impl Scanner {
         let begins = self.traces & TITLE == 0 && bytes.contains(&ESCAPE);
         self.set(TITLE, self.traces & TITLE != 0 || begins);
         self.meanwhile = self.traces;
+        self.asks = false;
         for &byte in bytes {
             self.byte(byte);
             self.meanwhile |= self.traces;
         }
-        Scanned { meanwhile: Traces(self.meanwhile), after: Traces(self.traces), begins }
+        Scanned { meanwhile: Traces(self.meanwhile), after: Traces(self.traces), begins, asks: self.asks }
     }
     /// All was undone.
     pub fn forget(&mut self) {
@@ -269,6 +273,9 @@ impl Scanner {
             (0, b' ', b'q') => self.set(CURSOR_STYLE, numbers != [0]),
             (b'>', 0, b'm' | b'u') | (b'=', 0, b'u') => self.set(KEY_FORMS, true),
             (0, b'!', b'p') => self.set(SOFT, false),
+            // Status, cursor position, kind of terminal, modes, window size.
+            (_, 0, b'n' | b'c') | (_, b'$', b'p') => self.asks = true,
+            (0, 0, b't') => self.asks |= (11..=21).contains(&numbers[0]),
             _ => {}
         }
     }
@@ -305,6 +312,16 @@ mod tests {
     fn rows_have_bits_of_their_own() {
         for (number, trace) in UNDO.iter().enumerate() {
             assert_eq!(trace.bit, 1 << number);
+        }
+    }
+
+    #[test]
+    fn questions_are_noticed() {
+        for question in ["\x1b[6n", "\x1b[5n", "\x1b[?6n", "\x1b[c", "\x1b[>0c", "\x1b[?7$p", "\x1b[18t"] {
+            assert!(Scanner::default().scan(question.as_bytes()).asks, "{question:?}");
+        }
+        for other in ["6n", "\x1b[6m", "\x1bc", "\x1b[22;0t", "\x1b[!p"] {
+            assert!(!Scanner::default().scan(other.as_bytes()).asks, "{other:?}");
         }
     }
 

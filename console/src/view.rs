@@ -3,7 +3,7 @@
 use crate::overlay;
 use crate::render::{Glyph, Picture};
 use crate::status::StatusLine;
-use trimotor_devices::vga_text::{TextCell, TextScreen, cp437};
+use trimotor_devices::vga::{TextCell, TextScreen, cp437};
 
 /// Colours of the status line: black on grey.
 const STATUS_COLOURS: (usize, usize) = (0, 7);
@@ -30,7 +30,7 @@ pub struct Extras {
 pub fn compose(screen: &TextScreen, size: (usize, usize), extras: &Extras) -> Picture {
     let mut picture = Picture::new(size.0, size.1);
     let (columns, rows) = (picture.columns(), picture.rows());
-    let status = extras.status.as_ref().filter(|_| rows >= LEAST_ROWS_FOR_STATUS);
+    let status = extras.status.as_ref().filter(|_| has_status_row(rows));
     let room = if status.is_some() { rows - 1 } else { rows };
     let cursor = screen.cursor.map(|cursor| (cursor.column, cursor.row));
     let shown = shown_rows(screen, room);
@@ -62,15 +62,41 @@ pub fn compose(screen: &TextScreen, size: (usize, usize), extras: &Extras) -> Pi
     picture
 }
 
-/// Lays out a terminal while the guest is in a graphics mode, which has no text to show.
-pub fn without_text(size: (usize, usize), extras: &Extras) -> Picture {
+/// Lays out a terminal while the guest is in a graphics mode: `put` draws its picture.
+pub fn with_picture(size: (usize, usize), extras: &Extras, put: impl FnOnce(&mut Picture)) -> Picture {
     let mut picture = Picture::new(size.0, size.1);
-    let lines = ["The guest is in a graphics mode.".to_owned()];
-    overlay::draw(&mut picture, extras.overlay.as_deref().unwrap_or(&lines));
-    if let Some(status) = &extras.status {
+    put(&mut picture);
+    if let Some(status) = extras.status.as_ref().filter(|_| has_status_row(size.1)) {
         draw_status(&mut picture, status);
     }
+    if let Some(lines) = &extras.overlay {
+        overlay::draw(&mut picture, lines);
+    }
     picture
+}
+
+/// Whether a terminal of so many rows has room for the status line.
+pub fn has_status_row(rows: usize) -> bool {
+    rows >= LEAST_ROWS_FOR_STATUS
+}
+
+/// The guest's cell, as a part of columns and rows, at a place of the terminal, in columns and rows too; it may be
+/// outside.
+pub fn guest_cell(
+    screen: &TextScreen,
+    size: (usize, usize),
+    has_status: bool,
+    place: (f64, f64),
+) -> (f64, f64) {
+    let room = if has_status && has_status_row(size.1) { size.1.saturating_sub(1) } else { size.1 };
+    let cursor = screen.cursor.map(|cursor| (cursor.column, cursor.row));
+    let rows = shown_rows(screen, room).rows;
+    let first_column = first_visible(cursor.map_or(0, |(column, _)| column), size.0, screen.columns);
+    let row = place.1.max(0.0) as usize;
+    // Below the last one they go on.
+    let of_screen = rows.get(row).copied().unwrap_or(screen.rows + row.saturating_sub(rows.len()));
+    let of_row = if place.1 < 0.0 { place.1 } else { of_screen as f64 + place.1.fract() };
+    (place.0 + first_column as f64, of_row)
 }
 
 /// How much it matters that rows are cut off: more than the speed, less than the keys.
@@ -123,6 +149,7 @@ fn glyph(cell: TextCell, screen: &TextScreen) -> Glyph {
         foreground: screen.colours[usize::from(cell.attribute & 0x0f)],
         background: screen.colours[usize::from(background)],
         blink: high && screen.blink,
+        exact: false,
     }
 }
 
@@ -130,7 +157,7 @@ fn glyph(cell: TextCell, screen: &TextScreen) -> Glyph {
 mod tests {
     use super::*;
     use crate::render::{Renderer, VGA_COLOURS};
-    use trimotor_devices::vga_text::{TextCursor, VgaText};
+    use trimotor_devices::vga::{TextCursor, Vga};
 
     fn extras(status: &str) -> Extras {
         let mut line = StatusLine::default();
@@ -148,7 +175,7 @@ mod tests {
     }
     /// A screen whose rows begin with A, B, C...
     fn lettered() -> TextScreen {
-        let mut screen = VgaText::new().screen().unwrap();
+        let mut screen = Vga::alone().screen().unwrap();
         for row in 0..screen.rows {
             screen.cells[row * screen.columns].character = b'A' + row as u8;
         }
@@ -217,6 +244,19 @@ mod tests {
         screen.blink = false;
         let bright = glyph(cell, &screen);
         assert_eq!((bright.background, bright.blink), (VGA_COLOURS[9], false));
+    }
+
+    #[test]
+    fn places_lead_back_to_the_guest_s_cells() {
+        let screen = with_cursor(lettered(), 0, 24);
+        // Two rows are cut off at the top.
+        assert_eq!(guest_cell(&screen, (80, 24), true, (3.5, 0.25)), (3.5, 2.25));
+        assert_eq!(guest_cell(&screen, (80, 24), true, (0.0, 22.5)), (0.0, 24.5));
+        assert!(guest_cell(&screen, (80, 24), true, (0.0, 23.5)).1 >= 25.0);
+        assert_eq!(guest_cell(&screen, (100, 30), true, (90.0, 5.0)), (90.0, 5.0));
+        // A narrow terminal shows the part around the cursor.
+        let right = with_cursor(lettered(), 79, 0);
+        assert_eq!(guest_cell(&right, (20, 30), false, (0.5, 0.5)), (60.5, 0.5));
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! Guest memory as instructions reach it: effective addresses, segment checks, the inline
-//! translation, and the slow paths behind it (TLB misses, page crossings, devices, watched
+//! translation, and the slow paths behind it (TLB misses, page crossings, devices, tracked
 //! pages, alignment checks, data breakpoints).
+//!
+//! Other vCPUs and devices may access the same bytes at the same time, as they may on hardware. To Rust's memory model a plain
+//! access is then a data race. What instructions rely on instead is what these accesses are compiled to: each is one load or store
+//! of the host, or several for a large or torn operand, through a pointer that the compiler knows nothing of, and the value is
+//! not looked at until it is in a register. Hosts have the guest's memory model on x86-64; elsewhere guests have one vCPU at a time
+//! (`runs_vcpus_at_once`). What is read to be kept, such as code, is copied atomically (`guest_copy`).
 
 #![allow(unsafe_code, reason = "the inline translation yields host pointers into guest memory")]
 
 use crate::core::{Core, mode};
 use crate::insn::debug;
 use crate::op::{Done, Op, info};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use trimotor_bus::memory::PageState;
-use trimotor_bus::peers::Written;
+use trimotor_bus::peers::{Written, code_granules};
 use trimotor_bus::{PhysAddr, Width};
 use trimotor_cpu::mmu::{Access, FillRequest, Mapped, TlbEntry, tlb_index};
 use trimotor_cpu::{Fault, SegReg, Segment};
@@ -60,8 +66,8 @@ impl Core {
     #[inline(always)]
     pub fn effective(&self, op: &Op) -> u64 {
         let sum = self
-            .slot(op.base)
-            .wrapping_add(self.slot(op.index) << op.scale)
+            .reg64(op.base)
+            .wrapping_add(self.reg64(op.index) << op.scale)
             .wrapping_add(op.disp as i64 as u64);
         sum & op.address_mask()
     }
@@ -74,7 +80,7 @@ impl Core {
             .wrapping_add(self.reg::<u64>(op.index) << (op.scale & 3))
             .wrapping_add(op.disp as i64 as u64)
             .wrapping_add(self.reg::<u64>(op.seg));
-        sum & self.slot(trimotor_cpu::state::slot::LINEAR_MASK)
+        sum & self.reg64(trimotor_cpu::state::reg_file::LINEAR_MASK)
     }
 
     /// The linear address of `bytes` bytes at `offset` from the operand, checked.
@@ -94,7 +100,7 @@ impl Core {
     /// access itself.)
     pub fn segment_linear(&self, seg: SegReg, offset: u64, bytes: u64, access: Access) -> Result<u64, Fault> {
         let fault = if seg == SegReg::Ss { Fault::ss(0) } else { Fault::gp(0) };
-        let base = self.slot(trimotor_cpu::state::slot::SEG_BASE + seg as u8 * 8);
+        let base = self.reg64(trimotor_cpu::state::reg_file::SEG_BASE + seg as u8 * 8);
         if self.state.mode & mode::CODE_SIZE == mode::CODE64 {
             let linear = base.wrapping_add(offset);
             let last = linear.wrapping_add(bytes - 1);
@@ -158,15 +164,30 @@ impl Core {
         if offset <= PAGE - bytes { Some(e.host.wrapping_add(offset as usize)) } else { None }
     }
 
+    /// Reads at a linear address, if the table has it.
+    #[inline(always)]
+    pub(crate) fn read_inline<T: Guest>(&self, linear: u64) -> Option<T> {
+        let p = self.host_to_read(linear, size_of::<T>() as u64)?;
+        // SAFETY: the table says that these bytes are mapped guest memory. For races see the module's documentation.
+        Some(unsafe { p.cast::<T>().read_unaligned() })
+    }
+    /// Writes at a linear address, if the table has it; else false.
+    #[inline(always)]
+    pub(crate) fn write_inline<T: Guest>(&mut self, linear: u64, value: T) -> bool {
+        let Some(p) = self.host_to_write(linear, size_of::<T>() as u64) else { return false };
+        // SAFETY: the table says that these bytes are mapped, writable guest memory.
+        unsafe { p.cast::<T>().write_unaligned(value) };
+        true
+    }
+
     /// Reads at a checked linear address with the rights of the CPL.
     ///
     /// # Faults
     /// #PF, #AC.
     #[inline(always)]
     pub fn read_linear<T: Guest>(&mut self, linear: u64) -> Result<T, Fault> {
-        match self.host_to_read(linear, size_of::<T>() as u64) {
-            // SAFETY: the table says that these bytes are mapped guest memory.
-            Some(p) => Ok(unsafe { p.cast::<T>().read_unaligned() }),
+        match self.read_inline(linear) {
+            Some(value) => Ok(value),
             None => self.read_slow(linear),
         }
     }
@@ -180,12 +201,7 @@ impl Core {
     }
     #[inline(always)]
     pub(crate) fn write_linear_by<T: Guest>(&mut self, linear: u64, value: T, by: By) -> Done {
-        match self.host_to_write(linear, size_of::<T>() as u64) {
-            // SAFETY: the table says that these bytes are mapped, writable guest memory.
-            Some(p) => unsafe { p.cast::<T>().write_unaligned(value) },
-            None => return self.write_slow(linear, value, by),
-        }
-        Ok(())
+        if self.write_inline(linear, value) { Ok(()) } else { self.write_slow(linear, value, by) }
     }
 
     // ---- operands ----
@@ -262,7 +278,7 @@ impl Core {
     #[inline(always)]
     pub fn check_aligned(&mut self, op: &Op, bytes: u64) -> Done {
         if self.linear_open(op) & (bytes - 1) != 0
-            && self.effective(op).wrapping_add(self.slot(op.seg)) & (bytes - 1) != 0
+            && self.effective(op).wrapping_add(self.reg64(op.seg)) & (bytes - 1) != 0
         {
             self.linear_of(op, 0, bytes, Access::Read)?;
             return Err(Fault::gp(0));
@@ -399,10 +415,10 @@ impl Core {
         if self.state.mode & mode::ALIGN != 0 {
             self.check_alignment(linear, size)?;
         }
-        if let Some(host) = self.mmu.held(&self.state, linear, size as u64) {
+        if let Some(host) = self.mmu.write_protected(&self.state, linear, size as u64) {
             // SAFETY: the table says that these bytes are mapped guest memory that may be written.
             unsafe { host.cast::<T>().write_unaligned(value) };
-            self.held_written(linear, host, size);
+            self.write_protected_written(linear, host, size);
             return Ok(());
         }
         // SAFETY: T is plain data.
@@ -430,14 +446,40 @@ impl Core {
             return Ok(None);
         }
         let m = self.translate(linear, Access::Write)?;
+        self.watch_for_debugger(linear, bytes, false, By::Instruction);
+        self.watch_for_debugger(linear, bytes, true, By::Instruction);
         // In the first megabyte reads may come from elsewhere.
         let one_place = m.phys.0 >= 1 << 20 || self.translate(linear, Access::Read)?.host == m.host;
         Ok(if m.host.is_null() || !one_place { None } else { Some(m) })
     }
+    /// The guest-physical address of a device's memory at a checked linear address, for several elements of a string instruction,
+    /// the first of them aligned; `None` where each is to go alone: RAM, pages that are not present, breakpoints.
+    pub(crate) fn device_at(&mut self, linear: u64, access: Access, width: Width) -> Option<PhysAddr> {
+        let watched = self.state.dr[7] & 0xFF != 0 || self.debugger.watches();
+        if watched || !linear.is_multiple_of(width.bytes() as u64) {
+            return None;
+        }
+        let mapped = self.translate(linear, access).ok()?;
+        mapped.host.is_null().then_some(mapped.phys)
+    }
+    /// Writes elements to a device at once; false where each is to go alone ([`CpuBus::mmio_write_run`]).
+    pub(crate) fn write_device_run(&mut self, to: PhysAddr, width: Width, bytes: &[u8]) -> bool {
+        self.on_bus(|bus| bus.mmio_write_run(to, width, bytes))
+    }
+    /// The same for a copy within a device.
+    pub(crate) fn copy_device_run(
+        &mut self,
+        from: PhysAddr,
+        to: PhysAddr,
+        width: Width,
+        count: usize,
+    ) -> bool {
+        self.on_bus(|bus| bus.mmio_copy_run(from, to, width, count))
+    }
     /// Bytes of [`host_to_exchange`](Self::host_to_exchange) were written.
     pub(crate) fn exchanged(&mut self, linear: u64, m: Mapped, bytes: usize) {
-        if m.watched {
-            self.held_written(linear, m.host, bytes);
+        if m.tracked {
+            self.write_protected_written(linear, m.host, bytes);
         }
     }
 
@@ -448,7 +490,7 @@ impl Core {
         match by {
             By::Processor | By::Frame if self.state.long_mode() => u64::MAX,
             By::Processor | By::Frame => 0xFFFF_FFFF,
-            By::Instruction => self.slot(trimotor_cpu::state::slot::LINEAR_MASK),
+            By::Instruction => self.reg64(trimotor_cpu::state::reg_file::LINEAR_MASK),
         }
     }
     /// Translates one byte's page with the rights of the CPL.
@@ -527,41 +569,47 @@ impl Core {
         for (addr, piece) in device_pieces(m.phys, into.len()) {
             let part = &mut into[piece];
             let Some(width) = Width::from_bytes(part.len()) else { continue };
-            let value = self.bus().mmio_read(addr, width);
+            let value = self.on_bus(|bus| bus.mmio_read(addr, width));
             part.copy_from_slice(&value.to_le_bytes()[..part.len()]);
         }
-        self.after_bus();
     }
     fn write_mapped(&mut self, m: Mapped, from: &[u8]) {
         if !m.host.is_null() {
             // SAFETY: a piece does not cross its page, which is mapped and writable.
             unsafe { std::ptr::copy(from.as_ptr(), m.host, from.len()) };
-            if m.watched {
-                self.memory_written(m.host, from.len());
-            }
+            // A page that was not tracked when it was translated may be by now: between the pieces of an access the
+            // vCPU serves what it is asked.
+            self.memory_written(m.host, from.len());
             return;
         }
         for (addr, piece) in device_pieces(m.phys, from.len()) {
             let part = &from[piece];
             let Some(width) = Width::from_bytes(part.len()) else { continue };
-            let mut bytes = [0; 8];
-            bytes[..part.len()].copy_from_slice(part);
-            self.bus().mmio_write(addr, width, u64::from_le_bytes(bytes));
+            let value = width.value_of(part);
+            self.on_bus(|bus| bus.mmio_write(addr, width, value));
         }
-        self.after_bus();
     }
 
     /// A page that the table in use holds was written at `linear`.
-    fn held_written(&mut self, linear: u64, host: *mut u8, len: usize) {
+    fn write_protected_written(&mut self, linear: u64, host: *mut u8, len: usize) {
         if let Some(ram_page) = self.memory_written(host, len) {
-            self.mmu.release(&self.state, linear, ram_page);
+            self.mmu.lift_write_protection(&self.state, linear, ram_page);
         }
     }
     /// Memory of a page with a state was written at host address `host`. Returns the RAM page if it has
     /// no state any more.
     fn memory_written(&mut self, host: *mut u8, len: usize) -> Option<u64> {
         let ram_page = self.memory.ram_page_of_host(host)?;
-        let state = self.memory.page_state(ram_page).load(Ordering::Acquire);
+        if !self.memory.peers().alone() {
+            // What was written is seen before the state is looked at: who takes dirty pages does it the other way round. A
+            // single vCPU is waited for in any case.
+            fence(Ordering::SeqCst);
+        }
+        let mut state = self.memory.page_state(ram_page).load(Ordering::Acquire);
+        if state & PageState::CLEAN != 0 {
+            self.memory.note_dirty(ram_page);
+            state &= !PageState::CLEAN;
+        }
         if state & PageState::PAGE_TABLE != 0 {
             self.mmu.table_written(&mut self.state, ram_page, host as u64 & (PAGE - 1), len as u64);
         }
@@ -586,23 +634,23 @@ impl Core {
         }
         let (memory, cpu) = (self.memory.clone(), self.id as usize);
         let offset = host as u64 & (PAGE - 1);
-        let addr = memory.ram_page_addr(ram_page).offset(offset);
-        let write = Written { addr, bytes: len as u64, by_device: false };
-        let granules = crate::cache::granules(offset as usize, len);
+        let write = Written { ram_page, offset, bytes: len as u64, by_device: false };
+        let granules = code_granules(offset as usize, len);
         memory.peers().code_written(cpu, ram_page, granules, write, || self.serve_peers());
     }
 
     // ---- data breakpoints ----
 
-    /// Whether a data or I/O breakpoint lies in the page of `linear`: it then is not cached.
+    /// Whether a data or I/O breakpoint, or a debugger's watchpoint, lies in the page of `linear`: it then is not cached.
     fn page_has_breakpoint(&self, linear: u64) -> bool {
         let dr7 = self.state.dr[7];
-        dr7 & 0xFF != 0
+        let guests = dr7 & 0xFF != 0
             && (0..4).any(|i| {
                 dr7 >> (2 * i) & 3 != 0
                     && dr7 >> (16 + 4 * i) & 3 != 0
                     && self.state.dr[i] >> 12 == linear >> 12
-            })
+            });
+        guests || self.debugger.watches_page(linear)
     }
     /// Notes data breakpoints that an access hits.
     fn watch(&mut self, linear: u64, bytes: u64, write: bool, by: By) {
@@ -611,6 +659,15 @@ impl Core {
             debug::note_hits(self, accessed, |kind| {
                 kind == debug::READ_WRITE || kind == debug::WRITE && write
             });
+        }
+        self.watch_for_debugger(linear, bytes, write, by);
+    }
+    /// Notes watchpoints of a debugger that an access hits.
+    #[inline]
+    fn watch_for_debugger(&mut self, linear: u64, bytes: u64, write: bool, by: By) {
+        if self.debugger.watches() {
+            let accessed = debug::Range { start: linear, bytes, mask: self.linear_mask(by) };
+            self.attention |= self.debugger.note_access(accessed, write);
         }
     }
 
@@ -652,7 +709,7 @@ impl Core {
     /// RSP, ESP or SP as pushes use it.
     #[inline(always)]
     pub fn stack_pointer(&self) -> u64 {
-        self.slot(trimotor_cpu::state::slot::RSP) & self.stack_mask()
+        self.reg64(trimotor_cpu::state::reg_file::RSP) & self.stack_mask()
     }
     /// All ones as wide as the stack pointer.
     #[inline(always)]
@@ -670,7 +727,7 @@ impl Core {
     #[inline(always)]
     pub fn set_stack_pointer(&mut self, value: u64) {
         let mask = self.stack_mask();
-        let rsp = &mut self.state.slots[4];
+        let rsp = &mut self.state.reg_file[4];
         *rsp = if mask == 0xFFFF { *rsp & !mask | value & mask } else { value & mask };
     }
     /// Stores below the stack pointer and moves it.

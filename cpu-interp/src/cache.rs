@@ -14,6 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::Ordering;
 use trimotor_bus::GuestMemory;
 use trimotor_bus::memory::PageState;
+use trimotor_bus::peers::code_granules;
 
 /// Arena size in ops: 16 MiB.
 const ARENA_OPS: usize = 16 << 20 >> 5;
@@ -21,8 +22,8 @@ const ARENA_OPS: usize = 16 << 20 >> 5;
 pub const MAX_BLOCK_OPS: usize = 80;
 /// Ops at the start of the arena for the one untracked block.
 const SCRATCH: usize = MAX_BLOCK_OPS + 1;
-/// Writes that a page without blocks stays watched for: code that is written and run in turn pays for
-/// the watch once, and a page that turned into data soon is data again.
+/// Writes that a page without blocks stays tracked: code that is written and run in turn pays for
+/// the tracking once, and a page that turned into data soon is data again.
 const IDLE_WRITES: u32 = 64;
 /// The charge of a dead block.
 pub const DEAD: i64 = i64::MAX / 2;
@@ -50,7 +51,7 @@ const _: () = assert!(size_of::<BlockHeader>() == size_of::<Op>());
 /// `first` is the first op of a block in the arena.
 #[inline(always)]
 pub unsafe fn header(first: *const Op) -> *mut BlockHeader {
-    // SAFETY: the header is the slot before the first op.
+    // SAFETY: the header is the op's size before the first op.
     unsafe { first.sub(1) as *mut BlockHeader }
 }
 
@@ -146,7 +147,7 @@ impl CodeCache {
     /// Drops everything. No block may be running, and all links and jump caches must go too.
     pub fn flush(&mut self, memory: &GuestMemory) {
         for &page in self.pages.keys() {
-            unwatch(memory, self.cpu, page);
+            untrack(memory, self.cpu, page);
         }
         self.pages.clear();
         self.blocks.clear();
@@ -157,7 +158,7 @@ impl CodeCache {
 
     /// Adds a block. `tracked`: it is found by `find`, and writes to its bytes kill it; else it is
     /// for one execution (code that crosses pages or comes from a device), and the next untracked
-    /// block takes its place. The page of a tracked block is [watched](Self::watch_page).
+    /// block takes its place. The page of a tracked block is [tracked](Self::track_page).
     pub fn insert(
         &mut self,
         memory: &GuestMemory,
@@ -172,16 +173,16 @@ impl CodeCache {
         }
         self.used += ops.len() + 1;
         self.blocks.insert((head.host, head.mode), first);
-        self.watch(memory, head.host, head.bytes as usize);
+        self.track_pages(memory, head.host, head.bytes as usize);
         if let Some(page) = self.pages.get_mut(&(head.host & !4095)) {
             page.blocks.push(first);
         }
         first
     }
 
-    /// Begins to watch the page at host address `page` for writes; true if it was not watched before. To
+    /// Begins to track the page at host address `page` for writes; true if it was not tracked before. To
     /// be called before its code is read.
-    pub fn watch_page(&mut self, memory: &GuestMemory, page: usize) -> bool {
+    pub fn track_page(&mut self, memory: &GuestMemory, page: usize) -> bool {
         if self.pages.contains_key(&page) {
             return false;
         }
@@ -196,10 +197,10 @@ impl CodeCache {
     }
 
     /// Code at `host` was decoded: writes there are of interest.
-    fn watch(&mut self, memory: &GuestMemory, host: usize, bytes: usize) {
+    fn track_pages(&mut self, memory: &GuestMemory, host: usize, bytes: usize) {
         let page = self.pages.entry(host & !4095).or_default();
         page.idle_writes = 0;
-        let new = granules(host & 4095, bytes) & !page.granules;
+        let new = code_granules(host & 4095, bytes) & !page.granules;
         page.granules |= new;
         if new != 0
             && let Some(ram_page) = memory.ram_page_of_host(host as *const u8)
@@ -211,13 +212,13 @@ impl CodeCache {
     /// Tracks `bytes` bytes at `host`, within one page, for block `id` of another engine: a write there
     /// puts `id` on the list of [`killed_tracked`](Self::killed_tracked).
     pub fn track(&mut self, memory: &GuestMemory, id: u32, host: usize, bytes: usize) {
-        self.watch(memory, host, bytes);
+        self.track_pages(memory, host, bytes);
         if let Some(page) = self.pages.get_mut(&(host & !4095)) {
             let start = (host & 4095) as u16;
             page.tracked.push((id, start, start + bytes as u16));
         }
     }
-    /// Tracks no block any more whose id is `gone`; pages without blocks are watched until writes show that
+    /// Tracks no block any more whose id is `gone`; pages without blocks are tracked until writes show that
     /// they hold data.
     pub fn forget_tracked(&mut self, gone: &dyn Fn(u32) -> bool) {
         for page in self.pages.values_mut() {
@@ -267,11 +268,11 @@ impl CodeCache {
             page.idle_writes += 1;
             if page.idle_writes >= IDLE_WRITES {
                 self.pages.remove(&(at & !4095));
-                unwatch(memory, self.cpu, at & !4095);
+                untrack(memory, self.cpu, at & !4095);
             }
             return false;
         }
-        if page.granules & granules(at & 4095, bytes as usize) == 0 {
+        if page.granules & code_granules(at & 4095, bytes as usize) == 0 {
             return false;
         }
         let mut any = false;
@@ -287,7 +288,7 @@ impl CodeCache {
                 head.charge = DEAD;
                 blocks.remove(&(head.host, head.mode));
             } else {
-                page.granules |= granules(head.host & 4095, head.bytes as usize);
+                page.granules |= code_granules(head.host & 4095, head.bytes as usize);
             }
             !hit
         });
@@ -299,7 +300,7 @@ impl CodeCache {
                 any = true;
                 killed_tracked.push(id);
             } else {
-                page.granules |= granules(first as usize, (last - first) as usize);
+                page.granules |= code_granules(first as usize, (last - first) as usize);
             }
             !hit
         });
@@ -326,21 +327,14 @@ impl CodeCache {
     }
 }
 
-/// A page is not watched any more.
-fn unwatch(memory: &GuestMemory, cpu: usize, host_page: usize) {
+/// A page is not tracked any more.
+fn untrack(memory: &GuestMemory, cpu: usize, host_page: usize) {
     if let Some(ram_page) = memory.ram_page_of_host(host_page as *const u8) {
         let state = memory.page_state(ram_page);
         memory.peers().drop_code(cpu, ram_page, || {
             state.fetch_and(!PageState::CODE, Ordering::SeqCst);
         });
     }
-}
-
-/// The granules that `bytes` bytes from `offset` on touch.
-pub(crate) fn granules(offset: usize, bytes: usize) -> u64 {
-    let first = offset / 64;
-    let last = ((offset + bytes.max(1) - 1) / 64).min(63);
-    (u64::MAX >> (63 - (last - first))) << first
 }
 
 /// Where a linear address was last found to lead.
@@ -389,19 +383,5 @@ impl JumpCache {
         for e in self.entries.iter_mut() {
             e.key = 0;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn granules_cover_what_is_touched() {
-        assert_eq!(granules(0, 1), 1);
-        assert_eq!(granules(63, 2), 3);
-        assert_eq!(granules(4095, 1), 1 << 63);
-        assert_eq!(granules(0, 4096), u64::MAX);
-        assert_eq!(granules(128, 64), 4);
     }
 }

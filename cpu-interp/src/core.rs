@@ -1,8 +1,12 @@
 //! One vCPU of the interpreter: its state and what it works with.
 
-#![allow(unsafe_code, reason = "the slot file is accessed by byte offset; the bus is a pointer for one run")]
+#![allow(
+    unsafe_code,
+    reason = "the register file is accessed by byte offset; the bus is a pointer for one run"
+)]
 
 use crate::cache::{CodeCache, JumpCache};
+use crate::debugger::Debugger;
 use crate::insn::port_io::IoAccess;
 pub use crate::op::{Done, Op};
 use std::ptr::NonNull;
@@ -13,7 +17,7 @@ use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::mmu::Mmu;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::registers::{Cr0, Cr4, xfeature};
-use trimotor_cpu::state::slot;
+use trimotor_cpu::state::reg_file;
 use trimotor_cpu::{CpuState, Fault, SegReg, Segment};
 
 /// A value that general registers hold.
@@ -123,17 +127,18 @@ pub mod mode {
 }
 
 /// Instructions between two looks at the vCPU's pins, which other threads raise: the budget of a run is spent in such
-/// parts, so that a run of any length ends soon after a kick, whatever an instruction costs. Some microseconds, or some
-/// tens of them where each instruction takes as long as FSIN does.
-pub const QUANTUM: i64 = 1000;
+/// parts, so that a run of any length ends soon after a kick, whatever an instruction costs. Some microseconds, or a
+/// millisecond where each instruction takes as long as FSIN does. A tenth of it made the translator 5 % slower: the end of a
+/// quantum goes through cold code, a different piece for each block.
+pub const QUANTUM: i64 = 10_000;
 
 /// One vCPU. `state` stands first, so that a pointer to the one is a pointer to the other.
 #[repr(C)]
 pub struct Core {
     /// Registers and all.
     pub state: CpuState,
-    /// What a translator keeps with the vCPU.
-    pub engine: crate::handover::EngineArea,
+    /// What an engine around the interpreter keeps with the vCPU, for that engine to use; null if it is the interpreter alone.
+    pub engine_area: *mut (),
     /// Paging.
     pub mmu: Mmu,
     /// Guest memory.
@@ -177,6 +182,8 @@ pub struct Core {
     pub(crate) faults_in_a_row: u32,
     /// The last access to a port.
     pub(crate) last_io: IoAccess,
+    /// What a debugger outside the guest wants.
+    pub debugger: Debugger,
     /// What led to a shutdown.
     pub shutdown: ShutdownReport,
     /// The chain of faults under delivery, for the report.
@@ -207,7 +214,7 @@ impl Core {
         let mmu = Mmu::new(memory.clone(), id as usize, model.phys_bits, model.gib_pages());
         let mut core = Core {
             state: CpuState::at_reset(model.signature),
-            engine: crate::handover::EngineArea::default(),
+            engine_area: std::ptr::null_mut(),
             mmu,
             memory,
             model,
@@ -230,6 +237,7 @@ impl Core {
             faulted_at: 0,
             faults_in_a_row: 0,
             last_io: IoAccess::default(),
+            debugger: Debugger::default(),
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),
@@ -238,14 +246,14 @@ impl Core {
         core
     }
 
-    /// Reads a general register by slot offset.
+    /// Reads a general register by its offset in the register file.
     #[inline(always)]
     pub fn reg<T: Int>(&self, offset: u8) -> T {
         // SAFETY: offset + BYTES stays within `CpuState`, which is larger than 255 + 8 bytes, and
         // any bytes are a valid T.
         unsafe { (self as *const Core as *const u8).add(offset as usize).cast::<T>().read_unaligned() }
     }
-    /// Writes a general register by slot offset; 32-bit values zero the upper half.
+    /// Writes a general register by its offset in the register file; 32-bit values zero the upper half.
     #[inline(always)]
     pub fn set_reg<T: Int>(&mut self, offset: u8, value: T) {
         // SAFETY: as in `reg`; offsets of registers are at most 15 * 8 + 1.
@@ -258,14 +266,32 @@ impl Core {
             }
         }
     }
-    /// A whole slot, zero-extended registers included.
+    /// A whole entry of the register file, zero-extended registers included.
     #[inline(always)]
-    pub fn slot(&self, offset: u8) -> u64 {
-        self.state.slots[(offset / 8) as usize & 31]
+    pub fn reg64(&self, offset: u8) -> u64 {
+        self.state.reg_file[(offset / 8) as usize & 31]
     }
 
-    /// The board. Call only from instruction bodies.
-    pub fn bus(&mut self) -> &mut dyn CpuBus {
+    /// A call to the board. It may wait there for a device's lock, which another thread holds that waits for this vCPU to
+    /// serve a request: so it counts as outside meanwhile, and serves what was asked before it goes on (see
+    /// [`peers`](trimotor_bus::peers)). What was found out about memory before holds no longer. Call only from instruction
+    /// bodies.
+    pub fn on_bus<R>(&mut self, call: impl FnOnce(&mut dyn CpuBus) -> R) -> R {
+        self.memory.peers().leave(self.id as usize);
+        let answer = call(self.bus());
+        self.memory.peers().enter(self.id as usize);
+        if self.board_wants_attention() {
+            self.back_from_board();
+        }
+        answer
+    }
+    #[cold]
+    fn back_from_board(&mut self) {
+        self.attention = true;
+        self.serve_board();
+    }
+    /// The board, for what it answers without a lock. Call only from instruction bodies.
+    pub(crate) fn bus(&mut self) -> &mut dyn CpuBus {
         let retired = self.retired_before_current();
         let Some(mut bus) = self.bus else { unreachable!("the bus is there during a run") };
         // SAFETY: `run` put the pointer there from a reference that it holds for the whole run, and
@@ -279,32 +305,32 @@ impl Core {
     }
     /// Whether the run loop must look around: pins, DMA into code, changes of the memory map.
     pub(crate) fn board_wants_attention(&self) -> bool {
-        self.signals.pending() != 0
+        let pending = self.signals.pending();
+        pending != 0 && pending & !self.masked_signals() != 0
             || self.memory.peers().is_asked(self.id as usize)
             || self.memory.map_generation() != self.mmu.map_generation()
     }
-    /// Looks around after a bus access.
-    pub fn after_bus(&mut self) {
-        if self.board_wants_attention() {
-            self.attention = true;
-        }
+    /// Signals that wait for something which the vCPU does later, and looks at them then: an interrupt that is masked is no
+    /// reason to end a block at each access to a device meanwhile.
+    pub(crate) fn masked_signals(&self) -> u32 {
+        let masked = |signal: u32, is_masked: bool| if is_masked { signal } else { 0 };
+        masked(VcpuSignals::INTR, !self.state.rflags.contains(Rflags::IF))
+            | masked(VcpuSignals::NMI, self.state.nmi_blocked)
+            | masked(VcpuSignals::SMI, self.state.in_smm)
     }
     /// Reads a port as an IN instruction does, after all checks.
     pub fn port_in(&mut self, port: u16, width: Width) -> u32 {
-        let value = self.bus().port_read(trimotor_bus::Port(port), width);
-        self.after_bus();
-        value
+        self.on_bus(|bus| bus.port_read(trimotor_bus::Port(port), width))
     }
     /// Writes a port as an OUT instruction does, after all checks.
     pub fn port_out(&mut self, port: u16, width: Width, value: u32) {
-        self.bus().port_write(trimotor_bus::Port(port), width, value);
-        self.after_bus();
+        self.on_bus(|bus| bus.port_write(trimotor_bus::Port(port), width, value));
     }
 
     /// RIP of the op.
     #[inline]
     pub fn this_rip(&self, op: &Op) -> u64 {
-        self.cut_rip(self.slot(slot::BLOCK_RIP).wrapping_add(op.offset as u64))
+        self.cut_rip(self.reg64(reg_file::BLOCK_RIP).wrapping_add(op.offset as u64))
     }
     /// RIP of the instruction whose body runs.
     pub fn current_rip(&self) -> u64 {
@@ -314,7 +340,7 @@ impl Core {
     /// RIP after the op.
     #[inline]
     pub fn next_rip(&self, op: &Op) -> u64 {
-        self.cut_rip(self.slot(slot::BLOCK_RIP).wrapping_add(op.offset as u64 + op.len as u64))
+        self.cut_rip(self.reg64(reg_file::BLOCK_RIP).wrapping_add(op.offset as u64 + op.len as u64))
     }
     /// Cuts an instruction pointer to the code size.
     #[inline]
@@ -368,6 +394,11 @@ impl Core {
         self.state.shadow_is_ss = is_ss;
     }
 
+    /// Whether the instruction at RIP is a repeated string instruction, of which some iterations are done.
+    pub(crate) fn is_repeating(&self) -> bool {
+        self.repeating_at == self.state.retired
+    }
+
     /// NMIs are not blocked any more, after IRET or RSM.
     pub(crate) fn unblock_nmis(&mut self) {
         if std::mem::take(&mut self.state.nmi_blocked) {
@@ -375,7 +406,7 @@ impl Core {
         }
     }
 
-    /// Recomputes what depends on mode and segments: derived slots, the decode mode, the table.
+    /// Recomputes what depends on mode and segments: derived entries of the register file, the decode mode, the table.
     pub fn mode_changed(&mut self) {
         self.state.refresh_derived();
         self.state.mode = decode_mode(&self.state);

@@ -6,12 +6,13 @@
 use crate::access::By;
 use crate::cache::{BlockHeader, MAX_BLOCK_OPS};
 use crate::core::{Core, mode};
+use crate::debugger::PageOffsets;
 use crate::insn::integer::{fused, pairs};
 use crate::jump;
-use crate::lower::{Lowering, plain_op};
+use crate::lower::{Lowering, bare_op};
 use crate::op::Op;
 use iced_x86::{Decoder, DecoderError, FlowControl, Instruction};
-use trimotor_bus::Width;
+use trimotor_bus::{Width, guest_copy};
 use trimotor_cpu::Fault;
 use trimotor_cpu::mmu::Access;
 
@@ -26,11 +27,11 @@ impl Core {
     /// Decodes a block at host address `host` and keeps it; `None` where its first instruction crosses
     /// into the next page.
     pub(crate) fn decode_tracked(&mut self, rip: u64, host: usize, limit: usize) -> Option<*const Op> {
-        self.watch_code(host);
+        self.track_code_page(host);
         let mut bytes = [0u8; MAX_INSTRUCTIONS * MAX_LENGTH];
         let len = bytes.len().min(4096 - (host & 4095)).min(limit * MAX_LENGTH);
         // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
-        unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), len) };
+        unsafe { guest_copy::read(host as *const u8, &mut bytes[..len]) };
         let mut builder = Builder::new(self, rip, host & 4095);
         let size = builder.decode(&bytes[..len], limit);
         if size == 0 {
@@ -59,10 +60,8 @@ impl Core {
     fn decode_unkept(&mut self, rip: u64, host: usize) -> Option<*const Op> {
         let mut bytes = [0u8; MAX_LENGTH];
         let len = MAX_LENGTH.min(4096 - (host & 4095));
-        for (i, byte) in bytes[..len].iter_mut().enumerate() {
-            // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
-            *byte = unsafe { (host as *const u8).add(i).read_volatile() };
-        }
+        // SAFETY: `host` lies in a mapped page of guest memory, and `len` bytes stay within it.
+        unsafe { guest_copy::read(host as *const u8, &mut bytes[..len]) };
         let mut builder = Builder::new(self, rip, host & 4095);
         let size = builder.decode(&bytes[..len], 1);
         if size == 0 {
@@ -141,13 +140,14 @@ impl Core {
         let next_page = (linear | 4095).wrapping_add(1) & self.linear_mask(By::Instruction);
         let Some(second) = self.fetch_host(next_page)? else { return Ok(None) };
         let here = 4096 - (host & 4095);
+        let mut bytes = [0; MAX_LENGTH];
         // SAFETY: both host addresses lie in mapped pages, the first `here` bytes before its page's
         // end, and the rest of an instruction is shorter than a page.
-        let same = unsafe {
-            std::slice::from_raw_parts(host as *const u8, here) == &kept[..here]
-                && std::slice::from_raw_parts(second as *const u8, size - here) == &kept[here..size]
-        };
-        Ok(same.then_some(first))
+        unsafe {
+            guest_copy::read(host as *const u8, &mut bytes[..here]);
+            guest_copy::read(second as *const u8, &mut bytes[here..size]);
+        }
+        Ok((bytes[..size] == kept[..size]).then_some(first))
     }
 
     /// Bytes from `rip` to CS's limit, at most 15.
@@ -176,7 +176,12 @@ impl Core {
             for i in 0..piece {
                 bytes[done + i] = if m.host.is_null() {
                     self.current = std::ptr::null();
-                    self.bus().mmio_read(m.phys.offset(i as u64), Width::Byte) as u8
+                    let attention = self.attention;
+                    let at = m.phys.offset(i as u64);
+                    let byte = self.on_bus(|bus| bus.mmio_read(at, Width::Byte)) as u8;
+                    // It ends no instruction that has not begun: the run loop looks around behind this one.
+                    self.attention = attention;
+                    byte
                 } else {
                     // SAFETY: the page is mapped and the piece lies within it.
                     unsafe { m.host.add(i).read_volatile() }
@@ -201,6 +206,8 @@ impl Core {
 /// A block being built.
 struct Builder<'a> {
     lowering: Lowering<'a>,
+    /// Where it ends at the latest.
+    cuts: &'a PageOffsets,
     ops: Vec<Op>,
     /// For each op, what it is in a pair.
     members: Vec<Option<pairs::Member>>,
@@ -211,7 +218,13 @@ impl<'a> Builder<'a> {
     fn new(core: &'a Core, rip: u64, page_offset: usize) -> Builder<'a> {
         let lowering =
             Lowering { mode: core.state.mode, model: &core.model, rip, page_offset, atomic: core.atomic };
-        Builder { lowering, ops: Vec::with_capacity(16), members: Vec::with_capacity(16), instructions: 0 }
+        Builder {
+            lowering,
+            cuts: core.debugger.cuts(),
+            ops: Vec::with_capacity(16),
+            members: Vec::with_capacity(16),
+            instructions: 0,
+        }
     }
 
     /// Decodes up to `limit` instructions; returns how many bytes they have.
@@ -226,6 +239,9 @@ impl<'a> Builder<'a> {
         let mut size = 0;
         let mut previous = None;
         while self.instructions < limit && size < bytes.len() && self.ops.len() + 4 < MAX_BLOCK_OPS {
+            if self.instructions > 0 && self.cuts.contains(self.lowering.page_offset + size) {
+                break;
+            }
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes {
                 let rest = bytes.len() - size;
@@ -285,7 +301,7 @@ impl<'a> Builder<'a> {
             (true, false) => jump::jmp_page,
             (false, _) => jump::end_lookup,
         };
-        let mut end = plain_op(handler, size as u16);
+        let mut end = bare_op(handler, size as u16);
         end.disp = size as i32;
         self.ops.push(end);
     }

@@ -3,19 +3,19 @@
 //!
 //! An ordinary row has one handler, which asks the op whether it has a memory operand, and
 //! whose slow path costs it a stack frame. The rows made here are given in parts: where a
-//! register operand comes from, and what is to be done with the value. From these come the
-//! handlers of [`Quick`], for registers and for memory operands that need no segment check and
-//! that the translation table has, and the one for everything else, to which they hand over.
+//! register operand comes from, and what is done with the value. From these come the
+//! handlers of [`FastPaths`], for registers and for memory operands that need no segment check and
+//! that the translation table has, and the one for everything else, to which they jump where they do not apply.
 //!
 //! The parts are inlined into handlers that end by a tail call: they must not hand out addresses
 //! of their locals (also not by passing vectors to functions that are not inlined).
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
+#![allow(unsafe_code, reason = "a handler is told what its selection has found out")]
 
 use crate::access::Guest;
 use crate::core::Core;
 use crate::insn::integer::{BASE, INDEXED, linear};
-use crate::op::{Done, Exit, Op, Quick, Row, leave_after, next, row, stop};
+use crate::op::{At, Done, Exit, FastPaths, Op, Row, leave_after, next, row, stop};
 use iced_x86::Code;
 
 /// A row of an instruction that takes a `T` from a register (`register` reads it) or from
@@ -29,7 +29,7 @@ where
     F: Fn(&mut Core, &Op, T) + Copy + 'static,
 {
     let _ = (register, finish);
-    row(code, load_any::<ALIGNED, T, S, F>).quick(Quick {
+    row(code, load_any::<ALIGNED, T, S, F>).fast_paths(FastPaths {
         register: load_register::<T, S, F>,
         base: load_memory::<BASE, ALIGNED, T, S, F>,
         indexed: load_memory::<INDEXED, ALIGNED, T, S, F>,
@@ -45,7 +45,7 @@ where
     R: Fn(&mut Core, &Op) + Copy + 'static,
 {
     let _ = (value, register);
-    row(code, store_any::<ALIGNED, T, V, R>).quick(Quick {
+    row(code, store_any::<ALIGNED, T, V, R>).fast_paths(FastPaths {
         register: plain::<R>,
         base: store_memory::<BASE, ALIGNED, T, V, R>,
         indexed: store_memory::<INDEXED, ALIGNED, T, V, R>,
@@ -69,57 +69,48 @@ fn the<F: Copy + 'static>() -> F {
     unsafe { std::mem::zeroed() }
 }
 
-unsafe fn plain<F>(core: &mut Core, op: *const Op) -> Exit
+fn plain<F>(core: &mut Core, op: At<'_>) -> Exit
 where
     F: Fn(&mut Core, &Op) + Copy + 'static,
 {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        the::<F>()(core, &*op);
-        next(core, op)
-    }
+    the::<F>()(core, &op);
+    next(core, op)
 }
 
-unsafe fn load_register<T, S, F>(core: &mut Core, op: *const Op) -> Exit
+fn load_register<T, S, F>(core: &mut Core, op: At<'_>) -> Exit
 where
     T: Guest,
     S: Fn(&Core, &Op) -> T + Copy + 'static,
     F: Fn(&mut Core, &Op, T) + Copy + 'static,
 {
-    // SAFETY: handlers get ops of the running block; `Row::select` chose this one by the form.
-    unsafe {
-        std::hint::assert_unchecked(!(*op).has_mem());
-        let value = the::<S>()(core, &*op);
-        the::<F>()(core, &*op, value);
-        next(core, op)
-    }
+    // SAFETY: `Row::select` chose this handler for an op without a memory operand.
+    unsafe { std::hint::assert_unchecked(!op.has_mem()) };
+    let value = the::<S>()(core, &op);
+    the::<F>()(core, &op, value);
+    next(core, op)
 }
 
-unsafe fn load_memory<const K: u8, const ALIGNED: bool, T, S, F>(core: &mut Core, op: *const Op) -> Exit
+fn load_memory<const K: u8, const ALIGNED: bool, T, S, F>(core: &mut Core, op: At<'_>) -> Exit
 where
     T: Guest,
     S: Fn(&Core, &Op) -> T + Copy + 'static,
     F: Fn(&mut Core, &Op, T) + Copy + 'static,
 {
-    // SAFETY: handlers get ops of the running block; `Row::select` chose this one by the form; hits
-    // lead to readable guest memory.
-    unsafe {
-        std::hint::assert_unchecked((*op).has_mem());
-        let linear = linear::<K>(core, &*op);
-        let bytes = size_of::<T>() as u64;
-        match core.host_to_read(linear, bytes) {
-            Some(p) if !ALIGNED || linear & (bytes - 1) == 0 => {
-                the::<F>()(core, &*op, p.cast::<T>().read_unaligned());
-                next(core, op)
-            }
-            _ => load_any::<ALIGNED, T, S, F>(core, op),
+    // SAFETY: `Row::select` chose this handler for an op with a memory operand.
+    unsafe { std::hint::assert_unchecked(op.has_mem()) };
+    let linear = linear::<K>(core, &op);
+    match core.read_inline(linear) {
+        Some(value) if !ALIGNED || linear & (size_of::<T>() as u64 - 1) == 0 => {
+            the::<F>()(core, &op, value);
+            next(core, op)
         }
+        _ => load_any::<ALIGNED, T, S, F>(core, op),
     }
 }
 
 #[cold]
 #[inline(never)]
-unsafe fn load_any<const ALIGNED: bool, T, S, F>(core: &mut Core, op: *const Op) -> Exit
+fn load_any<const ALIGNED: bool, T, S, F>(core: &mut Core, op: At<'_>) -> Exit
 where
     T: Guest,
     S: Fn(&Core, &Op) -> T + Copy + 'static,
@@ -142,33 +133,31 @@ where
         the::<F>()(core, op, value);
         Ok(())
     }
-    // SAFETY: handlers get ops of the running block.
-    unsafe { whole(core, op, load::<ALIGNED, T, S, F>) }
+    whole(core, op, load::<ALIGNED, T, S, F>)
 }
 
-unsafe fn store_memory<const K: u8, const ALIGNED: bool, T, V, R>(core: &mut Core, op: *const Op) -> Exit
+fn store_memory<const K: u8, const ALIGNED: bool, T, V, R>(core: &mut Core, op: At<'_>) -> Exit
 where
     T: Guest,
     V: Fn(&Core, &Op) -> T + Copy + 'static,
     R: Fn(&mut Core, &Op) + Copy + 'static,
 {
-    // SAFETY: handlers get ops of the running block; hits lead to writable guest memory.
-    unsafe {
-        let linear = linear::<K>(core, &*op);
-        let bytes = size_of::<T>() as u64;
-        match core.host_to_write(linear, bytes) {
-            Some(p) if !ALIGNED || linear & (bytes - 1) == 0 => {
-                p.cast::<T>().write_unaligned(the::<V>()(core, &*op));
-                next(core, op)
-            }
-            _ => store_any::<ALIGNED, T, V, R>(core, op),
+    let linear = linear::<K>(core, &op);
+    let bytes = size_of::<T>() as u64;
+    match core.host_to_write(linear, bytes) {
+        Some(p) if !ALIGNED || linear & (bytes - 1) == 0 => {
+            let value = the::<V>()(core, &op);
+            // SAFETY: the table says that these bytes are mapped guest memory that may be written.
+            unsafe { p.cast::<T>().write_unaligned(value) };
+            next(core, op)
         }
+        _ => store_any::<ALIGNED, T, V, R>(core, op),
     }
 }
 
 #[cold]
 #[inline(never)]
-unsafe fn store_any<const ALIGNED: bool, T, V, R>(core: &mut Core, op: *const Op) -> Exit
+fn store_any<const ALIGNED: bool, T, V, R>(core: &mut Core, op: At<'_>) -> Exit
 where
     T: Guest,
     V: Fn(&Core, &Op) -> T + Copy + 'static,
@@ -188,20 +177,16 @@ where
         let value = the::<V>()(core, op);
         if ALIGNED { core.store_aligned(op, value) } else { core.store(op, value) }
     }
-    // SAFETY: handlers get ops of the running block.
-    unsafe { whole(core, op, store::<ALIGNED, T, V, R>) }
+    whole(core, op, store::<ALIGNED, T, V, R>)
 }
 
 /// Runs a whole body that may fault, then the next op.
 #[inline(always)]
-unsafe fn whole(core: &mut Core, op: *const Op, work: fn(&mut Core, &Op) -> Done) -> Exit {
-    // SAFETY: the callers' ops are of the running block.
-    unsafe {
-        core.current = op;
-        match work(core, &*op) {
-            Ok(()) if !core.attention => next(core, op),
-            Ok(()) => leave_after(core, op),
-            Err(fault) => stop(core, op, fault),
-        }
+fn whole(core: &mut Core, op: At<'_>, work: fn(&mut Core, &Op) -> Done) -> Exit {
+    core.current = op.as_ptr();
+    match work(core, &op) {
+        Ok(()) if !core.attention => next(core, op),
+        Ok(()) => leave_after(core, op),
+        Err(fault) => stop(core, op, fault),
     }
 }

@@ -8,9 +8,10 @@
 pub mod access;
 pub mod cache;
 pub mod core;
+pub mod debugger;
 pub mod decode;
 pub mod events;
-pub mod handover;
+pub mod fallback;
 mod hot;
 pub mod insn;
 pub mod jump;

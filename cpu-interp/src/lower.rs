@@ -16,7 +16,7 @@ use iced_x86::{
 use std::sync::OnceLock;
 use trimotor_cpu::Fault;
 use trimotor_cpu::model::CpuModel;
-use trimotor_cpu::state::slot;
+use trimotor_cpu::state::reg_file;
 
 /// What lowering depends on.
 pub struct Lowering<'a> {
@@ -33,15 +33,15 @@ pub struct Lowering<'a> {
 }
 
 /// An op without operands.
-pub fn plain_op(handler: Handler, offset: u16) -> Op {
+pub fn bare_op(handler: Handler, offset: u16) -> Op {
     Op {
         handler,
         imm: 0,
         disp: 0,
-        base: slot::ZERO,
-        index: slot::ZERO,
+        base: reg_file::ZERO,
+        index: reg_file::ZERO,
         scale: 0,
-        seg: slot::SEG_BASE + 3 * 8,
+        seg: reg_file::SEG_BASE + 3 * 8,
         r1: 0,
         r2: 0,
         r3: 0,
@@ -62,7 +62,7 @@ fn too_long(_core: &mut crate::core::Core, _op: &Op) -> crate::op::Done {
     Err(Fault::gp(0))
 }
 fn load_temp(core: &mut crate::core::Core, op: &Op) -> crate::op::Done {
-    core.state.slots[(slot::TEMP / 8) as usize] = op.imm;
+    core.state.reg_file[(reg_file::TEMP / 8) as usize] = op.imm;
     Ok(())
 }
 
@@ -151,7 +151,7 @@ impl Lowering<'_> {
 
     /// Appends the ops of `i`, which starts `offset` bytes into the block.
     pub fn lower(&self, i: &Instruction, offset: u16, ops: &mut Vec<Op>) {
-        let mut op = plain_op(body(undefined), offset);
+        let mut op = bare_op(body(undefined), offset);
         op.len = i.len() as u8;
         if i.is_invalid() {
             if i.len() >= 15 {
@@ -265,22 +265,22 @@ impl Lowering<'_> {
         let (base, index) = (i.memory_base(), i.memory_index());
         op.info |= info::MEM;
         let bits = iced_address_bits(i, self.mode);
-        op.seg = slot::SEG_BASE + segment_number(i.memory_segment()) * 8;
+        op.seg = reg_file::SEG_BASE + segment_number(i.memory_segment()) * 8;
         self.address_size(op, bits);
         if self.atomic && (i.has_lock_prefix() || i.mnemonic() == Mnemonic::Xchg) {
             op.info |= info::GENERAL;
         }
         if base == Register::RIP || base == Register::EIP {
-            op.base = slot::BLOCK_RIP;
+            op.base = reg_file::BLOCK_RIP;
             let relative = i.memory_displacement64().wrapping_sub(self.rip) as i64;
             let relative = if bits == 32 { relative as i32 as i64 } else { relative };
             match i32::try_from(relative) {
                 Ok(disp) => op.disp = disp,
                 Err(_) => {
-                    let mut temp = plain_op(body(load_temp), op.offset);
+                    let mut temp = bare_op(body(load_temp), op.offset);
                     temp.imm = relative as u64;
                     ops.push(temp);
-                    op.index = slot::TEMP;
+                    op.index = reg_file::TEMP;
                 }
             }
             return;
@@ -297,10 +297,10 @@ impl Lowering<'_> {
         let displacement = i.memory_displacement64();
         if bits == 64 && i32::try_from(displacement as i64).is_err() {
             // MOV with a 64-bit address.
-            let mut temp = plain_op(body(load_temp), op.offset);
+            let mut temp = bare_op(body(load_temp), op.offset);
             temp.imm = displacement;
             ops.push(temp);
-            op.index = slot::TEMP;
+            op.index = reg_file::TEMP;
         } else {
             op.disp = displacement as i32;
         }
@@ -318,7 +318,7 @@ impl Lowering<'_> {
         };
         self.address_size(op, bits);
         if source {
-            op.seg = slot::SEG_BASE + segment_number(i.memory_segment()) * 8;
+            op.seg = reg_file::SEG_BASE + segment_number(i.memory_segment()) * 8;
         }
     }
 

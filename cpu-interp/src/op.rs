@@ -4,17 +4,19 @@
 //! by tail-calling the next op's: there is no loop around it. In builds without optimisation or with debug
 //! assertions handlers return to a loop instead ([`LOOPS`]).
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
+#![allow(unsafe_code, reason = "`At` walks the ops of a block by pointer")]
 
 use crate::core::Core;
 use iced_x86::Code;
+use std::marker::PhantomData;
+use std::ops::Deref;
 use trimotor_cpu::Fault;
 
 /// What an instruction body returns.
 pub type Done = Result<(), Fault>;
 
 /// The code of one op: does its work and goes on to the next op.
-pub type Handler = unsafe fn(&mut Core, *const Op) -> Exit;
+pub type Handler = fn(&mut Core, At<'_>) -> Exit;
 
 /// Handlers return to a loop: without optimisation calls in tail position are real calls. (`tail_calls` comes from the
 /// build script.)
@@ -35,7 +37,7 @@ pub enum Exit {
 }
 
 /// One decoded operation. Registers are as `INTERP` lowering assigns them: general registers as
-/// byte offsets into the slot file, others by number.
+/// byte offsets into the register file, others by number.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 pub struct Op {
@@ -46,13 +48,13 @@ pub struct Op {
     /// Displacement of the memory operand (relative to the block's start if RIP-relative), or of
     /// the jump target relative to the block's start.
     pub disp: i32,
-    /// Slot offset of the base.
+    /// Offset in the register file of the base.
     pub base: u8,
-    /// Slot offset of the index.
+    /// Offset in the register file of the index.
     pub index: u8,
     /// Shift of the index, 0 to 3.
     pub scale: u8,
-    /// Slot offset of the segment base.
+    /// Offset in the register file of the segment base.
     pub seg: u8,
     /// First register operand.
     pub r1: u8,
@@ -130,7 +132,54 @@ impl Op {
     /// The encoding of the memory operand's segment register.
     #[inline(always)]
     pub fn segment(&self) -> u8 {
-        (self.seg - trimotor_cpu::state::slot::SEG_BASE) / 8
+        (self.seg - trimotor_cpu::state::reg_file::SEG_BASE) / 8
+    }
+}
+
+/// An op at its place in the block that runs: what handlers get. It is as large as a pointer, and passed as one.
+///
+/// That handlers may look at the op, and go on to the next one, rests on three things:
+/// - Ops are in the arena of the code cache, or in a list that an engine keeps for its fallbacks. Neither gives memory back while
+///   a block runs: the arena is emptied between two blocks only (`find_block` of the run loop), and engines drop their
+///   lists between two runs of ops.
+/// - `Builder::finish` and `fallback::lower_one` end each block with an op whose handler leaves the block: it does not go on to the
+///   next one. An op that does has another op behind it, and one that runs as a pair with its successor has that one.
+/// - Nobody writes to an op while a reference to it lives: jumps are linked through the pointer.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct At<'block> {
+    op: *const Op,
+    block: PhantomData<&'block Op>,
+}
+
+impl At<'_> {
+    /// The op that `op` points to.
+    ///
+    /// # Safety
+    /// It is an op of a block as described [above](At), which lives as long as the result.
+    #[inline(always)]
+    pub unsafe fn new<'block>(op: *const Op) -> At<'block> {
+        At { op, block: PhantomData }
+    }
+    /// The pointer to it.
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const Op {
+        self.op
+    }
+    /// The op after it.
+    #[inline(always)]
+    pub fn next(self) -> Self {
+        // SAFETY: the op's handler goes on, so it is not the last one of its block.
+        At { op: unsafe { self.op.add(1) }, block: PhantomData }
+    }
+}
+
+impl Deref for At<'_> {
+    type Target = Op;
+    #[inline(always)]
+    fn deref(&self) -> &Op {
+        // SAFETY: `new` was promised so.
+        unsafe { &*self.op }
     }
 }
 
@@ -161,13 +210,13 @@ pub struct Row {
     /// What must be enabled.
     pub unit: Unit,
     /// Handlers for the usual forms of its operands, if it has such.
-    pub quick: Option<Quick>,
+    pub fast_paths: Option<FastPaths>,
 }
 
-/// Handlers (see [`quick`]) for forms of operands that need no check when the op runs: no SSE
+/// Handlers (see [`fast_paths`]) for forms of operands that need no check when the op runs: no SSE
 /// exception is unmasked, and the memory operand's segment is open.
 #[derive(Clone, Copy)]
-pub struct Quick {
+pub struct FastPaths {
     /// No memory operand.
     pub register: Handler,
     /// A memory operand without an index.
@@ -178,15 +227,19 @@ pub struct Quick {
 
 impl Row {
     /// Adds handlers for the usual forms of its operands.
-    pub const fn quick(self, quick: Quick) -> Row {
-        Row { quick: Some(quick), ..self }
+    pub const fn fast_paths(self, fast_paths: FastPaths) -> Row {
+        Row { fast_paths: Some(fast_paths), ..self }
     }
     /// The handler for `op`, whose operands are laid out.
     pub fn select(&self, op: &Op) -> Handler {
-        match self.quick {
-            Some(quick) if !op.fp_checked() && !op.has_mem() => quick.register,
-            Some(quick) if !op.fp_checked() && op.info & info::GENERAL == 0 => {
-                if op.index == trimotor_cpu::state::slot::ZERO { quick.base } else { quick.indexed }
+        match self.fast_paths {
+            Some(fast_paths) if !op.fp_checked() && !op.has_mem() => fast_paths.register,
+            Some(fast_paths) if !op.fp_checked() && op.info & info::GENERAL == 0 => {
+                if op.index == trimotor_cpu::state::reg_file::ZERO {
+                    fast_paths.base
+                } else {
+                    fast_paths.indexed
+                }
             }
             _ => self.handler,
         }
@@ -199,7 +252,7 @@ impl Row {
 
 /// A row of an instruction table.
 pub const fn row(code: Code, handler: Handler) -> Row {
-    Row { code, handler, unit: Unit::Auto, quick: None }
+    Row { code, handler, unit: Unit::Auto, fast_paths: None }
 }
 
 /// The handler for an instruction body, specialised for it.
@@ -215,18 +268,15 @@ where
 ///
 /// The body is a call of its own: were it part of this function, a local whose address it hands
 /// out would forbid the tail call of the next op, and the stack would grow with each op.
-unsafe fn step<F>(core: &mut Core, op: *const Op) -> Exit
+fn step<F>(core: &mut Core, op: At<'_>) -> Exit
 where
     F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
 {
-    // SAFETY: `op` points into a block that lives while it runs.
-    unsafe {
-        core.current = op;
-        match call::<F>(core, &*op) {
-            Ok(()) if !core.attention => next(core, op),
-            Ok(()) => leave_after(core, op),
-            Err(fault) => stop(core, op, fault),
-        }
+    core.current = op.as_ptr();
+    match call::<F>(core, &op) {
+        Ok(()) if !core.attention => next(core, op),
+        Ok(()) => leave_after(core, op),
+        Err(fault) => stop(core, op, fault),
     }
 }
 
@@ -245,64 +295,64 @@ where
 /// slow paths: it touches registers, and memory by the inline translation, and reaches no device.
 /// Where it fails it has done nothing, and which fault it returns does not matter. A handler
 /// without calls needs no stack frame.
-pub const fn quick<F, G>(_fast: F, _general: G) -> Handler
+pub const fn fast_path<F, G>(_fast: F, _general: G) -> Handler
 where
     F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
     G: Fn(&mut Core, &Op) -> Done + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0 && size_of::<G>() == 0, "an instruction body is a plain function") };
-    step_quick::<F, G>
+    step_fast::<F, G>
 }
 
 /// Runs `F`, or the body `G`, then the next op.
-unsafe fn step_quick<F, G>(core: &mut Core, op: *const Op) -> Exit
+fn step_fast<F, G>(core: &mut Core, op: At<'_>) -> Exit
 where
     F: Fn(&mut Core, &Op) -> Done + Copy + 'static,
     G: Fn(&mut Core, &Op) -> Done + Copy + 'static,
 {
-    // SAFETY: as in `step`.
-    unsafe {
-        let f: F = std::mem::zeroed();
-        match f(core, &*op) {
-            Ok(()) => next(core, op),
-            Err(_) => step::<G>(core, op),
-        }
+    // SAFETY: F has no size (checked in `fast_path`), so that any value of it is the value.
+    let f: F = unsafe { std::mem::zeroed() };
+    match f(core, &op) {
+        Ok(()) => next(core, op),
+        Err(_) => step::<G>(core, op),
     }
 }
 
 /// Goes on to the op after `op`.
-///
-/// # Safety
-/// `op` is not the last op of its block.
 #[inline(always)]
-pub unsafe fn next(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: the caller's promise.
-    unsafe { go(core, op.add(1)) }
+pub fn next(core: &mut Core, op: At<'_>) -> Exit {
+    go(core, op.next())
 }
 
-/// Goes on at `op`.
-///
-/// # Safety
-/// `op` is an op of a live block, and `slot::BLOCK_RIP` is that block's RIP.
+/// Goes on at `op`, whose block's RIP is in `reg_file::BLOCK_RIP`.
 #[inline(always)]
-pub unsafe fn go(core: &mut Core, op: *const Op) -> Exit {
+pub fn go(core: &mut Core, op: At<'_>) -> Exit {
     if LOOPS {
-        core.next_op = op;
+        core.next_op = op.as_ptr();
         Exit::Continue
     } else {
-        // SAFETY: the caller's promise.
-        unsafe { ((*op).handler)(core, op) }
+        (op.handler)(core, op)
     }
+}
+
+/// Runs ops from `op` on until one leaves them, where handlers return to a loop too.
+#[inline(always)]
+pub(crate) fn run(core: &mut Core, op: At<'_>) -> Exit {
+    let mut exit = (op.handler)(core, op);
+    while LOOPS && exit == Exit::Continue && !core.next_op.is_null() {
+        // SAFETY: `go` left it there, from an `At` of the same run.
+        let op = unsafe { At::new(core.next_op) };
+        exit = (op.handler)(core, op);
+    }
+    exit
 }
 
 /// Leaves the block after `op`, which retired.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn leave_after(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: `op` is an op of the running block.
-    let op = unsafe { &*op };
+pub(crate) fn leave_after(core: &mut Core, op: At<'_>) -> Exit {
     core.attention = false;
-    core.state.rip = core.next_rip(op);
+    core.state.rip = core.next_rip(&op);
     core.state.budget += op.left as i64;
     Exit::Lookup
 }
@@ -310,15 +360,13 @@ pub(crate) unsafe fn leave_after(core: &mut Core, op: *const Op) -> Exit {
 /// Leaves the block because `op`'s body returned `Err`.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn stop(core: &mut Core, op: *const Op, fault: Fault) -> Exit {
-    // SAFETY: `op` is an op of the running block.
-    let op = unsafe { &*op };
+pub(crate) fn stop(core: &mut Core, op: At<'_>, fault: Fault) -> Exit {
     core.attention = false;
     if fault == Fault::LEAVE {
         core.state.budget += op.left as i64;
         return Exit::Lookup;
     }
-    core.state.rip = core.this_rip(op);
+    core.state.rip = core.this_rip(&op);
     core.state.budget += op.left as i64 + 1;
     if fault == Fault::RESUME {
         core.sync_retired();

@@ -10,21 +10,23 @@ use crate::core::{Core, mode};
 use crate::events;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
-use crate::op::{Exit, Op};
+use crate::insn::port_io::IoAccess;
+use crate::op::{At, Exit, Op, run};
 use std::ops::DerefMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use trimotor_bus::memory::View;
 use trimotor_bus::peers::Written;
-use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
+use trimotor_bus::{CpuBus, GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
+use trimotor_cpu::debugger::{DebugPoints, DebugStop};
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::mmu::{Access, tlb_index};
 use trimotor_cpu::model::CpuModel;
-use trimotor_cpu::state::{Activity, slot};
+use trimotor_cpu::state::{Activity, reg_file};
 use trimotor_cpu::{ArchState, Fault, SegReg};
 
-/// Statistics line: hits of shadow page tables that were held against a walk.
+/// Statistics line: hits of shadow page tables that were compared with a walk.
 pub const TLB_HITS: &str = "TLB hits checked";
 /// Statistics line: those that a walk contradicts.
 pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
@@ -59,7 +61,7 @@ impl Interpreter {
         self.keep_tlb = true;
         self
     }
-    /// Makes a vCPU's core, as RESET leaves it: for engines that hand instructions over.
+    /// Makes a vCPU's core, as RESET leaves it: for engines that fall back to the interpreter.
     pub fn core(
         &self,
         id: u32,
@@ -68,6 +70,7 @@ impl Interpreter {
         signals: &Arc<VcpuSignals>,
     ) -> Core {
         let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
+        memory.peers().wire(id as usize, signals);
         if id != 0 {
             core.state.activity = Activity::WaitForSipi;
         }
@@ -98,9 +101,17 @@ impl CpuBackend for Interpreter {
 }
 
 /// One vCPU of the interpreter, whose core lives in an `H`.
-pub struct InterpVcpu<H = Box<Core>> {
+pub struct InterpVcpu<H: DerefMut<Target = Core> = Box<Core>> {
     core: H,
     code: CodeCache,
+}
+
+impl<H: DerefMut<Target = Core>> Drop for InterpVcpu<H> {
+    /// Another vCPU may take its place: nobody is to wait for this one, or to look at writes for its sake.
+    fn drop(&mut self) {
+        let memory = self.core.memory.clone();
+        self.code.flush(&memory);
+    }
 }
 
 impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
@@ -109,7 +120,7 @@ impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
         let code = CodeCache::new(core.id as usize);
         InterpVcpu { core, code }
     }
-    /// The core, for tests and for engines that hand single instructions over.
+    /// The core, for tests and for engines that fall back to the interpreter.
     pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
@@ -174,11 +185,15 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
         self.core.open_signals()
     }
     fn state(&self) -> ArchState {
-        self.core.state.to_arch()
+        let core = &*self.core;
+        let repeating = core.is_repeating() && core.state.activity == Activity::Active;
+        ArchState { repeating, port_access: core.last_io.just_made(core), ..core.state.to_arch() }
     }
     fn set_state(&mut self, state: &ArchState) {
         let core = &mut *self.core;
         core.state.set_arch(state);
+        core.repeating_at = if state.repeating { state.retired } else { u64::MAX };
+        core.last_io = IoAccess::before(state);
         core.mmu.load_cr3(&mut core.state);
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
@@ -219,6 +234,29 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
             done += piece;
         }
         done
+    }
+    fn physical(&mut self, linear: u64) -> Option<PhysAddr> {
+        let core = &mut *self.core;
+        core.mmu.inspect(&core.state, linear, &mut Vec::new())
+    }
+    fn set_debug_points(&mut self, points: Option<&DebugPoints>) {
+        let core = &mut *self.core;
+        let changed = core.debugger.set_points(points);
+        if changed.cuts {
+            let memory = core.memory.clone();
+            self.code.flush(&memory);
+            core.jumps.clear();
+        }
+        if changed.cuts || changed.watched {
+            // Pages with watchpoints are not kept in the tables of inline translations.
+            core.mmu.flush_all(&mut core.state);
+        }
+    }
+    fn set_stepping(&mut self, stepping: bool) {
+        self.core.debugger.set_stepping(stepping);
+    }
+    fn take_debug_stop(&mut self) -> Option<DebugStop> {
+        self.core.take_debug_stop()
     }
     fn host_code(&mut self, _linear: u64) -> Option<String> {
         None
@@ -270,8 +308,19 @@ impl Core {
     fn run_loop(&mut self, blocks: &mut dyn FnMut(&mut Core) -> Exit) -> VcpuExit {
         loop {
             self.sync_retired();
-            if let Some(exit) = self.look_around() {
+            if self.debugger_has_stop() {
+                return VcpuExit::Debugger;
+            }
+            let (steps_by_event, before) = (self.steps_by_event(), self.state.retired);
+            if let Some(exit) = self.poll_events() {
                 return exit;
+            }
+            if steps_by_event {
+                self.step_done();
+                return VcpuExit::Debugger;
+            }
+            if self.debugger_stops_ahead() {
+                return VcpuExit::Debugger;
             }
             if self.state.budget <= 0 && !self.next_quantum() {
                 return VcpuExit::Budget;
@@ -282,14 +331,14 @@ impl Core {
             let exit = if self.must_step() { self.step_one() } else { blocks(self) };
             match exit {
                 // The pins are looked at, and the next block is found again.
-                Exit::Budget if self.next_quantum() => self.settle(exit),
+                Exit::Budget if self.next_quantum() => self.handle_exit(exit),
                 Exit::Budget if !self.exact_budget && self.has_retired() => return VcpuExit::Budget,
                 Exit::Budget if self.state.budget > 0 => {
                     // The rest of the budget ends within a block.
                     self.sync_retired();
                     loop {
                         let exit = self.step_one();
-                        self.settle(exit);
+                        self.handle_exit(exit);
                         if exit != Exit::Lookup
                             || self.state.budget <= 0
                             || self.board_wants_attention()
@@ -300,7 +349,10 @@ impl Core {
                         }
                     }
                 }
-                exit => self.settle(exit),
+                exit => self.handle_exit(exit),
+            }
+            if self.holds_interrupts() || self.steps_by_event() {
+                self.end_step(exit, before);
             }
             if self.state.activity == Activity::Shutdown {
                 return VcpuExit::Shutdown(Box::new(std::mem::take(&mut self.shutdown)));
@@ -320,7 +372,7 @@ impl Core {
     }
 
     /// Delivers the fault that ended a block, if one did.
-    pub fn settle(&mut self, exit: Exit) {
+    pub fn handle_exit(&mut self, exit: Exit) {
         self.sync_retired();
         if exit == Exit::Fault {
             self.counts.faults += 1;
@@ -328,21 +380,20 @@ impl Core {
                 self.faults_in_a_row = 0;
             }
             self.faults_in_a_row += 1;
+            self.debugger.forget_access();
             let fault = self.fault;
             events::raise(self, fault);
         }
     }
 
     /// Between blocks: what other vCPUs ask, DMA into code, changes of the memory map, debug traps, pins.
-    fn look_around(&mut self) -> Option<VcpuExit> {
-        if self.memory.peers().is_asked(self.id as usize) {
-            self.serve_peers();
+    fn poll_events(&mut self) -> Option<VcpuExit> {
+        if self.signals.pending() & VcpuSignals::LOOK != 0 {
+            // Before what it is about is looked at, so that a later one stays.
+            self.signals.take(VcpuSignals::LOOK);
         }
         self.mmu.catch_up(&mut self.state);
-        if self.memory.map_generation() != self.mmu.map_generation() {
-            self.mmu.check_memory_map(&mut self.state);
-            self.jumps.clear();
-        }
+        self.serve_board();
         if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
         {
             events::after_instruction(self);
@@ -360,7 +411,18 @@ impl Core {
         }
     }
 
-    /// Does what other vCPUs ask: gives up the right to write pages unseen, and drops code that was written
+    /// Does what other vCPUs and the board ask, and follows changes of the memory map.
+    #[inline]
+    pub(crate) fn serve_board(&mut self) {
+        if self.memory.peers().is_asked(self.id as usize) {
+            self.serve_peers();
+        }
+        if self.memory.map_generation() != self.mmu.map_generation() {
+            self.mmu.check_memory_map(&mut self.state);
+            self.jumps.clear();
+        }
+    }
+    /// Does what other vCPUs ask: gives up the right to write pages inline, and drops code that was written
     /// by them or by devices.
     #[cold]
     pub(crate) fn serve_peers(&mut self) {
@@ -381,13 +443,11 @@ impl Core {
     }
     /// True if code was dropped.
     fn peer_wrote(&mut self, memory: &GuestMemory, write: Written) -> bool {
-        let Written { addr, bytes, by_device } = write;
+        let Written { ram_page, offset, bytes, by_device } = write;
         if by_device {
-            self.mmu.device_wrote(&mut self.state, addr, bytes);
+            self.mmu.device_wrote(&mut self.state, ram_page, offset, bytes);
         }
-        // Code is known by the RAM that it came from, whatever is seen there now.
-        let Some(ram_page) = memory.ram_page(addr) else { return false };
-        let at = memory.ram_page_host(ram_page).wrapping_add(addr.page_offset() as usize);
+        let at = memory.ram_page_host(ram_page).wrapping_add(offset as usize);
         self.code().written(memory, at, bytes)
     }
 
@@ -400,14 +460,18 @@ impl Core {
             Activity::Shutdown => return S::INIT,
             Activity::Active | Activity::Halted => {}
         }
+        if self.holds_interrupts() {
+            return S::INIT;
+        }
         // Nothing is in the shadow of STI or MOV SS but the next instruction, which a halt does not come to.
         let shadow = s.shadow_at == s.retired && s.activity == Activity::Active;
         let ss_shadow = shadow && s.shadow_is_ss;
-        let open = |signal: u32, is_open: bool| if is_open { signal } else { 0 };
-        S::INIT
-            | open(S::SMI, !s.in_smm && !ss_shadow)
-            | open(S::NMI, !s.nmi_blocked && !ss_shadow)
-            | open(S::INTR, !shadow && s.rflags.contains(Rflags::IF))
+        let shadowed = match (shadow, ss_shadow) {
+            (_, true) => S::SMI | S::NMI | S::INTR,
+            (true, false) => S::INTR,
+            (false, false) => 0,
+        };
+        S::INIT | (S::SMI | S::NMI | S::INTR) & !(self.masked_signals() | shadowed)
     }
 
     /// Takes interrupts and other pins in the order of their priority.
@@ -440,7 +504,7 @@ impl Core {
         }
         if open & S::INTR != 0 {
             self.current = std::ptr::null();
-            if let Some(vector) = self.bus().acknowledge_interrupt() {
+            if let Some(vector) = self.on_bus(|bus| bus.acknowledge_interrupt()) {
                 self.counts.interrupts += 1;
                 events::external(self, vector);
             }
@@ -448,8 +512,8 @@ impl Core {
         None
     }
 
-    /// Whether the next instruction must run alone: single step, breakpoints on code, or an
-    /// interrupt that waits for a shadow to end; or branches are recorded.
+    /// Whether the next instruction must stepped: single step, breakpoints on code, or an
+    /// interrupt that waits for a shadow to end; or branches are recorded, or a debugger wants it.
     #[inline]
     pub(crate) fn must_step(&self) -> bool {
         self.state.rflags.contains(Rflags::TF)
@@ -457,6 +521,7 @@ impl Core {
             || self.state.shadow_at == self.state.retired && self.signals.pending() != 0
             || self.state.rflags.contains(Rflags::RF)
             || self.state.msrs.debugctl & branch_record::LBR != 0
+            || self.debugger_steps()
     }
 
     /// Runs blocks of the interpreter until one returns.
@@ -475,7 +540,7 @@ impl Core {
     pub fn step_one(&mut self) -> Exit {
         self.step(1)
     }
-    /// Runs one instruction that is likely to be written to soon: its decoding is not kept, and its page not watched
+    /// Runs one instruction that is likely to be written to soon: its decoding is not kept, and its page not tracked
     /// for it.
     pub fn step_unkept(&mut self) -> Exit {
         self.step(0)
@@ -525,20 +590,14 @@ impl Core {
     fn run_block(&mut self, first: *const Op, rip: u64) -> Exit {
         // SAFETY: `first` is the first op of a block of the arena, which lives until the next flush;
         // flushes happen in `find_block` only.
-        unsafe {
-            let budget = self.state.budget - (*header(first)).charge;
-            if budget < 0 {
-                return Exit::Budget;
-            }
-            self.state.budget = budget;
-            self.state.slots[(slot::BLOCK_RIP / 8) as usize] = rip;
-            let mut exit = ((*first).handler)(self, first);
-            while exit == Exit::Continue {
-                let op = self.next_op;
-                exit = ((*op).handler)(self, op);
-            }
-            exit
+        let (charge, first) = unsafe { ((*header(first)).charge, At::new(first)) };
+        let budget = self.state.budget - charge;
+        if budget < 0 {
+            return Exit::Budget;
         }
+        self.state.budget = budget;
+        self.state.reg_file[(reg_file::BLOCK_RIP / 8) as usize] = rip;
+        run(self, first)
     }
 
     /// The block at `rip`, for a link or a jump cache entry; `None`: the run loop must do it (faults,
@@ -548,6 +607,9 @@ impl Core {
             return None;
         }
         let linear = self.code_linear(rip).ok()?;
+        if self.debugger.cuts_at(linear) {
+            return None;
+        }
         let host = self.fetch_host(linear).ok()??;
         if self.state.mode & mode::OPEN_CS == 0 {
             return None;
@@ -595,7 +657,7 @@ impl Core {
             if let Some(first) = first
                 && self.within_limit(rip, first)
             {
-                if self.state.mode & mode::OPEN_CS != 0 {
+                if self.state.mode & mode::OPEN_CS != 0 && !self.debugger.cuts_at(linear) {
                     let key = self.state.jump_key;
                     *self.jumps.entry(linear) = crate::cache::JumpEntry { linear, key, first };
                 }

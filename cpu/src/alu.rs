@@ -8,15 +8,21 @@
 mod host;
 #[cfg(any(test, feature = "portable", not(target_arch = "x86_64")))]
 mod portable;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use crate::flags::ArithFlags;
 
+pub use table::{
+    ALL, ALU_INSTRUCTIONS, AluInstruction, Binary, DoubleShift, Operation, Recompute, Shape, Shift, Unary,
+    instruction, operation,
+};
+
 /// Unsigned integers of the four operand sizes, with the operations of the instruction set.
 ///
 /// Methods are named by the instruction; each returns the result and the flags after it.
-pub trait Alu: Copy + Eq + Default + 'static {
+pub trait Alu: Copy + Eq + Default + std::ops::Not<Output = Self> + 'static {
     /// ADD.
     fn add(self, b: Self) -> (Self, ArithFlags);
     /// ADC; the carry is taken from `f`.

@@ -144,12 +144,15 @@ impl ArchState {
         found.number("interrupt shadow", self.interrupt_shadow, second.interrupt_shadow);
         found.number("shadow of SS", self.shadow_is_ss, second.shadow_is_ss);
         found.number("pending debug", self.pending_debug, second.pending_debug);
+        found.number("amid a repeated instruction", self.repeating, second.repeating);
+        found.text("last access to a port", self.port_access, second.port_access);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::CpuState;
+    use crate::arch_state::PortAccess;
 
     #[test]
     fn each_field_is_named() {
@@ -173,8 +176,10 @@ mod tests {
         second.interrupt_shadow = true;
         second.pending_debug = 1;
         second.retired = 9;
+        second.repeating = true;
+        second.port_access = Some(PortAccess::default());
         let found = first.differences(&second);
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 5, "{found:?}");
         assert_eq!((found[0].first.as_str(), found[0].second.as_str()), ("0x0", "0x9"));
     }
 }

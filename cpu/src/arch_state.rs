@@ -70,6 +70,22 @@ pub struct ArchState {
     pub retired: u64,
     /// Debug conditions (DR6 bits) that wait for delivery.
     pub pending_debug: u64,
+    /// The instruction at RIP is a repeated string instruction, of which some iterations are done.
+    pub repeating: bool,
+    /// The access to a port that the last instruction made, or the last iteration of a repeated one.
+    pub port_access: Option<PortAccess>,
+}
+
+/// An access to a port, as an SMI that comes right after it tells of it: with what it takes to do it again (AMD64
+/// Architecture Programmer's Manual Vol. 2, "I/O Instruction Restart").
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortAccess {
+    /// RIP of the instruction.
+    pub rip: u64,
+    /// RCX, RSI and RDI before it.
+    pub registers: [u64; 3],
+    /// The port in bits 16 up, and what kind of access it was, as the state-save area has it.
+    pub what: u32,
 }
 
 /// The x87 unit in [`ArchState`].
@@ -131,7 +147,8 @@ impl From<&X87Arch> for X87State {
 }
 
 impl CpuState {
-    /// The state in exchange form. RIP must be current (between instructions).
+    /// The state in exchange form. RIP must be current (between instructions). What only an engine knows is as where nothing
+    /// is under way: `repeating` and `port_access`.
     pub fn to_arch(&self) -> ArchState {
         ArchState {
             gpr: std::array::from_fn(|i| self.gpr(i)),
@@ -164,6 +181,8 @@ impl CpuState {
             shadow_is_ss: self.shadow_is_ss,
             retired: self.retired,
             pending_debug: self.pending_debug,
+            repeating: false,
+            port_access: None,
         }
     }
 
@@ -201,8 +220,10 @@ impl CpuState {
             shadow_is_ss,
             retired,
             pending_debug,
+            repeating: _,
+            port_access: _,
         } = a;
-        self.slots[..16].copy_from_slice(gpr);
+        self.reg_file[..16].copy_from_slice(gpr);
         self.rip = *rip;
         self.set_rflags(*rflags);
         self.segments = *segments;

@@ -1,9 +1,10 @@
 //! The seam between machine and engine.
 
 use crate::arch_state::ArchState;
+use crate::debugger::{DebugPoints, DebugStop};
 use crate::model::CpuModel;
 use std::sync::Arc;
-use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals};
+use trimotor_bus::{CpuBus, GuestMemory, PhysAddr, VcpuSignals};
 
 /// An engine that can make vCPUs.
 pub trait CpuBackend: Send {
@@ -66,6 +67,17 @@ pub trait Vcpu: Send {
     /// Reads guest memory at a linear address with the present mapping and no side effect, for
     /// debuggers and reports; returns how many bytes could be read.
     fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize;
+    /// The guest-physical address that a linear one is mapped to, with the present mapping and no side effect.
+    fn physical(&mut self, linear: u64) -> Option<PhysAddr>;
+    /// Sets where the vCPU stops for a debugger; `None` where there is no debugger, which costs nothing.
+    fn set_debug_points(&mut self, points: Option<&DebugPoints>);
+    /// Whether runs end after one instruction, with [`VcpuExit::Debugger`]. Interrupts, NMIs and SMIs wait meanwhile, unless
+    /// the vCPU halts: it is woken by them then, and stops at the first instruction of the handler. An instruction that faults is
+    /// over when its handler has been entered.
+    fn set_stepping(&mut self, stepping: bool);
+    /// Takes what runs ended for with [`VcpuExit::Debugger`]; they end so until it is taken. A breakpoint that was taken does not
+    /// stop the same execution of its instruction again.
+    fn take_debug_stop(&mut self) -> Option<DebugStop>;
     /// The host code of the block of guest code that starts at a linear address with the present mapping, as text, for
     /// reports; `None` where the engine makes no host code, or has none from there.
     fn host_code(&mut self, linear: u64) -> Option<String>;
@@ -80,6 +92,8 @@ pub enum VcpuExit {
     Budget,
     /// HLT, waiting for SIPI: nothing to do until one of [`Vcpu::open_signals`] is pending.
     Halted,
+    /// The vCPU stands where a debugger wants it: see [`Vcpu::take_debug_stop`].
+    Debugger,
     /// Triple fault: the CPU is in shutdown.
     Shutdown(Box<ShutdownReport>),
 }

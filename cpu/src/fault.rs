@@ -46,7 +46,7 @@ impl Fault {
     /// Not an exception: the instruction retired and the run must look around before
     /// the next one (halted, shut down, or a mode that only the run loop knows).
     pub const LEAVE: Fault = Fault(SPECIAL);
-    /// Not an exception: a repeated instruction made progress and is to be resumed at
+    /// Not an exception: a repeated instruction made progress and must be resumed at
     /// the same RIP, so that interrupts are looked at between iterations.
     pub const RESUME: Fault = Fault(SPECIAL | 1);
 

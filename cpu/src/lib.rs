@@ -8,10 +8,12 @@
 compile_error!("guest registers and memory are accessed in place: the host must be little endian");
 
 pub mod alu;
+pub mod arch_check;
 pub mod arch_difference;
 pub mod arch_state;
 pub mod backend;
 pub mod code_observer;
+pub mod debugger;
 pub mod fault;
 pub mod flags;
 pub mod mmu;
@@ -27,6 +29,7 @@ pub mod x87;
 pub use arch_difference::Difference;
 pub use arch_state::ArchState;
 pub use backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
+pub use debugger::{DebugPoints, DebugStop, WatchKind, Watchpoint};
 pub use fault::Fault;
 pub use segment::{SegReg, Segment, TableRegister};
 pub use state::CpuState;

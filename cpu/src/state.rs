@@ -1,9 +1,9 @@
 //! The CPU state in memory, as the interpreter and the translator work on it.
 //!
-//! One `repr(C)` structure per vCPU. The general registers stand in a *slot file* of 32
-//! eight-byte slots at offset 0, together with what effective addresses add up
-//! (a slot that is always zero, the RIP of the running block, the segment bases), so that
-//! a decoded operand is a byte offset into the slot file and nothing else: AL is offset
+//! One `repr(C)` structure per vCPU. The general registers stand in a *register file* of 32
+//! eight-byte entries at offset 0, together with what effective addresses add up
+//! (an entry that is always zero, the RIP of the running block, the segment bases), so that
+//! a decoded operand is a byte offset into the register file and nothing else: AL is offset
 //! 0, AH offset 1, RCX offset 8.
 
 use crate::flags::{ArithFlags, Rflags};
@@ -12,8 +12,8 @@ use crate::msr::LAST_BRANCHES;
 use crate::registers::{Cr0, Cr4, Efer};
 use crate::segment::{SegReg, Segment, TableRegister};
 
-/// Byte offsets into the slot file, besides the general registers (number times 8).
-pub mod slot {
+/// Byte offsets into the register file, besides the general registers (number times 8).
+pub mod reg_file {
     /// RSP.
     pub const RSP: u8 = 4 * 8;
     /// Always zero: no base, no index.
@@ -179,8 +179,8 @@ pub enum Activity {
 /// The state of one vCPU. See the [module](self) for its layout.
 #[repr(C, align(64))]
 pub struct CpuState {
-    /// The slot file: see [`slot`].
-    pub slots: [u64; 32],
+    /// The register file: see [`reg_file`].
+    pub reg_file: [u64; 32],
     /// The current table of inline translations (shadow page table), see [`crate::mmu`].
     pub tlb: *mut TlbEntry,
     /// Instructions left in this run, after those of the running block.
@@ -201,7 +201,7 @@ pub struct CpuState {
     pub mode: u32,
     /// RFLAGS without the arithmetic flags (FIXED is set).
     pub rflags: Rflags,
-    /// RIP. Valid between blocks; inside a block see `slot::BLOCK_RIP`.
+    /// RIP. Valid between blocks; inside a block see `reg_file::BLOCK_RIP`.
     pub rip: u64,
     /// Linear address of the page fault on its way.
     pub fault_address: u64,
@@ -268,7 +268,7 @@ impl CpuState {
     /// `signature` is CPUID's family, model and stepping, which EDX holds.
     pub fn at_reset(signature: u32) -> CpuState {
         let mut s = CpuState {
-            slots: [0; 32],
+            reg_file: [0; 32],
             tlb: std::ptr::null_mut(),
             budget: 0,
             jump_key: 0,
@@ -308,32 +308,32 @@ impl CpuState {
         };
         s.segments[SegReg::Cs as usize] =
             Segment { base: 0xFFFF_0000, limit: 0xFFFF, attributes: 0x9B, selector: 0xF000 };
-        s.slots[2] = signature as u64;
+        s.reg_file[2] = signature as u64;
         s.refresh_derived();
         s
     }
 
-    /// Recomputes what is derived from segments and mode: segment-base slots, the linear mask.
+    /// Recomputes what is derived from segments and mode: segment bases, the linear mask.
     /// To be called after any change of segments, CR0.PE, EFER.LMA or RFLAGS.VM.
     pub fn refresh_derived(&mut self) {
         let long = self.is_64bit_code();
-        self.slots[(slot::LINEAR_MASK / 8) as usize] = if long { u64::MAX } else { u32::MAX as u64 };
+        self.reg_file[(reg_file::LINEAR_MASK / 8) as usize] = if long { u64::MAX } else { u32::MAX as u64 };
         for reg in SegReg::ALL {
             let flat = long && !matches!(reg, SegReg::Fs | SegReg::Gs);
             let base = if flat { 0 } else { self.segments[reg as usize].base };
-            self.slots[(slot::SEG_BASE / 8) as usize + reg as usize] = base;
+            self.reg_file[(reg_file::SEG_BASE / 8) as usize + reg as usize] = base;
         }
     }
 
     /// General register `n` (0 to 15, RAX RCX RDX RBX RSP RBP RSI RDI R8...).
     #[inline]
     pub fn gpr(&self, n: usize) -> u64 {
-        self.slots[n & 15]
+        self.reg_file[n & 15]
     }
     /// Sets general register `n`.
     #[inline]
     pub fn set_gpr(&mut self, n: usize, value: u64) {
-        self.slots[n & 15] = value;
+        self.reg_file[n & 15] = value;
     }
     /// A segment register.
     #[inline]

@@ -1,6 +1,6 @@
-//! The debug console, port E9h.
+//! The debug console, port E9h, and port 402h, where SeaBIOS and OVMF write to it.
 //!
-//! A guest writes bytes to the port and they come out at the other end; a read answers E9h,
+//! A guest writes bytes to either port and they come out at the other end; a read answers E9h,
 //! which tells a guest that the port is there. No state, no interrupt.
 
 use crate::device::Device;
@@ -45,7 +45,7 @@ impl PortDevice for DebugPort {
 impl Device for DebugPort {
     fn reset(&mut self, _now: GuestTime) {}
     fn info(&self) -> String {
-        "port e9h".to_owned()
+        "ports e9h and 402h".to_owned()
     }
     fn ports(&mut self) -> Option<&mut dyn PortDevice> {
         Some(self)

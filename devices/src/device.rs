@@ -2,9 +2,10 @@
 //!
 //! The board keeps its devices in a registry and knows them by [`Device`] only. A device says
 //! which abilities it has by returning itself as the trait of the ability: register accesses by
-//! port ([`PortDevice`]) or by address ([`MmioDevice`]), events of its own ([`Timed`]), a PCI
-//! function ([`PciFunction`]) with registers behind its base address registers ([`PciBars`]), requests
-//! that complete outside the machine ([`Completion`]). Saving and restoring come from
+//! port ([`PortDevice`]; with more registers, [`RegisterPort`]) or by address ([`MmioDevice`]), events of its own ([`Timed`]), a PCI
+//! function ([`PciFunction`]) with registers behind its base address registers ([`PciBars`]), some of which only tell it to
+//! look ([`Doorbells`]), requests that complete outside the machine ([`Completion`]), drives whose media change
+//! ([`RemovableDrives`]), a cable from which frames come ([`NetworkCard`]). Saving and restoring come from
 //! [`SaveState`], which each device implements with a state struct of its own.
 //!
 //! Rules that the board relies on:
@@ -13,10 +14,13 @@
 //! - `now` never goes back from one call to the next.
 //! - [`Timed::next_event`] may change with every access; the board asks again after each.
 
+use crate::drive::RemovableDrives;
+use crate::network::NetworkCard;
 use crate::save_bytes::SavedBytes;
 use std::any::Any;
 use std::sync::Arc;
-use trimotor_bus::{GuestTime, MmioDevice, PciBars, PciFunction, PortDevice, Timed};
+use trimotor_bus::memory::Shown;
+use trimotor_bus::{GuestTime, MmioDevice, PciBars, PciFunction, PortDevice, RegisterPort, Timed};
 
 /// A device on the board.
 pub trait Device: Any + Send + SavedBytes {
@@ -24,9 +28,17 @@ pub trait Device: Any + Send + SavedBytes {
     fn reset(&mut self, now: GuestTime);
     /// What the device is doing, in one line, for people.
     fn info(&self) -> String;
+    /// What the device has to say on a topic of a monitor's `info`, in lines: `None` where it is none of its topics.
+    fn describe(&self, _topic: &str) -> Option<String> {
+        None
+    }
 
     /// The device as one that answers ports.
     fn ports(&mut self) -> Option<&mut dyn PortDevice> {
+        None
+    }
+    /// The device as one that programs call through a backdoor port.
+    fn register_port(&mut self) -> Option<&mut dyn RegisterPort> {
         None
     }
     /// The device as one that answers memory accesses.
@@ -45,10 +57,35 @@ pub trait Device: Any + Send + SavedBytes {
     fn bars(&mut self) -> Option<&mut dyn PciBars> {
         None
     }
+    /// What of its own memory the device shows at its fixed addresses, in front of its registers there, if that changed since
+    /// it was last asked; it is asked after each access. `Some(None)`: nothing any more. vCPUs and DMA then reach the memory
+    /// without the device.
+    fn shown_change(&mut self) -> Option<Option<Shown>> {
+        None
+    }
+    /// The device as one with doorbells.
+    fn doorbells(&mut self) -> Option<&mut dyn Doorbells> {
+        None
+    }
+    /// The device as a controller of drives whose media may change.
+    fn removable_drives(&mut self) -> Option<&mut dyn RemovableDrives> {
+        None
+    }
+    /// The device as a network card.
+    fn network_card(&mut self) -> Option<&mut dyn NetworkCard> {
+        None
+    }
     /// The device as one whose requests complete outside the machine.
     fn completion(&mut self) -> Option<&mut dyn Completion> {
         None
     }
+}
+
+/// A device some of whose registers are *doorbells*: a write only says that a queue in memory has something new. The board
+/// may gather such writes, and tell of them a moment later, without a write of the register.
+pub trait Doorbells: Send {
+    /// These bells rang, some perhaps more than once: bit n stands for bell n.
+    fn rung(&mut self, bells: u64, now: GuestTime);
 }
 
 /// A device whose requests are carried out outside the machine: by an I/O thread, a disk, a network.
@@ -71,6 +108,11 @@ pub trait Outside: Send + Sync {
     /// with the host's clock it completes as soon as the worker is done. A job that dies completes without a
     /// byte. The machine forgets requests at reset.
     fn begin(&self, token: u64, due: GuestTime, job: Job);
+    /// The same, but with the host's clock too the request completes no earlier than `due`. A worker does its job at once. Where time is counted,
+    /// or nothing is carried out by itself, that is what `begin` does.
+    fn begin_no_earlier(&self, token: u64, due: GuestTime, job: Job) {
+        self.begin(token, due, job);
+    }
 }
 
 /// Requests of a device under test: nothing is carried out.

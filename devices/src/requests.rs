@@ -6,11 +6,12 @@
 //! twice is off once. The A20 gate is here too, because two chips drive it (the keyboard
 //! controller and port 92h) and its effect is the board's.
 
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A wish of a device that ends the machine's run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MachineRequest {
     /// Soft off: ACPI S5.
     PowerOff,
@@ -21,12 +22,14 @@ pub enum MachineRequest {
     /// isa-debug-exit: leave the program. The value is what the guest wrote; the exit code is
     /// `(value << 1) | 1`.
     DebugExit(u32),
+    /// A disk's image failed, and its drive is set up to wait: pause until a person has seen to it.
+    Pause,
     /// pvpanic: the guest's kernel panicked. What follows is configured.
     GuestPanic,
 }
 
 /// Which chip asked for a reset.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ResetCause {
     /// Reset control register CF9h (also the ACPI reset register).
     ResetControl,
@@ -103,6 +106,10 @@ impl MachineRequests {
     #[inline]
     pub fn pending(&self) -> bool {
         self.shared.pending.load(Ordering::Relaxed)
+    }
+    /// The request that waits, which stays.
+    pub fn waiting(&self) -> Option<MachineRequest> {
+        *self.shared.request.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Takes the request that waits, and clears [`pending`](Self::pending). The board applies
     /// [`a20`](Self::a20) at the same time.

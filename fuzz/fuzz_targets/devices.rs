@@ -6,8 +6,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
-use trimotor_bus::{CpuBus, GuestTime, PhysAddr, Port, Width};
+use trimotor_bus::{CpuBus, GuestTime, PhysAddr, Port, PortRegisters, Width};
 use trimotor_cpu::model::CpuModel;
+use trimotor_devices::i8042::KeyCode;
+use trimotor_devices::pointer::{PointerButton, PointerEvent};
+use trimotor_devices::vmmouse;
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
 use trimotor_fuzz::Input;
 use trimotor_machine::board::Board;
@@ -17,8 +20,12 @@ use trimotor_machine::{ClockSource, DeviceConfig, Engine, HostClock, HostService
 
 const WIDTHS: [Width; 4] = [Width::Byte, Width::Word, Width::Dword, Width::Qword];
 /// The beginnings of ranges of ports with something at them, and how many ports may be hit from there.
-const PORTS: [(u16, usize); 12] = [
+const PORTS: [(u16, usize); 17] = [
     (0x00, 0x100),
+    (0x170, 8),
+    (0x1CE, 3),
+    (0x1F0, 8),
+    (0x3F2, 6),
     (0x2E8, 8),
     (0x2F8, 8),
     (0x3B0, 0x30),
@@ -27,11 +34,12 @@ const PORTS: [(u16, usize); 12] = [
     (0x4D0, 2),
     (0x500, 16),
     (0x510, 12),
+    (0x520, 5),
     (0x600, 0x40),
     (0xCF8, 8),
     (0x2000, 24),
 ];
-/// Pages with registers: VGA text, IOAPIC, HPET, local APIC, the test device.
+/// Pages with registers: the VGA, IOAPIC, HPET, local APIC, the test device.
 const PAGES: [u64; 5] = [0xB_8000, 0xFEC0_0000, 0xFED0_0000, 0xFEE0_0000, 0xFF00_0000];
 /// Bytes of a state that are changed at most.
 const CHANGES: usize = 4;
@@ -66,7 +74,7 @@ fn machine() -> Machine {
 
 fn access(board: &Board, input: &mut Input<'_>) {
     let mut bus = VcpuBus::in_turn(board, input.below(2));
-    let kind = input.below(6);
+    let kind = input.below(7);
     let width = WIDTHS[input.below(if kind < 2 { 3 } else { 4 })];
     let (first, count) = PORTS[input.below(PORTS.len())];
     let port = Port(first + input.below(count) as u16);
@@ -78,8 +86,47 @@ fn access(board: &Board, input: &mut Input<'_>) {
         2 => _ = bus.mmio_read(addr, width),
         3 => bus.mmio_write(addr, width, input.number(width.bytes())),
         4 => _ = bus.acknowledge_interrupt(),
+        5 => backdoor(&mut bus, input),
         _ => _ = bus.apic_msr_write(0x800 + input.below(0x40) as u32, input.number(8)),
     }
+}
+
+/// A call of the VMware mouse, most often one that it knows.
+fn backdoor(bus: &mut VcpuBus<'_>, input: &mut Input<'_>) {
+    const CONTROLS: [u32; 4] = [0x4541_4552, 0xF5, 0x5342_4152, 0x4C45_5252];
+    let ecx = [10, 39, 40, 41, input.number(2) as u32][input.below(5)];
+    let ebx = if ecx == 41 { CONTROLS[input.below(4)] } else { input.number(1) as u32 };
+    let mut registers = PortRegisters { eax: vmmouse::MAGIC, ebx, ecx, ..PortRegisters::default() };
+    bus.port_call(vmmouse::BACKDOOR, &mut registers);
+}
+
+/// A hand on keyboard and mouse.
+fn hand(board: &Board, now: GuestTime, input: &mut Input<'_>) {
+    let (Some(controller), Some(vmmouse)) = (board.refs.keyboard, board.refs.vmmouse) else { return };
+    let event = match input.below(4) {
+        0 => PointerEvent::Motion { dx: input.number(4) as i32, dy: input.number(4) as i32 },
+        1 => PointerEvent::Position { x: input.number(2) as u16, y: input.number(2) as u16 },
+        2 => PointerEvent::Wheel { down: input.number(4) as i32, right: input.number(1) as i32 },
+        _ => PointerEvent::Button {
+            button: PointerButton::ALL[input.below(PointerButton::ALL.len())],
+            down: input.below(2) == 0,
+        },
+    };
+    let taken = board.devices.with(vmmouse, |vmmouse| vmmouse.event(event));
+    board.devices.with(controller, |controller| {
+        if taken {
+            controller.nudge_mouse(now)
+        } else {
+            controller.point(event, now)
+        }
+        let key = KeyCode::all().nth(input.below(100));
+        match (input.below(4), key) {
+            (0, Some(key)) => controller.key_event(key, input.below(2) == 0, now),
+            (1, Some(key)) => _ = controller.type_event(key, input.below(2) == 0, now),
+            (2, _) => controller.release_all(now),
+            _ => {}
+        }
+    });
 }
 
 /// Time passes for all devices.
@@ -124,6 +171,7 @@ fuzz_target!(|data: &[u8]| {
             0 => restore(board, ids[input.below(ids.len())], &mut input),
             1 => board.devices.lock(ids[input.below(ids.len())]).reset(now),
             2 => wait(board, &mut now, input.number(4)),
+            3 => hand(board, now, &mut input),
             _ => access(board, &mut input),
         }
     }

@@ -1,5 +1,8 @@
 //! What fuzz targets share.
 
+pub mod images;
+pub mod jobs;
+
 /// Takes values from a fuzzer's bytes, in order; zeros where there are no more.
 pub struct Input<'a>(pub &'a [u8]);
 

@@ -1,7 +1,7 @@
 //! Which port and which guest-physical address is whose.
 //!
 //! Fixed regions are placed when the board is built; PCI functions move theirs while the guest runs. The map is a
-//! value: whoever changes it makes a new one, and each vCPU looks things up in the one that it has, without a lock
+//! value: a change makes a new one, and each vCPU looks things up in the one that it has, without a lock
 //! ([`MapCell`]). A port is found in one load from a table, an address by binary search among ranges that do not
 //! overlap.
 //!
@@ -26,6 +26,8 @@ pub enum PortTarget {
     PciConfig,
     /// A device at its fixed ports.
     Device(Chip),
+    /// A device behind a backdoor port ([`RegisterPort`](trimotor_bus::RegisterPort)).
+    Backdoor(DeviceId),
     /// A device's base address register, whose region starts at this port.
     Bar(DeviceId, u8, Port),
 }
@@ -102,9 +104,44 @@ impl AddressMap {
     /// What answers an address, and the offset into its region.
     #[inline]
     pub fn memory(&self, addr: PhysAddr) -> Option<(MemoryTarget, u64)> {
+        self.range(addr).map(|range| (range.target, addr.0 - range.base))
+    }
+    fn range(&self, addr: PhysAddr) -> Option<&Range> {
         let after = self.memory.partition_point(|range| *range.addresses.start() <= addr.0);
-        let range = self.memory[..after].last().filter(|range| range.addresses.contains(&addr.0))?;
-        Some((range.target, addr.0 - range.base))
+        self.memory[..after].last().filter(|range| range.addresses.contains(&addr.0))
+    }
+
+    /// All base address registers in memory as the guest sees them, in ascending order: what of them no other region is in
+    /// front of. (First and last address, offset of the first one in the BAR's region, device, BAR.)
+    pub fn visible_bars(&self) -> impl Iterator<Item = (RangeInclusive<u64>, u64, DeviceId, u8)> + '_ {
+        self.memory.iter().filter_map(|range| match range.target {
+            MemoryTarget::Bar(device, bar) => {
+                Some((range.addresses.clone(), range.addresses.start() - range.base, device, bar))
+            }
+            MemoryTarget::IoApic | MemoryTarget::Device(_) => None,
+        })
+    }
+
+    /// All addresses that are not RAM or ROM, in ascending order, and what answers there.
+    pub fn memory_ranges(&self) -> impl Iterator<Item = (RangeInclusive<u64>, MemoryTarget)> + '_ {
+        self.memory.iter().map(|range| (range.addresses.clone(), range.target))
+    }
+    /// All ports that something answers, in ascending order, neighbours of one owner joined.
+    pub fn port_ranges(&self) -> Vec<(RangeInclusive<u16>, PortTarget)> {
+        let mut ranges: Vec<(RangeInclusive<u16>, PortTarget)> = Vec::new();
+        for port in 0..=u16::MAX {
+            let target = self.port(Port(port));
+            match ranges.last_mut() {
+                _ if target == PortTarget::Nobody => {}
+                Some((range, owner))
+                    if *owner == target && u32::from(*range.end()) + 1 == u32::from(port) =>
+                {
+                    *range = *range.start()..=port;
+                }
+                _ => ranges.push((port..=port, target)),
+            }
+        }
+        ranges
     }
 
     /// Places `count` ports from `first` on for good.
@@ -206,12 +243,14 @@ impl MapCell {
     pub fn new(map: AddressMap) -> Self {
         Self { current: Mutex::new(Arc::new(map)), generation: AtomicU64::new(0) }
     }
-    /// Changes the map; `change` says whether it did.
-    pub fn change(&self, change: impl FnOnce(&mut AddressMap) -> bool) {
+    /// Changes the map; `change` says whether it did, and so does this.
+    pub fn change(&self, change: impl FnOnce(&mut AddressMap) -> bool) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(Arc::make_mut(&mut current)) {
+        let changed = change(Arc::make_mut(&mut current));
+        if changed {
             self.generation.fetch_add(1, Ordering::Release);
         }
+        changed
     }
     /// The map now.
     pub fn current(&self) -> Arc<AddressMap> {
@@ -221,7 +260,7 @@ impl MapCell {
     pub fn view(&self) -> MapView {
         // The generation first: a change in between makes the view look again, which is harmless.
         let generation = self.generation.load(Ordering::Acquire);
-        MapView { map: self.current(), generation }
+        MapView { map: self.current(), generation, last: None }
     }
 }
 
@@ -229,6 +268,8 @@ impl MapCell {
 pub struct MapView {
     map: Arc<AddressMap>,
     generation: u64,
+    /// The range of the last memory access, where the next one is likely to go.
+    last: Option<Range>,
 }
 
 impl MapView {
@@ -239,6 +280,18 @@ impl MapView {
             *self = cell.view();
         }
         &self.map
+    }
+    /// What answers an address now, and the offset into its region.
+    #[inline]
+    pub fn memory(&mut self, cell: &MapCell, addr: PhysAddr) -> Option<(MemoryTarget, u64)> {
+        self.get(cell);
+        if let Some(range) = &self.last
+            && range.addresses.contains(&addr.0)
+        {
+            return Some((range.target, addr.0 - range.base));
+        }
+        self.last = self.map.range(addr).cloned();
+        self.last.as_ref().map(|range| (range.target, addr.0 - range.base))
     }
 }
 
@@ -274,6 +327,26 @@ mod tests {
         assert_eq!(map.port(Port(0xFFFF)), PortTarget::Bar(card, 0, Port(0xFFF0)));
         assert!(map.move_regions(card, &[]));
         assert_eq!(map.port(Port(0xFFFF)), PortTarget::Nobody);
+    }
+
+    #[test]
+    fn ports_are_listed_by_their_owners() {
+        let [chip, card, _] = ids();
+        let mut map = AddressMap::default();
+        let fixed = PortTarget::Device(Chip { device: chip, timed: true });
+        map.place_ports(Port(0xC008), 8, fixed);
+        map.place_ports(Port(0xFFFF), 1, PortTarget::Pic);
+        map.move_regions(card, &[io(0xC000, 32)]);
+        let moved = PortTarget::Bar(card, 0, Port(0xC000));
+        assert_eq!(
+            map.port_ranges(),
+            [
+                (0xC000..=0xC007, moved),
+                (0xC008..=0xC00F, fixed),
+                (0xC010..=0xC01F, moved),
+                (0xFFFF..=0xFFFF, PortTarget::Pic),
+            ]
+        );
     }
 
     #[test]

@@ -2,29 +2,42 @@
 //!
 //! Everything here takes `&self`, so that vCPUs on threads of their own share a board: each device is behind a lock
 //! of its own ([`Registry`]), the interrupt controllers behind theirs, and addresses are looked up without one
-//! ([`MapCell`]). The order of locks is device, then wires and interrupt controllers, then timers.
+//! ([`MapCell`]). The order of locks is device, then wires with PIC and IOAPIC, then a local APIC, then timers; that of the
+//! memory behind base address registers comes after a device's. A device may write guest memory, and the board change its map,
+//! under any of them but those of interrupt controllers and timers: both wait for vCPUs that run guest code, and never for one
+//! that waits for a lock here ([`trimotor_bus::peers`]).
 
 use crate::address_map::{AddressMap, MapCell};
 use crate::clock::{GuestClock, TimeSource};
 use crate::completions::{Completions, Finished};
 use crate::config::{ClockSource, MachineConfig};
 use crate::control::MachineControl;
+use crate::device_memory::DeviceMemory;
 use crate::devices::{Builder, DeviceError};
+use crate::doorbells::Doorbells;
+use crate::drives::Drives;
+use crate::events::{Intake, PowerOn};
 use crate::machine::HostServices;
+use crate::networks::Networks;
 use crate::registry::{DeviceId, DeviceRef, Locked, Registry, typed};
-use crate::slice_timer::SliceEnd;
-use crate::timers::Timers;
+use crate::timers::{EventSource, Timers};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trimotor_bus::{GuestMemory, GuestTime, PciAddress, PciFunction, Port, RestoreError, VcpuSignals, Width};
 use trimotor_devices::acpi_pm::PowerManagement;
+use trimotor_devices::fw_cfg::FwCfg;
 use trimotor_devices::i8042::I8042;
-use trimotor_devices::interrupts::{FabricDevice, InterruptFabric};
+use trimotor_devices::interrupts::InterruptFabric;
 use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::pci::{ConfigCycles, ConfigMechanism, PirqRouter, mechanism};
 use trimotor_devices::requests::MachineRequests;
+use trimotor_devices::rtc::Rtc;
 use trimotor_devices::serial::SerialPort;
-use trimotor_devices::vga_text::VgaText;
+use trimotor_devices::vga::Vga;
+use trimotor_devices::virtio::VirtioPci;
+use trimotor_devices::virtio::balloon::Balloon;
+use trimotor_devices::virtio::console::Console;
+use trimotor_devices::vmmouse::VmMouse;
 use trimotor_devices::x87_error::X87Error;
 use trimotor_devices::{Device, SavedBytes};
 
@@ -34,18 +47,28 @@ pub(crate) const NO_PAGE: u64 = u64::MAX;
 /// The devices that the board itself talks to, beside register accesses.
 #[derive(Default)]
 pub struct BoardRefs {
-    /// The interrupt controllers.
-    pub interrupts: Option<DeviceRef<FabricDevice>>,
     /// Where keys go.
     pub keyboard: Option<DeviceRef<I8042>>,
+    /// What takes positions of the pointer.
+    pub vmmouse: Option<DeviceRef<VmMouse>>,
     /// What has a screen.
-    pub display: Option<DeviceRef<VgaText>>,
+    pub display: Option<DeviceRef<Vga>>,
+    /// What firmware is told of the machine.
+    pub fw_cfg: Option<DeviceRef<FwCfg>>,
+    /// Drives that are virtio disks, by id, and where their cards are.
+    pub virtio_disks: Vec<(String, PciAddress)>,
     /// What has the power button.
     pub power: Option<DeviceRef<PowerManagement>>,
+    /// The clock with CMOS memory.
+    pub rtc: Option<DeviceRef<Rtc>>,
     /// What has the FERR# pin.
     pub x87_error: Option<DeviceRef<X87Error>>,
     /// The serial ports, COM1 first.
     pub serials: Vec<DeviceRef<SerialPort>>,
+    /// Consoles with a cable, by its number behind those of the serial ports.
+    pub consoles: Vec<(usize, DeviceRef<VirtioPci<Console>>)>,
+    /// The memory balloon.
+    pub balloon: Option<DeviceRef<VirtioPci<Balloon>>>,
 }
 
 /// All devices of the machine, and what the board itself remembers.
@@ -64,15 +87,22 @@ pub struct Board {
     pub devices: Registry,
     /// Those that are known by type.
     pub refs: BoardRefs,
+    /// The drives.
+    pub(crate) drives: Drives,
+    /// The networks.
+    pub(crate) networks: Networks,
     pub(crate) timers: Timers,
     /// Requests that workers carry out; their next event is behind those of the devices.
     pub(crate) completions: Arc<Completions>,
     pub(crate) map: MapCell,
+    pub(crate) doorbells: Doorbells,
+    /// Locked while what is shown of it is found and published.
+    pub(crate) device_memory: Mutex<DeviceMemory>,
     /// PCI functions in the order of their addresses.
     functions: Vec<(PciAddress, DeviceId)>,
     mechanism: Mutex<ConfigMechanism>,
     /// The local APIC's page of each vCPU.
-    apic_pages: Vec<AtomicU64>,
+    pub(crate) apic_pages: Vec<AtomicU64>,
     /// The state of the sequence behind RDRAND.
     random: AtomicU64,
 }
@@ -80,7 +110,8 @@ pub struct Board {
 impl Board {
     /// The board at power-on. `signals` has a set of pins for each vCPU.
     ///
-    /// `lapic` is what the CPU model says of its local APIC; `control` is woken when requests of devices are done.
+    /// `lapic` is what the CPU model says of its local APIC; `control` is woken when requests of devices are done, and by
+    /// networks. `power_on` is what a log begins with, where the machine replays one.
     ///
     /// # Errors
     /// The configuration has a device that the board cannot have.
@@ -91,11 +122,28 @@ impl Board {
         lapic: LapicModel,
         services: HostServices,
         control: &MachineControl,
-        ends_slice: Option<SliceEnd>,
+        power_on: Option<&PowerOn>,
     ) -> Result<Self, DeviceError> {
-        let HostServices { clock, serial, debug_console, engine: _, output_waits: _ } = services;
+        let HostServices {
+            clock,
+            serial,
+            chardevs,
+            debug_console,
+            vga_rom,
+            firmware_files,
+            drives,
+            networks,
+            option_roms,
+            entropy,
+            engine: _,
+            output_waits: _,
+            host_state: _,
+        } = services;
+        let drives = Drives::new(&config.drives, drives)?;
+        let waker = control.clone();
+        let networks = Networks::new(networks, power_on, Arc::new(move || waker.wake()));
         let counted = config.clock == ClockSource::Instructions;
-        let completions = Completions::new(counted, control.clone(), ends_slice);
+        let completions = Completions::new(counted, control.clone());
         let requests = MachineRequests::new();
         let fabric = InterruptFabric::new(signals.clone(), lapic);
         let pirq = PirqRouter::new(fabric.holder());
@@ -106,27 +154,59 @@ impl Board {
             pirq,
             requests,
             completions,
+            chardevs: (serial.len()..).zip(chardevs).map(|(line, (id, end))| (id, (line, end))).collect(),
             serial: serial.into_iter(),
+            drives,
+            networks,
+            isa_dma: Vec::new(),
             debug_sink: debug_console,
+            entropy,
+            vga_rom,
+            firmware_files,
+            option_roms,
+            default_macs: 0,
             devices: Registry::default(),
             map: AddressMap::default(),
             functions: Vec::new(),
+            bar_memory: Vec::new(),
+            doorbells: Doorbells::default(),
             refs: BoardRefs::default(),
         };
         builder.add_all()?;
-        let Builder { memory, fabric, requests, completions, devices, map, functions, refs, .. } = builder;
+        let Builder {
+            memory,
+            fabric,
+            requests,
+            completions,
+            devices,
+            map,
+            functions,
+            bar_memory,
+            doorbells,
+            refs,
+            drives,
+            networks,
+            ..
+        } = builder;
+        for id in networks.unused() {
+            log::warn!("no card is connected to the network {id}; --device e1000,netdev={id} is one");
+        }
         let board = Self {
             memory,
             clock: GuestClock::new(clock, config.clock),
             apic_pages: signals.iter().map(|_| AtomicU64::new(NO_PAGE)).collect(),
+            timers: Timers::new(devices.len(), signals.len()),
             signals,
             fabric,
             requests,
-            timers: Timers::new(devices.len() + 1),
             completions,
             devices,
             refs,
+            drives,
+            networks,
             map: MapCell::new(map),
+            device_memory: Mutex::new(DeviceMemory { bars: bar_memory, fixed: Vec::new() }),
+            doorbells,
             functions,
             mechanism: Mutex::default(),
             random: AtomicU64::new(config.random_seed),
@@ -139,6 +219,7 @@ impl Board {
     pub fn reset(&self) {
         let now = self.clock.now();
         self.completions.forget();
+        self.doorbells.take(|_, _| {});
         self.mechanism().reset();
         for id in self.devices.ids() {
             self.devices.lock(id).reset(now);
@@ -153,6 +234,7 @@ impl Board {
         }
         for cpu in 0..self.signals.len() {
             self.note_apic_page(cpu);
+            self.refresh_apic_timer(cpu);
         }
         for id in self.devices.ids() {
             self.refresh(id, &mut self.devices.lock(id));
@@ -161,7 +243,9 @@ impl Board {
     /// Looks where a vCPU's local APIC is.
     pub(crate) fn note_apic_page(&self, cpu: usize) {
         let page = self.fabric.apic_page(cpu).map_or(NO_PAGE, |page| page.0);
-        self.apic_pages[cpu].store(page, Ordering::Relaxed);
+        if self.apic_pages[cpu].swap(page, Ordering::Relaxed) != page {
+            self.show_memory();
+        }
     }
     /// The page of a vCPU's local APIC, or [`NO_PAGE`].
     #[inline]
@@ -172,27 +256,29 @@ impl Board {
     /// Asks a device that was used for its next event.
     #[inline]
     pub(crate) fn refresh(&self, id: DeviceId, device: &mut Locked<'_>) {
-        if self.refs.interrupts.is_some_and(|interrupts| interrupts.id() == id) {
-            // vCPUs set their timers without this device's lock: an answer that was asked for here could be older than
-            // theirs, and would take its place.
-            return self.refresh_apic_timers();
-        }
         if let Some(timed) = device.timed() {
-            self.timers.set(id, timed.next_event());
+            self.timers.set(EventSource::Device(id), timed.next_event());
         }
-        if device.completion().is_some() {
-            self.timers.set(self.devices.end(), self.completions.next_due());
+        // With the host's clock whoever delivers results knows: what another thread found may be old.
+        if self.completions.is_counted() && device.completion().is_some() {
+            self.timers.set(EventSource::Completions, self.completions.next_due());
         }
+        self.show_fixed(id, device);
     }
-    /// Asks the local APIC timers for their next event.
-    pub(crate) fn refresh_apic_timers(&self) {
-        if let Some(interrupts) = self.refs.interrupts {
-            self.fabric.publish_next_event(|event| self.timers.set(interrupts.id(), event));
-        }
+    /// Asks the local APIC timer of a vCPU for its next event.
+    pub(crate) fn refresh_apic_timer(&self, cpu: usize) {
+        // Under the local APIC's lock: an answer that was asked for before must not take the place of a later one.
+        self.fabric.publish_next_event(cpu, |event| self.timers.set(EventSource::ApicTimer(cpu), event));
+    }
+    /// Lets time pass for the local APIC timer of a vCPU that the machine's thread waits for.
+    fn advance_apic_timer(&self, cpu: usize, now: GuestTime) {
+        self.fabric.advance_timer(cpu, now);
+        self.refresh_apic_timer(cpu);
     }
     /// Delivers results of requests that complete now.
-    pub(crate) fn deliver_completions(&self, time: &mut TimeSource<'_>) {
+    pub(crate) fn deliver_completions(&self, time: &mut TimeSource<'_>, intake: &mut Intake) {
         while let Some(Finished { request: (id, token), result }) = self.completions.take(time.now()) {
+            let result = intake.completion(self.devices.name(id), token, result, time.latest());
             let mut device = self.devices.lock(id);
             let now = time.now();
             if let Some(completion) = device.completion() {
@@ -200,29 +286,43 @@ impl Board {
             }
             self.refresh(id, &mut device);
         }
+        self.timers.set(EventSource::Completions, self.completions.next_due());
+    }
+    /// Tells devices of their doorbells that rang.
+    pub(crate) fn answer_doorbells(&self, time: &mut TimeSource<'_>) {
+        self.doorbells.take(|id, bells| {
+            let mut device = self.devices.lock(id);
+            let now = time.now();
+            if let Some(doorbells) = device.doorbells() {
+                doorbells.rung(bells, now);
+            }
+            self.refresh(id, &mut device);
+        });
     }
     /// Wakes every device whose event is due.
-    pub(crate) fn advance_due(&self, time: &mut TimeSource<'_>) {
+    pub(crate) fn advance_due(&self, time: &mut TimeSource<'_>, intake: &mut Intake) {
         let now = time.latest();
         if self.timers.earliest_ns() > now.ns() {
             return;
         }
         let mut from = 0;
-        while let Some(index) = self.timers.first_due(from, now) {
+        while let Some((index, source)) = self.timers.first_due(from, now, self.devices.ids()) {
             from = index + 1;
-            let Some(id) = self.devices.ids().nth(index) else {
-                // Behind the last device: requests that are due.
-                self.deliver_completions(time);
-                self.timers.set(self.devices.end(), self.completions.next_due());
-                return;
-            };
-            let mut device = self.devices.lock(id);
-            // The time after locking: another thread may have used the device a moment ago.
-            let now = time.now();
-            if let Some(timed) = device.timed() {
-                timed.advance(now);
+            match source {
+                EventSource::Device(id) => {
+                    let mut device = self.devices.lock(id);
+                    // The time after locking: another thread may have used the device a moment ago.
+                    let now = time.now();
+                    if let Some(timed) = device.timed() {
+                        timed.advance(now);
+                    }
+                    self.refresh(id, &mut device);
+                }
+                EventSource::Completions => {
+                    self.deliver_completions(time, intake);
+                }
+                EventSource::ApicTimer(cpu) => self.advance_apic_timer(cpu, time.now()),
             }
-            self.refresh(id, &mut device);
         }
     }
     /// Uses a device of a known type, as something outside of the guest does.
@@ -237,12 +337,6 @@ impl Board {
         let answer = action(typed(&mut locked), now);
         self.refresh(device.id(), &mut locked);
         answer
-    }
-    /// Talks to the serial ports' back ends: input, output that waits, modem lines.
-    pub(crate) fn poll_serials(&self, time: &mut TimeSource<'_>) {
-        for serial in &self.refs.serials {
-            self.operate(*serial, time, SerialPort::poll);
-        }
     }
     /// The next number of a seeded sequence (SplitMix64).
     pub(crate) fn next_random(&self) -> u64 {
@@ -307,7 +401,9 @@ impl Board {
         let mut device = self.devices.lock(id);
         let Some(function) = device.pci() else { return };
         let regions = function.decoded_regions();
-        self.map.change(|map| map.move_regions(id, &regions));
+        if self.map.change(|map| map.move_regions(id, &regions)) {
+            self.show_memory();
+        }
     }
 }
 

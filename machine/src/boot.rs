@@ -5,8 +5,10 @@ use crate::board::Board;
 use crate::vcpu_bus::VcpuBus;
 use trimotor_bus::{CpuBus, PciAddress, Port, Width, board};
 use trimotor_cpu::{ArchState, Segment, TableRegister};
-use trimotor_devices::vga_text::TextMode;
+use trimotor_devices::ide;
+use trimotor_devices::vga::TextMode;
 use trimotor_firmware::boot::{EntrySegment, EntryState, EntryTable};
+use trimotor_firmware::vga_bios::font::LINES_16;
 
 /// MTRR default type register: write back, fixed and variable ranges enabled.
 const MTRR_WRITE_BACK: u64 = 0xC06;
@@ -87,6 +89,7 @@ pub fn set_memory_types(state: &mut ArchState, phys_bits: u32) {
 pub fn firmware_setup(b: &Board) {
     const HOST_BRIDGE: PciAddress = PciAddress::new(0, 0);
     const ISA_BRIDGE: PciAddress = PciAddress::new(1, 0);
+    const IDE: PciAddress = PciAddress::new(1, 1);
     // RAM in the windows at E0000h to FFFFFh, in which the tables stand.
     for (register, value) in [(0x59, 0x30), (0x5E, 0x33), (0x5F, 0x33)] {
         b.config_write(HOST_BRIDGE, register, 1, value);
@@ -97,10 +100,24 @@ pub fn firmware_setup(b: &Board) {
         b.config_write(ISA_BRIDGE, 0x60 + link as u8, 1, u32::from(*irq));
         levels |= 1 << irq;
     }
+    // The IDE controller's ports, and its bus masters' where systems expect PCI ports.
+    for channel in ide::IDETIM {
+        b.config_write(IDE, channel, 2, 0x8000);
+    }
+    b.config_write(IDE, 0x20, 4, u32::from(board::IDE_BUS_MASTER.0) | 1);
+    b.config_write(IDE, 0x04, 2, 5);
+    // The display adapter's frame buffer and registers.
+    b.config_write(board::VGA_FUNCTION, 0x10, 4, board::VGA_FRAME_BUFFER.0 as u32);
+    b.config_write(board::VGA_FUNCTION, 0x18, 4, board::VGA_REGISTERS.0 as u32);
+    b.config_write(board::VGA_FUNCTION, 0x04, 2, 3);
     let mut bus = VcpuBus::in_turn(b, 0);
     let mut out = |port: u16, value: u8| bus.port_write(Port(port), Width::Byte, value.into());
     for (chip, level) in levels.to_le_bytes().iter().enumerate() {
         out(board::ELCR.0 + chip as u16, *level);
+    }
+    // The first DMA controller asks through channel 4 of the second.
+    for (port, value) in [(0x0D, 0), (0xDA, 0), (0xD6, 0xC0), (0xD4, 0)] {
+        out(port, value);
     }
     // PIT counter 0: 18.2 Hz. Before the PICs, which forget the edge that this makes.
     for (port, value) in [(0x43, 0x36), (0x40, 0), (0x40, 0)] {
@@ -119,6 +136,6 @@ pub fn firmware_setup(b: &Board) {
         }
     }
     if let Some(display) = b.refs.display {
-        b.devices.with(display, |display| display.set_mode(TextMode::Rows25));
+        b.devices.with(display, |display| display.set_text_mode(TextMode::Rows25, Some(LINES_16)));
     }
 }

@@ -130,6 +130,10 @@ impl GuestClock {
         self.latest.store(now, Relaxed);
         GuestTime(now)
     }
+    /// The host's clock, for what people want to know of the machine: nothing that the guest sees comes from it.
+    pub(crate) fn host_now_ns(&self) -> u64 {
+        self.host.now_ns()
+    }
     /// With the host's clock: its reading at a guest time, if time does not stop before.
     pub(crate) fn host_ns(&self, at: GuestTime) -> u64 {
         // The origin is a negative number where a restored machine is older than its host.

@@ -3,14 +3,15 @@
 //! A device begins a request under its lock ([`Outside::begin`]); a worker thread does the job and leaves the result
 //! here; the machine's thread delivers it to the device. No worker ever touches a device or a wire.
 //!
-//! With the host's clock a result is delivered soon after the worker left it. With guest time from a count of
+//! With the host's clock a result is delivered soon after the worker left it, or, where the device said so, not before a certain
+//! guest time. With guest time from a count of
 //! instructions it is delivered at the guest time that the device named, in the order of time, device and request; the machine
 //! waits there for a worker that is not done, so that a run is a function of its inputs.
 
 use crate::control::MachineControl;
 use crate::registry::DeviceId;
-use crate::slice_timer::SliceEnd;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use trimotor_bus::GuestTime;
@@ -32,15 +33,28 @@ pub(crate) struct Finished {
 /// A request as it was begun: a device may use a number again after a reset.
 type Begun = (Request, u64);
 
+/// A request under way.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    /// The number of its beginning.
+    number: u64,
+    /// With the host's clock: when its result may be delivered.
+    not_before: GuestTime,
+}
+
 #[derive(Default)]
 struct State {
-    /// Requests under way, with the number of their beginning.
-    under_way: BTreeMap<Request, u64>,
+    /// Requests under way.
+    under_way: BTreeMap<Request, UnderWay>,
     /// Counted time: when each is due.
     due: BTreeSet<(GuestTime, Request)>,
     /// Results by request, in the order in which they came.
     finished: VecDeque<(Begun, Vec<u8>)>,
+    /// The host's clock: results that may not be delivered before a certain time.
+    held: BTreeMap<(GuestTime, Request), Vec<u8>>,
     beginnings: u64,
+    /// Jobs that workers have, or will have: those of requests that were forgotten too.
+    jobs: usize,
 }
 
 /// All requests under way.
@@ -49,20 +63,20 @@ pub(crate) struct Completions {
     arrived: Condvar,
     counted: bool,
     control: MachineControl,
-    /// With the host's clock: ends a slice that runs.
-    ends_slice: Option<SliceEnd>,
+    /// Results come from a log: nothing is carried out.
+    replays: AtomicBool,
     workers: OnceLock<Sender<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Completions {
     /// For a machine whose time is `counted` in instructions, or the host's.
-    pub(crate) fn new(counted: bool, control: MachineControl, ends_slice: Option<SliceEnd>) -> Arc<Self> {
+    pub(crate) fn new(counted: bool, control: MachineControl) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             arrived: Condvar::new(),
             counted,
             control,
-            ends_slice,
+            replays: AtomicBool::new(false),
             workers: OnceLock::new(),
         })
     }
@@ -74,15 +88,32 @@ impl Completions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When a request is due next; never with the host's clock.
+    /// From now on no request is carried out; each completes when it is due, without a byte.
+    pub(crate) fn replay(&self) {
+        self.replays.store(true, Ordering::Relaxed);
+    }
+    /// Whether time is counted. If it is not, only who delivers results need know when the next one is due.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted
+    }
+    /// When a request is due next. With the host's clock: when the next of the results that are held is.
     pub(crate) fn next_due(&self) -> Option<GuestTime> {
-        self.state().due.first().map(|(due, _)| *due)
+        let state = self.state();
+        let held = state.held.keys().next().map(|(at, _)| *at);
+        state.due.first().map(|(due, _)| *due).or(held)
     }
     /// The next result to deliver at `now`, if there is one; with counted time, waits for its worker.
     pub(crate) fn take(&self, now: GuestTime) -> Option<Finished> {
         let mut state = self.state();
         if !self.counted {
-            let ((request, _), result) = state.finished.pop_front()?;
+            let (request, result) = match state.finished.pop_front() {
+                Some(((request, _), result)) => (request, result),
+                None => {
+                    let first = state.held.first_entry().filter(|first| first.key().0 <= now)?;
+                    let ((_, request), result) = first.remove_entry();
+                    (request, result)
+                }
+            };
             state.under_way.remove(&request);
             return Some(Finished { request, result });
         }
@@ -106,16 +137,23 @@ impl Completions {
         state.under_way.clear();
         state.due.clear();
         state.finished.clear();
+        state.held.clear();
     }
 
-    fn begin(self: &Arc<Self>, request: Request, due: GuestTime, job: Job) {
+    /// Begins a request. With the host's clock its result is not delivered before `not_before`.
+    fn begin(self: &Arc<Self>, request: Request, due: GuestTime, not_before: GuestTime, job: Job) {
         let mut state = self.state();
         state.beginnings += 1;
         let begun = (request, state.beginnings);
-        state.under_way.insert(request, begun.1);
+        state.under_way.insert(request, UnderWay { number: begun.1, not_before });
         if self.counted {
             state.due.insert((due, request));
         }
+        if self.replays.load(Ordering::Relaxed) {
+            state.finished.push_back((begun, Vec::new()));
+            return;
+        }
+        state.jobs += 1;
         drop(state);
         let ending = Ending { completions: self.clone(), begun, result: Vec::new() };
         self.run(Box::new(move || ending.after(job)));
@@ -127,18 +165,31 @@ impl Completions {
             (refused.0)();
         }
     }
+    /// Returns when no worker has anything to do: what was begun reaches the host, though nobody asks for its result.
+    pub(crate) fn finish(&self) {
+        let mut state = self.state();
+        while state.jobs > 0 {
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
     fn end(&self, begun: Begun, result: Vec<u8>) {
         let mut state = self.state();
-        if state.under_way.get(&begun.0) != Some(&begun.1) {
-            return;
+        state.jobs -= 1;
+        if state.jobs == 0 {
+            self.arrived.notify_all();
         }
-        state.finished.push_back((begun, result));
+        let under_way = state.under_way.get(&begun.0).copied();
+        let Some(UnderWay { not_before, .. }) = under_way.filter(|request| request.number == begun.1) else {
+            return;
+        };
+        if self.counted || not_before == GuestTime::ZERO {
+            state.finished.push_back((begun, result));
+        } else {
+            state.held.insert((not_before, begun.0), result);
+        }
         drop(state);
         self.arrived.notify_all();
         self.control.wake();
-        if let Some(slice) = &self.ends_slice {
-            slice.kick();
-        }
     }
 }
 
@@ -190,7 +241,10 @@ struct Handle {
 }
 impl Outside for Handle {
     fn begin(&self, token: u64, due: GuestTime, job: Job) {
-        self.completions.begin((self.device, token), due, job);
+        self.completions.begin((self.device, token), due, GuestTime::ZERO, job);
+    }
+    fn begin_no_earlier(&self, token: u64, due: GuestTime, job: Job) {
+        self.completions.begin((self.device, token), due, due, job);
     }
 }
 
@@ -203,7 +257,7 @@ mod tests {
     fn completions(counted: bool) -> (Arc<Completions>, MachineControl, DeviceId) {
         let control = MachineControl::default();
         let device = Registry::default().add("device", PostPort::new()).id();
-        (Completions::new(counted, control.clone(), None), control, device)
+        (Completions::new(counted, control.clone()), control, device)
     }
     fn job(byte: u8) -> Job {
         Box::new(move || vec![byte])
@@ -244,6 +298,49 @@ mod tests {
         let finished = completions.take(GuestTime::ZERO).unwrap();
         assert_eq!((finished.request, finished.result), ((device, 9), vec![7]));
         assert_eq!(completions.next_due(), None);
+    }
+
+    #[test]
+    fn with_the_hosts_clock_a_result_is_held_where_its_device_says_so() {
+        let (completions, control, device) = completions(false);
+        let outside = completions.handle(device);
+        outside.begin_no_earlier(1, GuestTime(70), job(1));
+        outside.begin_no_earlier(2, GuestTime(50), job(2));
+        completions.finish();
+        // The machine is to look when the first is due.
+        while !control.wants_attention() {
+            std::thread::yield_now();
+        }
+        assert_eq!(completions.next_due(), Some(GuestTime(50)));
+        assert!(completions.take(GuestTime(49)).is_none());
+        outside.begin(3, GuestTime(u64::MAX), job(3));
+        completions.finish();
+        let take = |now| completions.take(GuestTime(now)).map(|finished| finished.result);
+        assert_eq!([49, 49, 60, 60, 70].map(take), [Some(vec![3]), None, Some(vec![2]), None, Some(vec![1])]);
+        assert_eq!(completions.next_due(), None);
+        outside.begin_no_earlier(4, GuestTime(90), job(4));
+        completions.finish();
+        completions.forget();
+        assert!(completions.take(GuestTime(90)).is_none() && completions.next_due().is_none());
+    }
+
+    #[test]
+    fn the_end_waits_for_jobs_of_forgotten_requests_too() {
+        let (completions, _, device) = completions(false);
+        let done = Arc::new(AtomicBool::new(false));
+        let (let_go, wait) = channel::<()>();
+        let tell = done.clone();
+        let slow = move || {
+            _ = wait.recv();
+            std::thread::yield_now();
+            tell.store(true, Ordering::Relaxed);
+            Vec::new()
+        };
+        completions.handle(device).begin(1, GuestTime::ZERO, Box::new(slow));
+        completions.forget();
+        drop(let_go);
+        completions.finish();
+        assert!(done.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use crate::devices::DeviceConfig;
 use crate::engines::Engine;
 use serde::{Deserialize, Serialize};
+use trimotor_bus::board;
 use trimotor_bus::memory::LOW_RAM_LIMIT;
+use trimotor_devices::drive::DriveConfig;
+use trimotor_devices::i8042::TimedKey;
 use trimotor_firmware::tables::{MemoryMap, Platform};
 
 /// Everything that makes one machine differ from another. What the host provides (clock, serial
@@ -24,6 +27,12 @@ pub struct MachineConfig {
     pub on_reset: OnReset,
     /// The devices beside those that every board has.
     pub devices: Vec<DeviceConfig>,
+    /// Devices of every board that this one is without: see [`crate::devices::removable_kind`].
+    pub without: Vec<String>,
+    /// The drives. What is in them is handed in by id: [`HostServices::drives`](crate::HostServices).
+    pub drives: Vec<DriveConfig>,
+    /// What firmware boots, where no kernel is handed in.
+    pub boot: BootConfig,
     /// What a panic that the guest reports through pvpanic does.
     pub on_panic: OnPanic,
     /// Whether the engine holds each translation it has kept against a walk of the guest's page tables: slow.
@@ -33,6 +42,8 @@ pub struct MachineConfig {
     pub keep_tlb: bool,
     /// The seed of RDRAND and RDSEED.
     pub random_seed: u64,
+    /// Keys that a script presses, with their instants of guest time, in the order of these.
+    pub typing: Vec<TimedKey>,
 }
 
 impl Default for MachineConfig {
@@ -46,10 +57,14 @@ impl Default for MachineConfig {
             rtc_seconds: 0,
             on_reset: OnReset::Reset,
             devices: vec![DeviceConfig::new("isa-serial")],
+            without: Vec::new(),
+            drives: Vec::new(),
+            boot: BootConfig::default(),
             on_panic: OnPanic::Exit,
             check_tlb: false,
             keep_tlb: false,
             random_seed: 0,
+            typing: Vec::new(),
         }
     }
 }
@@ -68,8 +83,43 @@ impl MachineConfig {
             hpet: true,
             serial_ports: u8::try_from(self.count("isa-serial")).unwrap_or(u8::MAX),
             pvpanic: self.count("pvpanic") > 0,
+            pm_base: board::PM_BASE,
         }
     }
+}
+
+/// What firmware tries to boot, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BootConfig {
+    /// What is tried, in order.
+    pub order: Vec<BootDevice>,
+    /// What is tried instead at power-on: after a reset `order` counts.
+    pub once: Option<Vec<BootDevice>>,
+    /// Whether firmware offers a menu.
+    pub menu: bool,
+    /// How long the menu waits for a key, in milliseconds; firmware chooses unless given.
+    pub splash_ms: Option<u32>,
+}
+
+impl Default for BootConfig {
+    /// Hard disk, then CD-ROM, then floppy; no menu.
+    fn default() -> Self {
+        let order = vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Floppy];
+        Self { order, once: None, menu: false, splash_ms: None }
+    }
+}
+
+/// A kind of device to boot from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum BootDevice {
+    /// A floppy disk.
+    Floppy,
+    /// A hard disk.
+    Disk,
+    /// A CD-ROM.
+    Cdrom,
+    /// A network card.
+    Network,
 }
 
 /// Where guest time comes from.

@@ -23,15 +23,15 @@ pub enum Engine {
 }
 
 /// What profilers and testers want of an engine.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct EngineOptions {
-    /// Whether each hit of its translations is held against a walk of the guest's page tables; `statistics` of
+    /// Whether each hit of its translations is compared with a walk of the guest's page tables; `statistics` of
     /// its vCPUs then have the lines [`TLB_HITS`] and [`TLB_DIFFERENCES`].
     pub check_tlb: bool,
     /// Whether translations are kept until the guest flushes them; `statistics` of its vCPUs then have the line
     /// [`STALE_USES`].
     pub keep_tlb: bool,
-    /// Who is told of host code that is made.
+    /// What is told of host code that is made.
     pub code_observer: Option<CodeObserver>,
     /// Memory for translated code, in bytes, where it is not the engine's usual amount; not less than
     /// [`LEAST_CODE_CACHE`].
@@ -106,10 +106,21 @@ impl Engine {
         };
         EngineStatus { engine: self, description, available }
     }
+    /// Whether it can be started, found out at once: an engine that this build has not is not probed.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn can_start(self) -> Result<(), Unusable> {
+        if self.is_built() { self.status().available } else { Err(not_built(Vec::new())) }
+    }
     /// The fastest engine that can be used here.
     pub fn fastest() -> Engine {
-        let usable = |engine: &Engine| engine.is_built() && engine.status().available.is_ok();
-        Engine::ALL.into_iter().find(usable).unwrap_or(Engine::Interp)
+        Engine::ALL.into_iter().find(|engine| engine.can_start().is_ok()).unwrap_or(Engine::Interp)
+    }
+    /// The next one that can be used here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
+    pub fn next(self) -> Engine {
+        let later = Engine::ALL.into_iter().cycle().skip_while(|engine| *engine != self).skip(1);
+        later.take(Engine::ALL.len()).find(|engine| engine.can_start().is_ok()).unwrap_or(self)
     }
     /// Whether it makes host code, which [`EngineOptions`] are about.
     pub fn translates(self) -> bool {
@@ -127,7 +138,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(self, options: EngineOptions) -> Result<Box<dyn CpuBackend>, String> {
-        self.status().available.map_err(|why| why.to_string())?;
+        self.can_start().map_err(|why| why.to_string())?;
         match self {
             Engine::Interp => Ok(Box::new(interpreter(&options))),
             Engine::Jit => trimotor_bt_jit::start(trimotor_bt_jit::Options {
@@ -174,8 +185,12 @@ fn kvm_availability() -> Result<(), Unusable> {
             vec![format!("this host's /dev/kvm {why}"), format!("to change that, {}", why.help())]
         }
     };
+    Err(not_built(details))
+}
+
+fn not_built(details: Vec<String>) -> Unusable {
     let verdict = "the KVM engine is not part of this build yet".to_owned();
-    Err(Unusable { verdict, details, help: "use --accel auto".to_owned() })
+    Unusable { verdict, details, help: "use --accel auto".to_owned() }
 }
 
 fn jit_availability() -> Result<(), Unusable> {

@@ -19,6 +19,8 @@ pub enum ExitReason {
     Panic,
     /// A vCPU met a triple fault.
     TripleFault(Box<TripleFault>),
+    /// A replay left its recording: see [`Machine::divergence`](crate::Machine::divergence).
+    Diverged,
     /// Someone outside asked for the end ([`MachineControl::quit`](crate::MachineControl::quit)).
     Quit,
 }

@@ -11,19 +11,29 @@
 //! | what a person configures | [`config`] |
 //! | which engines there are (the only file that names them) | [`engines`] |
 //! | which devices there are (the only file that lists them) | [`devices`] |
+//! | the drives, and what is in them | [`drives`] |
+//! | the networks, and which card has which | [`networks`] |
 //! | the devices, each behind a lock | [`registry`] |
 //! | what happens between devices and vCPUs, reset | [`board`] |
 //! | which port and which address is whose | [`address_map`] |
 //! | the board as one vCPU sees it | [`vcpu_bus`] |
 //! | when devices want to be woken | [`timers`] |
+//! | what comes from outside, stamped, logged and replayed | [`events`] |
+//! | the log of a run, and a machine that replays it | `recording` |
 //! | requests of devices that workers carry out | `completions` |
+//! | the cables of the serial ports | `serial_line` |
+//! | the cables of network cards | `network_line` |
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
 //! | the end of a slice by the host's clock | `slice_timer` |
-//! | what other threads may do to a running machine | [`control`] |
+//! | what other threads may ask of a running machine | [`control`] |
+//! | how it is done, while the vCPUs stand still | `obey` |
+//! | what `info` and `x` show of it | `inspect` |
+//! | what debuggers see and change, and where vCPUs stop for them | `debugger` |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
-//! | the whole machine to a value and back | [`save`] |
+//! | the whole machine to a value and back, and to a file | [`save`] |
+//! | another engine for a machine that runs | `switch` |
 //! | two machines side by side, compared | [`lockstep`] |
 //!
 //! No file here reads the host's clock, randomness, environment or files: the program hands
@@ -36,15 +46,27 @@ pub mod clock;
 mod completions;
 pub mod config;
 pub mod control;
+mod debugger;
+mod device_memory;
 pub mod devices;
+pub mod doorbells;
+mod drives;
 pub mod engines;
+pub mod events;
 pub mod exit;
+mod inspect;
 pub mod lockstep;
 pub mod machine;
+mod network_line;
+pub mod networks;
+mod obey;
+mod recording;
 pub mod registry;
 pub mod run;
 pub mod save;
+mod serial_line;
 mod slice_timer;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -52,9 +74,15 @@ pub mod timers;
 pub mod vcpu_bus;
 
 pub use clock::HostClock;
-pub use config::{ClockSource, MachineConfig, OnPanic, OnReset};
-pub use control::MachineControl;
+pub use config::{BootConfig, BootDevice, ClockSource, MachineConfig, OnPanic, OnReset};
+pub use control::{
+    Answer, Command, CommandError, MachineControl, MachineEvent, Reply, Shot, ShotTaker, Viewer,
+};
 pub use devices::{DeviceConfig, DeviceError};
 pub use engines::{Engine, EngineOptions, EngineStatus, Unusable};
 pub use exit::{ExitReason, TripleFault};
-pub use machine::{BootSource, HostServices, Machine, MachineError};
+pub use machine::{BootSource, HostServices, HostState, Machine, MachineError};
+pub use switch::{PlannedSwitch, SwitchTime, Switched};
+pub use trimotor_devices::drive::{DriveConfig, DrivePlace, Media, Medium, MediumError, OnDiskError};
+pub use trimotor_devices::drive_limits::{DriveLimits, Rate, Rates};
+pub use trimotor_devices::virtio::balloon::BalloonStatus;

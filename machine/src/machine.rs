@@ -4,24 +4,33 @@ use crate::board::Board;
 use crate::boot;
 use crate::clock::HostClock;
 use crate::config::{ClockSource, MachineConfig, OnPanic, OnReset};
-use crate::control::MachineControl;
+use crate::control::{MachineControl, MachineEvent, Shot};
+use crate::debugger::Debugging;
+use crate::devices::drive_tables::write_boot_order;
 use crate::engines::{Engine, EngineOptions};
+use crate::events::{Intake, PowerOn};
 use crate::exit::ExitReason;
-use crate::run::Turn;
+use crate::run::{Turn, shot};
+use crate::serial_line::{SerialLine, serial_lines};
 use crate::slice_timer::SliceTimer;
+use crate::switch::PlannedSwitches;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use trimotor_bus::board::MAX_VCPUS;
-use trimotor_bus::memory::MemoryError;
+use trimotor_bus::memory::{MemoryError, RamFile};
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::ArchState;
-use trimotor_cpu::backend::{BackendError, Vcpu};
+use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu};
 use trimotor_cpu::model::{CpuModel, Feature};
 use trimotor_devices::debug_port::DebugSink;
+use trimotor_devices::drive::Medium;
 use trimotor_devices::lapic::LapicModel;
 use trimotor_devices::requests::ResetCause;
 use trimotor_devices::serial::SerialBackend;
-use trimotor_devices::vga_text::TextScreen;
+use trimotor_devices::vga::TextScreen;
+use trimotor_devices::virtio::rng::Entropy;
 use trimotor_firmware::boot::{ApplyError, BootPlan};
+use trimotor_net::NetBackend;
 
 /// What the host provides to a machine.
 pub struct HostServices {
@@ -29,13 +38,33 @@ pub struct HostServices {
     pub clock: Arc<dyn HostClock>,
     /// What is at the other end of the serial ports, COM1 first; ports without one are unplugged.
     pub serial: Vec<Box<dyn SerialBackend>>,
+    /// What is at the other end of ports of other devices, by the ids that their options name.
+    pub chardevs: BTreeMap<String, Box<dyn SerialBackend>>,
     /// Where bytes written to port E9h go, if anywhere.
     pub debug_console: Option<Box<dyn DebugSink>>,
+    /// The expansion ROM of the VGA; empty: it has none.
+    pub vga_rom: Vec<u8>,
+    /// Files that firmware finds by fw_cfg, by their names there.
+    pub firmware_files: Vec<(String, Vec<u8>)>,
+    /// What is in the drives, by their ids; a drive without a medium is empty.
+    pub drives: BTreeMap<String, Medium>,
+    /// Expansion ROMs of cards, by what their options `romfile` say.
+    pub option_roms: BTreeMap<String, Vec<u8>>,
+    /// The networks that cards may be connected to, by their ids.
+    pub networks: BTreeMap<String, Arc<dyn NetBackend>>,
+    /// Where devices get random bytes; without it they follow from the configuration's seed, as a reproducible run needs.
+    pub entropy: Option<Entropy>,
     /// What profilers want of the engine.
     pub engine: EngineOptions,
     /// With a counted clock: whether so much output waits for the host that the machine must stand still for a while.
     pub output_waits: Option<Box<dyn Fn() -> bool + Send>>,
+    /// What the program keeps with a saved machine, in bytes that only it understands. It is asked while the machine stands
+    /// still, with all that the guest has written on its disks; it may refuse, and say why.
+    pub host_state: Option<HostState>,
 }
+
+/// See [`HostServices::host_state`].
+pub type HostState = Box<dyn Fn() -> Result<Vec<u8>, String> + Send>;
 
 impl HostServices {
     /// A clock and nothing else: all ports are unplugged.
@@ -43,9 +72,17 @@ impl HostServices {
         Self {
             clock,
             serial: Vec::new(),
+            chardevs: BTreeMap::new(),
             debug_console: None,
+            vga_rom: Vec::new(),
+            firmware_files: Vec::new(),
+            drives: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            option_roms: BTreeMap::new(),
+            entropy: None,
             engine: EngineOptions::default(),
             output_waits: None,
+            host_state: None,
         }
     }
 }
@@ -85,6 +122,17 @@ pub enum MachineError {
     /// A saved state that this machine cannot have.
     #[error(transparent)]
     Restore(#[from] trimotor_bus::RestoreError),
+    /// A file with a saved machine that cannot be read.
+    #[error(transparent)]
+    File(#[from] trimotor_snapshot::FormatError),
+    /// The machine was saved with another CPU model.
+    #[error("section \"cpu model\": the machine was saved with {name}; {differs}")]
+    CpuModel {
+        /// The saved one's name.
+        name: String,
+        /// What a guest sees of the difference.
+        differs: String,
+    },
     /// There is no boot plan: see [`BootSource::plan`].
     #[error("{0}")]
     Source(String),
@@ -110,6 +158,13 @@ pub trait BootSource: Send {
     /// # Errors
     /// A message for people that names the file and says what would help.
     fn plan(&mut self) -> Result<BootPlan, String>;
+    /// The firmware ROM below 4 GiB, asked for once, before there is a machine; empty where the plan needs none.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    fn rom(&mut self) -> Result<Vec<u8>, String> {
+        Ok(Vec::new())
+    }
 }
 
 /// A plan that is small enough to keep.
@@ -119,18 +174,55 @@ impl BootSource for BootPlan {
     }
 }
 
+/// Starts an engine.
+pub(crate) fn start(engine: Engine, options: &EngineOptions) -> Result<Box<dyn CpuBackend>, MachineError> {
+    engine.start_with(options.clone()).map_err(|reason| MachineError::Engine { engine, reason })
+}
+
+/// A vCPU for each of `signals`, in its state after RESET.
+pub(crate) fn make_vcpus(
+    backend: &mut dyn CpuBackend,
+    clock: ClockSource,
+    model: &Arc<CpuModel>,
+    memory: &Arc<GuestMemory>,
+    signals: &[Arc<VcpuSignals>],
+) -> Result<Vec<VcpuSlot>, MachineError> {
+    let make = |(id, signals): (usize, &Arc<VcpuSignals>)| {
+        let mut vcpu = backend.create_vcpu(id as u32, model, memory, signals)?;
+        // With the host's clock a slice ends by a kick, and a turn is no exact number.
+        vcpu.set_exact_budget(clock != ClockSource::Host);
+        Ok(VcpuSlot { vcpu, signals: signals.clone(), halted: None, held: false, stepping: false })
+    };
+    signals.iter().enumerate().map(make).collect()
+}
+
+/// Whether each vCPU of such an engine has a thread of its own.
+pub(crate) fn runs_at_once(backend: &dyn CpuBackend, config: &MachineConfig) -> bool {
+    config.cpus > 1 && config.clock == ClockSource::Host && backend.runs_vcpus_at_once()
+}
+
 /// A vCPU and what the board knows of it.
 pub(crate) struct VcpuSlot {
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) signals: Arc<VcpuSignals>,
     /// Halted, until one of these signals is pending.
     pub(crate) halted: Option<u32>,
+    /// A debugger wants it to stand still while others run.
+    pub(crate) held: bool,
+    /// A debugger wants it to stop after an instruction.
+    pub(crate) stepping: bool,
 }
 
 /// One PC.
 pub struct Machine {
     pub(crate) config: MachineConfig,
     pub(crate) engine: Engine,
+    /// What each engine that the vCPUs run on is started with.
+    pub(crate) engine_options: EngineOptions,
+    /// What engines counted that drove the vCPUs before, of what is summed up over a run.
+    pub(crate) earlier_counts: Vec<(String, u64)>,
+    /// Other engines that are to go on, later.
+    pub(crate) planned: PlannedSwitches,
     pub(crate) model: Arc<CpuModel>,
     pub(crate) board: Board,
     pub(crate) vcpus: Vec<VcpuSlot>,
@@ -139,12 +231,21 @@ pub struct Machine {
     /// `name` of the boot plan.
     pub(crate) boot_name: String,
     pub(crate) turn: Turn,
+    /// What comes from outside.
+    pub(crate) intake: Intake,
+    /// External events may be taken here: see [`crate::events`].
+    pub(crate) at_position: bool,
+    /// With a counted clock: something waits to be taken at the end of this instruction.
+    pub(crate) finish_instruction: bool,
+    /// The intake's step when the machine looked outside last.
+    pub(crate) looked_at_step: u64,
     pub(crate) a20: bool,
     /// When the back ends are looked at next, in guest time.
     pub(crate) next_poll_ns: u64,
     /// `changes` of the display when it was last published.
     pub(crate) published_screen: Option<u64>,
     pub(crate) paused: bool,
+    pub(crate) debugging: Debugging,
     /// The count of all vCPUs' instructions at which slices end at the latest.
     pub(crate) stop_at: u64,
     /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
@@ -153,6 +254,7 @@ pub struct Machine {
     pub(crate) timer: Option<SliceTimer>,
     /// See [`HostServices::output_waits`].
     pub(crate) output_waits: Option<Box<dyn Fn() -> bool + Send>>,
+    pub(crate) host_state: Option<HostState>,
 }
 
 impl Machine {
@@ -166,17 +268,22 @@ impl Machine {
         services: HostServices,
         boot: Box<dyn BootSource>,
     ) -> Result<Self, MachineError> {
-        let mut machine = Self::assemble(config, model, services, boot)?;
+        let mut machine = Self::assemble(config, model, services, boot, None, None)?;
         machine.power_on()?;
         Ok(machine)
     }
-    /// Puts a machine together whose RAM is empty and whose vCPUs are in their state after RESET.
+    /// Puts a machine together whose RAM is empty, or what is in a file, and whose vCPUs are in their state after RESET.
     pub(crate) fn assemble(
-        config: MachineConfig,
+        mut config: MachineConfig,
         model: Arc<CpuModel>,
         mut services: HostServices,
-        boot: Box<dyn BootSource>,
+        mut boot: Box<dyn BootSource>,
+        power_on: Option<PowerOn>,
+        ram: Option<&RamFile>,
     ) -> Result<Self, MachineError> {
+        if let Some(PowerOn { rtc_seconds, random_seed, .. }) = &power_on {
+            (config.rtc_seconds, config.random_seed) = (*rtc_seconds, *random_seed);
+        }
         let cpus = config.cpus;
         if !(1..=MAX_VCPUS as u8).contains(&cpus) {
             return Err(MachineError::Cpus { cpus });
@@ -185,29 +292,38 @@ impl Machine {
         let mut options = std::mem::take(&mut services.engine);
         options.check_tlb |= config.check_tlb;
         options.keep_tlb |= config.keep_tlb;
-        let started = engine.start_with(options);
-        let mut backend = started.map_err(|reason| MachineError::Engine { engine, reason })?;
-        let memory = GuestMemory::new(config.memory_bytes, &[])?;
-        let at_once = cpus > 1 && config.clock == ClockSource::Host && backend.runs_vcpus_at_once();
+        let mut backend = start(engine, &options)?;
+        let rom = boot.rom().map_err(MachineError::Source)?;
+        let memory = match ram {
+            None => GuestMemory::new(config.memory_bytes, &rom)?,
+            Some(ram) => GuestMemory::from_file(config.memory_bytes, &rom, ram)?,
+        };
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
-        let mut vcpus = Vec::with_capacity(usize::from(cpus));
-        for (id, signals) in signals.iter().enumerate() {
-            let mut vcpu = backend.create_vcpu(id as u32, &model, &memory, signals)?;
-            // With the host's clock a slice ends by a kick, and a turn is no exact number.
-            vcpu.set_exact_budget(config.clock != ClockSource::Host);
-            vcpus.push(VcpuSlot { vcpu, signals: signals.clone(), halted: None });
-        }
+        let vcpus = make_vcpus(&mut *backend, config.clock, &model, &memory, &signals)?;
+        let at_once = runs_at_once(&*backend, &config);
         let by_host_clock = config.clock == ClockSource::Host;
         let timer =
             by_host_clock.then(|| SliceTimer::start(services.clock.clone(), signals.clone())).transpose()?;
-        let ends_slice = timer.as_ref().map(SliceTimer::slice_end);
         let output_waits = services.output_waits.take();
+        let host_state = services.host_state.take();
         let control = MachineControl::default();
+        control.set_vcpus(signals.clone());
+        control.publish_engine(engine);
+        let lines = serial_lines(config.count("isa-serial"), &mut services, power_on.as_ref());
         let lapic = lapic_model(&model);
-        let board = Board::new(&config, memory, signals, lapic, services, &control, ends_slice)?;
+        let mut chip_ends: Vec<_> = lines.iter().map(SerialLine::chip_end).collect();
+        // Cables of other devices follow those of the serial ports.
+        let others = chip_ends.split_off(lines.len() - services.chardevs.len());
+        services.serial = chip_ends;
+        services.chardevs.values_mut().zip(others).for_each(|(end, chip_end)| *end = chip_end);
+        let board = Board::new(&config, memory, signals, lapic, services, &control, power_on.as_ref())?;
+        let intake = Intake::new(control.clone(), lines);
         Ok(Self {
             config,
             engine,
+            engine_options: options,
+            earlier_counts: Vec::new(),
+            planned: PlannedSwitches::default(),
             model,
             board,
             vcpus,
@@ -215,14 +331,20 @@ impl Machine {
             boot,
             boot_name: String::new(),
             turn: Turn::default(),
+            intake,
+            at_position: true,
+            finish_instruction: false,
+            looked_at_step: 0,
             a20: true,
             next_poll_ns: 0,
             published_screen: None,
             paused: false,
+            debugging: Debugging::default(),
             stop_at: u64::MAX,
             at_once,
             timer,
             output_waits,
+            host_state,
         })
     }
 
@@ -232,6 +354,12 @@ impl Machine {
     /// There is no boot plan any more, or it does not fit.
     pub fn reset(&mut self) -> Result<(), MachineError> {
         self.board.reset();
+        if self.config.boot.once.is_some()
+            && let Some(rtc) = self.board.refs.rtc
+        {
+            let order = &self.config.boot.order;
+            self.board.devices.with(rtc, |rtc| write_boot_order(rtc, order));
+        }
         for slot in &mut self.vcpus {
             slot.signals.lower(!VcpuSignals::INTR);
             slot.vcpu.reset();
@@ -239,17 +367,19 @@ impl Machine {
         }
         self.power_on()
     }
-    fn power_on(&mut self) -> Result<(), MachineError> {
+    pub(crate) fn power_on(&mut self) -> Result<(), MachineError> {
         let plan = self.boot.plan().map_err(MachineError::Source)?;
-        boot::firmware_setup(&self.board);
-        plan.apply(&self.board.memory)?;
-        for (id, slot) in self.vcpus.iter_mut().enumerate() {
-            let mut state = slot.vcpu.state();
-            if id == 0 {
-                state = boot::entry_state(state, &plan.entry);
+        if let Some(entry) = &plan.entry {
+            boot::firmware_setup(&self.board);
+            plan.apply(&self.board.memory)?;
+            for (id, slot) in self.vcpus.iter_mut().enumerate() {
+                let mut state = slot.vcpu.state();
+                if id == 0 {
+                    state = boot::entry_state(state, entry);
+                }
+                boot::set_memory_types(&mut state, self.model.phys_bits);
+                slot.vcpu.set_state(&state);
             }
-            boot::set_memory_types(&mut state, self.model.phys_bits);
-            slot.vcpu.set_state(&state);
         }
         self.boot_name = plan.name;
         self.a20 = false;
@@ -277,18 +407,19 @@ impl Machine {
     }
     /// A panic that the guest reported: what the configuration says.
     pub(crate) fn guest_panic(&mut self) -> Option<ExitReason> {
+        self.control.tell(&MachineEvent::Panicked);
         match self.config.on_panic {
             OnPanic::Ignore => None,
             OnPanic::Pause => {
-                self.set_paused(true);
+                self.stand_still().set_paused(true);
                 None
             }
             OnPanic::Reset => self.start_over(),
             OnPanic::Exit => Some(ExitReason::Panic),
         }
     }
-    fn start_over(&mut self) -> Option<ExitReason> {
-        if let Err(error) = self.reset() {
+    pub(crate) fn start_over(&mut self) -> Option<ExitReason> {
+        if let Err(error) = self.stand_still().reset() {
             log::error!("{error}");
             return Some(ExitReason::Quit);
         }
@@ -324,6 +455,10 @@ impl Machine {
         let display = self.board.refs.display?;
         self.board.devices.with(display, |display| display.screen())
     }
+    /// What the screen shows now.
+    pub fn shot(&self) -> Shot {
+        shot(&self.control, &self.board, self.board.clock.latest())
+    }
     /// The code bytes at a vCPU's CS:RIP that can be read now, as many as `into` takes.
     pub fn code_at_rip(&mut self, cpu: usize, into: &mut [u8]) -> usize {
         let Some(slot) = self.vcpus.get_mut(cpu) else { return 0 };
@@ -339,9 +474,16 @@ impl Machine {
     pub fn vcpu_state(&self, cpu: usize) -> Option<ArchState> {
         self.vcpus.get(cpu).map(|slot| slot.vcpu.state())
     }
-    /// Lines about the engine's inner life, for each vCPU.
+    /// Lines about the engine's inner life, for each vCPU, since it took over. What is summed up over a run counts from
+    /// power-on, and is among the first vCPU's.
     pub fn statistics(&self) -> Vec<Vec<(String, u64)>> {
-        self.vcpus.iter().map(|slot| slot.vcpu.statistics()).collect()
+        let mut counts: Vec<_> = self.vcpus.iter().map(|slot| slot.vcpu.statistics()).collect();
+        for (name, earlier) in &self.earlier_counts {
+            if let Some((_, count)) = counts[0].iter_mut().find(|(line, _)| line == name) {
+                *count += earlier;
+            }
+        }
+        counts
     }
     /// What a vCPU's local APIC has in hand, in one line.
     pub fn describe_lapic(&self, cpu: usize) -> String {
@@ -350,5 +492,13 @@ impl Machine {
     /// Instructions that all vCPUs have retired.
     pub fn instructions(&self) -> u64 {
         self.vcpus.iter().map(|slot| slot.vcpu.retired()).sum()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.control.close();
+        // What the guest wrote reaches its disks, however the program ends after this.
+        self.board.completions.finish();
     }
 }

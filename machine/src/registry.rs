@@ -41,6 +41,8 @@ impl<T> DeviceRef<T> {
 }
 
 /// One device.
+/// Aligned, so that vCPUs that use different devices write different cache lines.
+#[repr(align(128))]
 struct Entry {
     name: String,
     device: Mutex<Box<dyn Device>>,

@@ -7,7 +7,8 @@
 
 use crate::board::Board;
 use crate::clock::TimeSource;
-use crate::control::{Command, Input, MachineControl};
+use crate::control::{MachineControl, MachineEvent, Shot};
+use crate::events::{ExternalEvent, Intake};
 use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
 use crate::vcpu_bus::VcpuBus;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::backend::{ShutdownReport, VcpuExit};
 use trimotor_devices::requests::MachineRequest;
-use trimotor_devices::serial::SerialPort;
 
 /// The longest slice and the turn of a vCPU that is alone, in instructions: a tenth of a
 /// millisecond for the translator. The end of a slice costs as much as a thousand instructions.
@@ -27,8 +27,12 @@ const SHARED_TURN: u64 = 20_000;
 const SHORTEST_REST: u64 = 100;
 /// How often back ends are looked at while the guest runs, in nanoseconds of guest time.
 pub(crate) const POLL_NS: u64 = 1_000_000;
-/// How long the machine sleeps at most: back ends that cannot wake it are looked at then.
-pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+/// The same while a network has more frames than a card gets at one look.
+const SOON_NS: u64 = 50_000;
+/// How long the machine sleeps at most while something waits for room, at the keyboard or the host, which gives no notice.
+const RETRY_SLEEP: Duration = Duration::from_millis(20);
+/// How long it sleeps otherwise. What happens wakes it; this bounds what a notice that was forgotten costs.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// With a counted clock: how long the machine stands still before it looks again whether the host has taken output.
 const OUTPUT_WAIT: Duration = Duration::from_millis(1);
@@ -62,8 +66,11 @@ impl Machine {
                 break reason;
             }
         };
-        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
-        self.publish(self.board.clock.latest(), true);
+        self.intake.flush();
+        let now = self.board.clock.latest();
+        self.publish(now, true);
+        take_shots(&self.control, &self.board, now);
+        self.control.tell(&MachineEvent::Ended(reason.clone()));
         reason
     }
 
@@ -95,32 +102,48 @@ impl Machine {
 
     /// One slice or one rest, and what comes between.
     fn step(&mut self) -> Option<ExitReason> {
+        // Before anything else, as a machine that is saved while the outside is looked at has no request under way.
+        if self.board.requests.pending() {
+            self.intake.count_step();
+            if let Some(reason) = self.do_requests() {
+                return Some(reason);
+            }
+        }
         let now = self.board.clock.now();
+        if self.planned.is_due(now, || self.instructions()) {
+            self.switch_as_planned(now);
+        }
+        if self.control.next_shot_ns() <= now.ns() {
+            take_shots(&self.control, &self.board, now);
+        }
         // While the machine is paused time stands still, and the next poll never comes.
-        if self.paused || self.control.wants_attention() || now.ns() >= self.next_poll_ns {
+        if self.paused
+            || self.control.wants_attention()
+            || now.ns() >= self.next_poll_ns
+            || self.finish_instruction && self.at_position
+            || self.intake.replays()
+        {
             if let Some(reason) = self.look_outside(now) {
                 return Some(reason);
             }
-            if self.paused {
-                self.control.sleep(LONGEST_SLEEP);
+            if self.paused && !self.finish_instruction {
+                if !self.control.wants_attention() {
+                    self.control.sleep(longest_sleep(&self.intake));
+                }
                 return None;
             }
-        }
-        if self.board.requests.pending()
-            && let Some(reason) = self.do_requests()
-        {
-            return Some(reason);
-        }
-        if self.paused {
-            // A request did it: a panic of the guest's.
-            return None;
         }
         if self.output_waits.as_ref().is_some_and(|output_waits| output_waits()) {
             self.control.sleep(OUTPUT_WAIT);
             return None;
         }
         if self.board.timers.earliest_ns() <= now.ns() {
-            self.board.advance_due(&mut TimeSource::Board(&self.board.clock));
+            self.intake.reach(self.instructions());
+            self.intake.count_step();
+            self.board.advance_due(&mut TimeSource::Board(&self.board.clock), &mut self.intake);
+            if self.intake.diverged().is_some() {
+                return Some(ExitReason::Diverged);
+            }
             if !self.board.clock.counts_instructions() {
                 // The interrupt may be for another vCPU, which need not wait for the end of this one's turn.
                 self.turn.left = 0;
@@ -128,10 +151,7 @@ impl Machine {
         }
         match self.pick() {
             Some(cpu) => self.slice(cpu, now),
-            None => {
-                self.rest(now);
-                None
-            }
+            None => self.rest(now),
         }
     }
 
@@ -145,38 +165,52 @@ impl Machine {
         let next = (1..=count).map(|i| (current + i) % count).find(|cpu| self.vcpus[*cpu].can_run())?;
         let alone = (0..count).all(|cpu| cpu == next || !self.vcpus[cpu].can_run());
         self.turn = Turn { cpu: next, left: if alone { SLICE } else { SHARED_TURN } };
+        self.intake.count_step();
         Some(next)
     }
 
     /// Runs a vCPU for a slice.
     fn slice(&mut self, cpu: usize, now: GuestTime) -> Option<ExitReason> {
-        let alarm = self.board.timers.earliest_ns();
+        let outside = self.control.next_shot_ns().min(self.planned.next_ns());
+        let alarm = self.board.timers.earliest_ns().min(outside);
         let counts = self.board.clock.counts_instructions();
         let budget =
             if counts { self.turn.left.min(alarm.saturating_sub(now.ns())).max(1) } else { self.turn.left };
-        let budget = match self.stop_at {
+        let budget = match self.stop_at.min(self.planned.next_instructions()) {
             u64::MAX => budget,
             stop_at => budget.min(stop_at - self.instructions()),
+        };
+        let budget = if self.finish_instruction && counts { budget.min(1) } else { budget };
+        let budget = match self.intake.next_stop() {
+            None => budget,
+            Some(stop) => match budget.min(stop.saturating_sub(self.instructions())) {
+                // The machine must do something else before the event.
+                0 => return self.recorded_step(now),
+                budget => budget,
+            },
         };
         // Accesses that bring an earlier event end the slice.
         let end = if counts { now.ns().saturating_add(budget) } else { alarm.min(self.next_poll_ns) };
         self.board.timers.expect(end);
         if let Some(timer) = &self.timer {
             timer.set(cpu, self.board.clock.host_ns(GuestTime(end)));
-            if self.control.wants_attention() {
-                // What came before the timer was set kicked nobody.
-                return None;
-            }
+        }
+        if !self.control.begin_slice(cpu) {
+            return None;
         }
         self.board.clock.begin_slice();
         let slot = &mut self.vcpus[cpu];
         let before = slot.vcpu.retired();
         let exit = slot.vcpu.run(&mut VcpuBus::in_turn(&self.board, cpu), budget);
+        self.control.end_slice();
         let retired = slot.vcpu.retired().wrapping_sub(before);
         self.board.clock.set_retired(retired);
         self.board.timers.expect(u64::MAX);
-        // A run that retired nothing still uses up its turn a little, so that nobody starves.
-        self.turn.left = self.turn.left.saturating_sub(retired.max(1));
+        self.at_position = retired == budget || exit == VcpuExit::Halted;
+        // A run that retired nothing still uses up its turn a little, so that nobody starves; but not where somebody
+        // outside may have ended it, as a replay would not do so.
+        let least = u64::from(!counts || !self.control.wants_attention());
+        self.turn.left = self.turn.left.saturating_sub(retired.max(least));
         if !counts && self.turn.left < SHORTEST_REST {
             // A budget that covers no block would be stepped.
             self.turn.left = 0;
@@ -184,85 +218,115 @@ impl Machine {
         match exit {
             VcpuExit::Budget => {}
             VcpuExit::Halted => slot.halt(),
-            VcpuExit::Shutdown(report) => return Some(self.shutdown(cpu, *report)),
+            VcpuExit::Debugger => self.stopped_for_debugger(cpu),
+            VcpuExit::Shutdown(report) => return self.shutdown_unless_debugged(cpu, *report),
         }
         None
     }
 
+    /// With a replay, where an event waits that is taken at this instruction: the machine is on its way there if it has done
+    /// something since it looked last.
+    fn recorded_step(&mut self, now: GuestTime) -> Option<ExitReason> {
+        if self.intake.step() != self.looked_at_step {
+            return None;
+        }
+        self.intake.diverge(now, "run on");
+        Some(ExitReason::Diverged)
+    }
+
     /// Nobody can run: time passes.
-    fn rest(&mut self, now: GuestTime) {
+    fn rest(&mut self, now: GuestTime) -> Option<ExitReason> {
+        if self.paused {
+            // Nothing runs that could end within an instruction.
+            self.at_position = true;
+            return None;
+        }
+        if self.intake.has_more_frames() {
+            self.next_poll_ns = 0;
+            return None;
+        }
         let earliest = self.board.timers.earliest();
         if self.board.clock.counts_instructions()
             && let Some(event) = earliest
         {
+            self.intake.count_step();
             self.board.clock.skip_to(event);
-            return;
+            return None;
+        }
+        if self.intake.next_stop().is_some() {
+            return self.recorded_step(now);
         }
         // Output that waits goes out before the machine sleeps.
-        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
-        self.publish(now, false);
+        self.intake.flush();
+        self.publish(now, true);
         let now = self.board.clock.now();
-        let limit = self
-            .board
-            .timers
-            .earliest()
-            .map_or(LONGEST_SLEEP, |event| Duration::from_nanos(event.since(now)).min(LONGEST_SLEEP));
+        let longest = longest_sleep(&self.intake);
+        let outside = self.control.next_shot_ns().min(self.planned.next_ns());
+        let next = self.board.timers.earliest_ns().min(outside);
+        let limit = Duration::from_nanos(next.saturating_sub(now.ns())).min(longest);
         if !limit.is_zero() && self.pick().is_none() {
             self.control.sleep(limit);
         }
+        None
     }
 
     /// Commands, back ends, and what others see of the machine.
     fn look_outside(&mut self, now: GuestTime) -> Option<ExitReason> {
         self.control.attended();
-        if self.control.wants_end() {
+        self.looked_at_step = self.intake.step();
+        self.intake.reach(self.instructions());
+        let counts = self.board.clock.counts_instructions();
+        let may_take_events = !counts || self.at_position || !self.vcpus.iter_mut().any(VcpuSlot::can_run);
+        if self.control.wants_end() && (may_take_events || !self.intake.is_logged()) {
             self.control.ended();
+            self.intake.note(now, || ExternalEvent::Quit);
             return Some(ExitReason::Quit);
         }
-        while let Some(command) = self.control.take_command() {
-            if let Some(reason) = self.obey(command) {
-                return Some(reason);
-            }
+        if let Some(reason) = self.obey_all(may_take_events) {
+            return Some(reason);
         }
-        let time = &mut TimeSource::Board(&self.board.clock);
-        self.board.take_input(&self.control, time);
-        if !self.board.clock.counts_instructions() {
-            self.board.deliver_completions(time);
+        self.finish_instruction =
+            !may_take_events && (!self.paused || self.control.has_command() || self.control.wants_end());
+        if may_take_events && let Some(reason) = self.take_events() {
+            return Some(reason);
         }
-        self.board.poll_serials(time);
-        self.next_poll_ns = now.ns().saturating_add(POLL_NS);
-        let wanted = self.control.take_screen_wanted();
+        if self.intake.diverged().is_some() {
+            return Some(ExitReason::Diverged);
+        }
+        let next_poll = if self.intake.has_more_frames() { SOON_NS } else { POLL_NS };
+        self.next_poll_ns = now.ns().saturating_add(next_poll);
+        let wanted = self.paused || self.control.wants_screen();
         self.publish(now, wanted);
         None
     }
-    fn obey(&mut self, command: Command) -> Option<ExitReason> {
-        match command {
-            Command::Pause => self.set_paused(true),
-            Command::Resume => self.set_paused(false),
-            Command::Reset => {
-                if let Err(error) = self.reset() {
-                    log::error!("{error}");
-                    return Some(ExitReason::Quit);
-                }
-            }
-            Command::Statistics => self.control.publish_statistics(self.statistics()),
-            other => self.board.obey(other, &mut TimeSource::Board(&self.board.clock)),
+    fn take_events(&mut self) -> Option<ExitReason> {
+        let time = &mut TimeSource::Board(&self.board.clock);
+        self.intake.take_from_host(&self.board, time);
+        if !self.paused {
+            self.intake.take_frames(&self.board, time);
         }
-        None
-    }
-    pub(crate) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
-        self.control.publish_paused(paused);
-        if paused {
-            self.board.clock.pause();
-        } else {
-            self.board.clock.resume();
+        if !self.board.clock.counts_instructions() {
+            self.board.deliver_completions(time, &mut self.intake);
+        }
+        loop {
+            let time = &mut TimeSource::Board(&self.board.clock);
+            match self.intake.take_from_log(&self.board, time)? {
+                ExternalEvent::Quit => return Some(ExitReason::Quit),
+                ExternalEvent::Reset => {
+                    if let Some(reason) = self.start_over() {
+                        return Some(reason);
+                    }
+                }
+                _ => {}
+            }
         }
     }
     fn publish(&mut self, now: GuestTime, screen_wanted: bool) {
         self.control.publish_progress(now, self.instructions());
+        let (leds, absolute) = self.board.input_modes();
+        self.control.publish_input(leds, absolute);
         if screen_wanted {
-            publish_screen(&self.control, &self.board, &mut self.published_screen);
+            publish_screen(&self.control, &self.board, &mut self.published_screen, now);
         }
     }
 
@@ -274,6 +338,10 @@ impl Machine {
             MachineRequest::PowerOff => Some(ExitReason::PowerOff),
             MachineRequest::DebugExit(value) => Some(ExitReason::DebugExit(value)),
             MachineRequest::GuestPanic => self.guest_panic(),
+            MachineRequest::Pause => {
+                self.stand_still().set_paused(true);
+                None
+            }
             MachineRequest::Reset(cause) => self.guest_reset(cause),
             MachineRequest::Suspend => {
                 log::warn!("the guest asks for S3, which the tables do not offer: it wakes at once");
@@ -287,7 +355,7 @@ impl Machine {
 
     /// A vCPU is in shutdown: the run's end.
     pub(crate) fn shutdown(&mut self, cpu: usize, report: ShutdownReport) -> ExitReason {
-        self.board.poll_serials(&mut TimeSource::Board(&self.board.clock));
+        self.intake.flush();
         ExitReason::TripleFault(Box::new(self.triple_fault(cpu, report)))
     }
     fn triple_fault(&mut self, cpu: usize, report: ShutdownReport) -> TripleFault {
@@ -301,68 +369,57 @@ impl Machine {
     }
 }
 
+/// How long the machine may sleep where nothing happens.
+pub(crate) fn longest_sleep(intake: &Intake) -> Duration {
+    if intake.waits_for_room() { RETRY_SLEEP } else { LONGEST_SLEEP }
+}
+
 /// Shows the screen to others, if it has changed since it was `published`.
-pub(crate) fn publish_screen(control: &MachineControl, board: &Board, published: &mut Option<u64>) {
+pub(crate) fn publish_screen(
+    control: &MachineControl,
+    board: &Board,
+    published: &mut Option<u64>,
+    now: GuestTime,
+) {
     let Some(display) = board.refs.display else { return };
     // Looked at under the display's lock, shown to others without it.
     let screen = board.devices.with(display, |display| {
-        let changed = *published != Some(display.changes());
-        *published = Some(display.changes());
-        changed.then(|| display.screen())
+        let changes = display.changes(now, control.has_viewers());
+        let changed = *published != Some(changes) || control.picture_is_outdated();
+        *published = Some(changes);
+        changed.then(|| {
+            control.draw_picture(|surface, all| display.draw(now, surface, all));
+            display.screen()
+        })
     });
     if let Some(screen) = screen {
         control.publish_screen(screen);
     }
 }
 
-impl Board {
-    /// Does what a command asks of the chips. Those that concern vCPUs are not for the board.
-    pub(crate) fn obey(&self, command: Command, time: &mut TimeSource<'_>) {
-        match command {
-            Command::PowerButton => {
-                if let Some(power) = self.refs.power {
-                    self.operate(power, time, |power, _| power.registers.press_power_button());
-                }
-            }
-            Command::Nmi => self.fabric.pulse_nmi(),
-            Command::SerialBreak(port) => {
-                if let Some(serial) = self.refs.serials.get(port) {
-                    self.operate(*serial, time, SerialPort::receive_break);
-                }
-            }
-            Command::Pause | Command::Resume | Command::Reset | Command::Statistics => {}
-        }
-    }
-    /// Gives the guest the input that it has room for; the rest stays in its queue.
-    pub(crate) fn take_input(&self, control: &MachineControl, time: &mut TimeSource<'_>) {
-        while let Some(input) = control.take_input() {
-            if let Some(rest) = self.type_input(input, time) {
-                control.put_back(rest);
-                break;
-            }
-        }
-    }
-    /// Gives input to the keyboard controller; returns what it has no room for. Without a keyboard input is lost.
-    fn type_input(&self, input: Input, time: &mut TimeSource<'_>) -> Option<Input> {
-        let keyboard = self.refs.keyboard?;
-        match input {
-            Input::Key(key, down) => {
-                let typed = self.operate(keyboard, time, |keyboard, now| keyboard.type_event(key, down, now));
-                (!typed).then_some(input)
-            }
-            Input::Text(text) => {
-                let typed = self.operate(keyboard, time, |keyboard, now| keyboard.type_text(&text, now));
-                let rest: String = text.chars().skip(typed).collect();
-                (!rest.is_empty()).then_some(Input::Text(rest))
-            }
-        }
-    }
+/// Hands out the screen to whom it was promised for this time.
+pub(crate) fn take_shots(control: &MachineControl, board: &Board, now: GuestTime) {
+    control.take_shots(now, || shot(control, board, now));
+}
+
+/// What the screen shows now.
+pub(crate) fn shot(control: &MachineControl, board: &Board, now: GuestTime) -> Shot {
+    let seen = board.refs.display.map(|display| {
+        board.devices.with(display, |display| {
+            (control.copy_picture(|surface, all| display.draw(now, surface, all)), display.screen())
+        })
+    });
+    let (picture, text) = seen.unwrap_or_default();
+    Shot { time: now, picture, text }
 }
 
 impl VcpuSlot {
     /// Whether the vCPU has something to do.
     #[inline]
     pub(crate) fn can_run(&mut self) -> bool {
+        if self.held {
+            return false;
+        }
         let Some(awaited) = self.halted else { return true };
         if self.signals.pending() & awaited == 0 {
             return false;

@@ -35,20 +35,6 @@ struct Plan {
     looks_at_ns: u64,
 }
 
-/// Ends the slice that runs, from another thread.
-pub(crate) struct SliceEnd(Arc<Shared>);
-
-impl SliceEnd {
-    /// Kicks the vCPU whose slice runs. Where none runs, as vCPUs have threads of their own, does nothing.
-    pub(crate) fn kick(&self) {
-        let mut plan = self.0.plan();
-        if plan.deadline_ns != NEVER {
-            plan.deadline_ns = NEVER;
-            self.0.vcpus[plan.vcpu].raise(VcpuSignals::KICK);
-        }
-    }
-}
-
 /// The thread, which ends when this is dropped.
 pub(crate) struct SliceTimer {
     shared: Arc<Shared>,
@@ -67,10 +53,6 @@ impl SliceTimer {
         let thread =
             std::thread::Builder::new().name("slice-timer".to_owned()).spawn(move || for_thread.run())?;
         Ok(SliceTimer { shared, thread: Some(thread) })
-    }
-    /// What ends a slice before its deadline.
-    pub(crate) fn slice_end(&self) -> SliceEnd {
-        SliceEnd(self.shared.clone())
     }
     /// Kicks vCPU `vcpu` when the host's clock reaches `deadline_ns`, and nobody before.
     pub(crate) fn set(&self, vcpu: usize, deadline_ns: u64) {
@@ -148,19 +130,5 @@ mod tests {
             signals[0].wait(0, Duration::MAX);
         }
         assert_eq!(signals[1].pending(), 0);
-    }
-
-    #[test]
-    fn a_slice_is_ended_once_and_only_while_its_deadline_is_ahead() {
-        let signals: Vec<_> = (0..2).map(|_| VcpuSignals::new()).collect();
-        let timer = SliceTimer::start(Arc::new(Steps(AtomicU64::new(0))), signals.clone()).unwrap();
-        let slice = timer.slice_end();
-        slice.kick();
-        assert_eq!(signals[0].pending(), 0, "no slice runs");
-        timer.set(1, u64::MAX - 1);
-        slice.kick();
-        assert_eq!(signals[1].take(VcpuSignals::KICK), VcpuSignals::KICK);
-        slice.kick();
-        assert_eq!([signals[0].pending(), signals[1].pending()], [0, 0]);
     }
 }

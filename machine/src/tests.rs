@@ -1,7 +1,25 @@
 //! The machine as a whole: small guests in machine code.
 
+mod bios_calls;
+mod card_memory;
+mod card_roms;
 mod cards;
 mod chips;
+mod control;
+mod drives;
+mod e1000;
+mod hostile_devices;
+mod hostile_vcpus;
+mod hostile_virtio;
+mod networks;
+mod pci_bios;
+mod pointers;
+mod random;
+mod replay;
+mod saved_files;
+mod switching;
+mod vga;
+mod virtio;
 
 use crate::*;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -342,16 +360,16 @@ fn commands_do_not_wait_behind_input() {
         typed += 1;
         assert!(typed < 10_000, "what waits is bounded");
     }
-    control.ask_statistics();
-    control.nmi();
+    let statistics = control.send(Command::Statistics);
+    control.send(Command::Nmi);
     control.quit();
     assert_eq!(machine.run(), ExitReason::Quit);
     assert_eq!(machine.run_until(1_000_000), None, "the end was that of the run before");
-    assert!(control.take_statistics().is_some());
+    assert!(matches!(statistics.try_take(), Some(Ok(Reply::Statistics { .. }))));
 }
 
 /// A vCPU sets its local APIC timer while the machine's thread, after the expiry of another one, asks for the next event:
-/// whoever asked first must not have the last word.
+/// the first that asked must not have the last word.
 #[test]
 fn an_apic_timer_that_is_set_while_events_are_asked_for_is_kept() {
     const SPURIOUS: u64 = 0x0F0;
@@ -359,7 +377,6 @@ fn an_apic_timer_that_is_set_while_events_are_asked_for_is_kept() {
     const INITIAL_COUNT: u64 = 0x380;
     let (machine, _) = machine(MachineConfig { cpus: 2, ..config() }, &[0xF4]);
     let board = &machine.board;
-    let interrupts = board.refs.interrupts.unwrap().id();
     let write = |offset, value| {
         board.fabric.apic_write(1, offset, trimotor_bus::Width::Dword, value, trimotor_bus::GuestTime::ZERO);
     };
@@ -371,14 +388,14 @@ fn an_apic_timer_that_is_set_while_events_are_asked_for_is_kept() {
             scope.spawn(|| {
                 asks.store(true, SeqCst);
                 while asks.load(SeqCst) {
-                    board.refresh(interrupts, &mut board.devices.lock(interrupts));
+                    board.refresh_apic_timer(1);
                 }
             });
             while !asks.load(SeqCst) {
                 std::thread::yield_now();
             }
             write(INITIAL_COUNT, round);
-            board.refresh_apic_timers();
+            board.refresh_apic_timer(1);
             // Its last question may have been asked before, and be answered now.
             asks.store(false, SeqCst);
         });

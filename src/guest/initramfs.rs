@@ -4,7 +4,7 @@
 //! process 1 that does what `poweroff`, `reboot` and `halt` ask it by signals, and that never ends.
 
 use super::cpio::Archive;
-use super::stress;
+use super::{display, drives, graphics, input, network, stress};
 use flate2::read::GzDecoder;
 use flate2::{Compression, Crc, GzBuilder};
 use std::collections::BTreeSet;
@@ -23,6 +23,18 @@ pub enum Purpose {
     Panic,
     /// Run stress-ng, and power off.
     Stress,
+    /// Load drivers of disks, CD-ROM and floppy drives, and give a shell.
+    Drives,
+    /// Load drivers of virtio devices, and give a shell.
+    Virtio,
+    /// Load drivers of network cards, and give a shell.
+    Network,
+    /// Load drivers of input devices, show each event, and give a shell.
+    Input,
+    /// Load a driver of the display adapter, and give a shell.
+    Display,
+    /// Give a shell with X.Org and programs for the screen.
+    Graphics,
 }
 
 /// What every `/init` does first: /proc, and the line that says how long the boot took.
@@ -73,6 +85,15 @@ impl Purpose {
             ],
             Purpose::PowerOff => vec![("init", 0o755, format!("{COMMON}{POWER_OFF}"))],
             Purpose::Panic => vec![("init", 0o755, format!("{COMMON}{PANIC}"))],
+            Purpose::Drives | Purpose::Virtio => vec![("init", 0o755, format!("{COMMON}{}", drives::INIT))],
+            Purpose::Network => vec![
+                ("init", 0o755, format!("{COMMON}{}", network::INIT)),
+                ("etc/udhcpc.sh", 0o755, network::DHCP_SCRIPT.to_owned()),
+                ("bin/up", 0o755, network::UP.to_owned()),
+            ],
+            Purpose::Input => vec![("init", 0o755, format!("{COMMON}{}", input::INIT))],
+            Purpose::Display => vec![("init", 0o755, format!("{COMMON}{}", display::INIT))],
+            Purpose::Graphics => vec![("init", 0o755, format!("{COMMON}{}", graphics::INIT))],
             Purpose::Stress => vec![("init", 0o755, format!("{COMMON}{}", stress::init()))],
         }
     }
@@ -94,6 +115,16 @@ pub fn is_current(purpose: Purpose, path: &Path) -> bool {
     File::open(path).ok().and_then(name).is_some_and(|name| name == purpose.name().as_bytes())
 }
 
+/// The folders that every archive has.
+const FOLDERS: [&str; 7] = ["bin", "dev", "etc", "proc", "sys", "tmp", "root"];
+
+/// The folders that files are in, each behind the one that it is in.
+fn folders(files: &[ExtraFile]) -> BTreeSet<&str> {
+    let above =
+        |path| std::iter::successors(Some(path), |path: &&str| Some(path.rsplit_once('/')?.0)).skip(1);
+    files.iter().flat_map(|(path, ..)| above(path.as_str())).collect()
+}
+
 /// Builds the compressed archive around a statically linked busybox. Kernel modules among the `extra` files are loaded
 /// from `/modules` in the order of their names.
 ///
@@ -101,15 +132,12 @@ pub fn is_current(purpose: Purpose, path: &Path) -> bool {
 /// Compression fails, which it does not in memory.
 pub fn build(purpose: Purpose, busybox: &[u8], extra: &[ExtraFile]) -> io::Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "etc", "proc", "sys", "tmp", "root"] {
-        archive.directory(directory);
-    }
+    FOLDERS.iter().for_each(|folder| archive.directory(folder));
     archive.character_device("dev/console", 0o600, 5, 1);
     archive.character_device("dev/null", 0o666, 1, 3);
     archive.file("bin/busybox", 0o755, busybox);
     archive.symlink("bin/sh", "busybox");
-    let folders: BTreeSet<_> = extra.iter().filter_map(|(path, ..)| Some(path.rsplit_once('/')?.0)).collect();
-    for folder in folders.into_iter().filter(|folder| *folder != "bin") {
+    for folder in folders(extra).into_iter().filter(|folder| !FOLDERS.contains(folder)) {
         archive.directory(folder);
     }
     for (path, permissions, content) in extra {
@@ -131,12 +159,18 @@ mod tests {
 
     #[test]
     fn archives_are_gzip_and_hold_init() {
-        let extra = [("modules/a.ko".to_owned(), 0o644, vec![1])];
+        let extra =
+            [("modules/a.ko".to_owned(), 0o644, vec![1]), ("usr/share/x/y".to_owned(), 0o644, vec![2])];
+        assert!(folders(&extra).into_iter().eq(["modules", "usr", "usr/share", "usr/share/x"]));
         for (purpose, word) in [
             (Purpose::Shell, "::once:/etc/shell"),
             (Purpose::PowerOff, "poweroff -f"),
             (Purpose::Panic, "modules/a.ko"),
             (Purpose::Stress, "tlb-shootdown"),
+            (Purpose::Drives, "MARK-DRIVERS"),
+            (Purpose::Input, "MARK-INPUT"),
+            (Purpose::Network, "udhcpc"),
+            (Purpose::Graphics, "devpts"),
         ] {
             let bytes = build(purpose, b"\x7fELF", &extra).unwrap();
             assert_eq!(bytes, build(purpose, b"\x7fELF", &extra).unwrap(), "the same each time");

@@ -4,10 +4,18 @@
 //! says which command to run next. What is there already is not fetched again.
 
 mod cpio;
+mod display;
+mod drives;
+mod graphics;
 mod initramfs;
+mod input;
+mod installers;
+mod network;
 mod packages;
+mod programs;
 mod stress;
 mod tar;
+mod virtio;
 
 use crate::error::Failure;
 use crate::note::note;
@@ -37,15 +45,39 @@ pub struct GuestArgs {
     /// The 32-bit kernel and initrd of Debian's i386 installer too (100 MB of download)
     #[arg(long)]
     i386_installer: bool,
+    /// The kernel, the initrd and the boot menu of Debian's graphical installer too (130 MB of download)
+    #[arg(long)]
+    installer_gtk: bool,
     /// memtest86+ too
     #[arg(long)]
     memtest: bool,
     /// A guest that panics and reports it through pvpanic too
     #[arg(long)]
     panic: bool,
-    /// A guest that runs stress-ng too, some 160 stressors in half a minute
+    /// A guest that runs stress-ng too, some 150 stressors in half a minute
     #[arg(long)]
     stress: bool,
+    /// A guest with drivers and programs for disks, CDs and floppies too, for the full kernel
+    #[arg(long)]
+    drives: bool,
+    /// A guest with drivers of virtio devices too, for the full kernel
+    #[arg(long)]
+    virtio: bool,
+    /// A guest with drivers and programs for networks too, for the full kernel
+    #[arg(long)]
+    network: bool,
+    /// A guest that shows each event of keyboard and mouse too, for the full kernel
+    #[arg(long)]
+    input: bool,
+    /// A guest with a driver for the display adapter too, for the full kernel
+    #[arg(long)]
+    display: bool,
+    /// A guest with X.Org, xterm and programs for the screen too, for the full kernel
+    #[arg(long)]
+    graphics: bool,
+    /// grub-invaders too, a game without an operating system
+    #[arg(long)]
+    invaders: bool,
     /// The Xen hypervisor too, which is booted by Multiboot
     #[arg(long)]
     xen: bool,
@@ -103,12 +135,37 @@ pub fn linux(args: &GuestArgs) -> Result<(), Failure> {
     for (name, purpose) in FILE_SYSTEMS {
         fetch(name, &|| file_system(&cache, purpose, &[], name))?;
     }
-    if args.full {
-        fetch("vmlinuz", &|| kernel(&cache, &["linux-image-amd64", "linux-image-generic"], "vmlinuz"))?;
+    if args.full || args.drives || args.virtio || args.network || args.input || args.display || args.graphics
+    {
+        fetch("vmlinuz", &|| kernel(&cache, FULL_KERNELS, "vmlinuz"))?;
     }
+    if args.drives {
+        fetch("drives.cpio.gz", &|| with_drives(&cache))?;
+    }
+    if args.virtio {
+        fetch("virtio.cpio.gz", &|| with_virtio(&cache))?;
+    }
+    if args.network {
+        fetch("network.cpio.gz", &|| with_network(&cache))?;
+    }
+    if args.input {
+        fetch("input.cpio.gz", &|| with_input(&cache))?;
+    }
+    if args.display {
+        fetch("display.cpio.gz", &|| with_display(&cache))?;
+    }
+    if args.graphics {
+        fetch("graphics.cpio.gz", &|| with_graphics(&cache))?;
+    }
+    // What is written last: an installer without it counts as not fetched.
     if args.i386_installer {
-        // The initrd is written last: a kernel without it counts as not fetched.
-        fetch("di-i386/initrd.gz", &|| i386_installer(&cache))?;
+        fetch("di-i386/pxelinux.0", &|| installers::text_i386(&cache))?;
+    }
+    if args.installer_gtk {
+        fetch("di-gtk-amd64/grubx64.efi", &|| installers::gtk_amd64(&cache))?;
+    }
+    if args.invaders {
+        fetch("invaders", &|| invaders(&cache))?;
     }
     if args.memtest {
         fetch("memtest.bin", &|| memtest(&cache))?;
@@ -149,9 +206,58 @@ fn print_next_steps(cache: &Cache, args: &GuestArgs) -> io::Result<()> {
         writeln!(out, "Debian's 32-bit installer:")?;
         writeln!(out, "{}", run("512M", "di-i386/linux", "di-i386/initrd.gz"))?;
     }
+    if args.installer_gtk {
+        writeln!(
+            out,
+            "Debian's graphical installer, in a browser (mode 788 is 800x600, as its boot menu has it):"
+        )?;
+        writeln!(out, "  {program} run --memory 1G --kernel {} \\", path("di-gtk-amd64/linux"))?;
+        writeln!(out, "      --initrd {} --display web", path("di-gtk-amd64/initrd.gz"))?;
+    }
     if args.memtest {
         writeln!(out, "memtest86+ on the terminal's screen:")?;
         writeln!(out, "  {program} run --memory 64M --kernel {}", path("memtest.bin"))?;
+    }
+    if args.drives {
+        writeln!(
+            out,
+            "Debian's drivers and programs for disks, CDs and floppies (add --drive, --cdrom, --floppy):"
+        )?;
+        writeln!(out, "{}", run("512M", "vmlinuz", "drives.cpio.gz"))?;
+    }
+    if args.virtio {
+        writeln!(out, "Debian's drivers of virtio devices (add --device virtio-rng-pci and others):")?;
+        writeln!(out, "{}", run("512M", "vmlinuz", "virtio.cpio.gz"))?;
+    }
+    if args.network {
+        writeln!(out, "Drivers and programs for networks (`up` asks for an address; add --nic user):")?;
+        writeln!(out, "{}", run("512M", "vmlinuz", "network.cpio.gz"))?;
+    }
+    if args.input {
+        writeln!(out, "What Linux gets from keyboard and mouse:")?;
+        writeln!(out, "{}", run("512M", "vmlinuz", "input.cpio.gz"))?;
+    }
+    if args.display {
+        writeln!(
+            out,
+            "A driver for the display adapter; its console is on the picture, this shell on COM1:"
+        )?;
+        writeln!(out, "{}", run("512M", "vmlinuz", "display.cpio.gz"))?;
+    }
+    if args.graphics {
+        writeln!(
+            out,
+            "X.Org (`x vesa`, or `load bochs; x modesetting`) and programs for the screen, which a browser shows:"
+        )?;
+        writeln!(
+            out,
+            "{} --display web",
+            run("512M", "vmlinuz", "graphics.cpio.gz").replace(" --nographic", "")
+        )?;
+    }
+    if args.invaders {
+        writeln!(out, "Space invaders, in a browser:")?;
+        writeln!(out, "  {program} run --memory 64M --kernel {} --display web", path("invaders"))?;
     }
     if args.stress {
         writeln!(out, "stress-ng, which ends by itself:")?;
@@ -172,7 +278,7 @@ fn print_next_steps(cache: &Cache, args: &GuestArgs) -> io::Result<()> {
 }
 
 /// `path` as a shell takes it.
-fn shell_word(path: &Path) -> String {
+pub(crate) fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+~".contains(letter);
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
@@ -192,6 +298,9 @@ fn default_folder() -> PathBuf {
 
 /// The packages that stand for the cloud kernel.
 const CLOUD_KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-virtual"];
+
+/// The packages that stand for the full kernel.
+const FULL_KERNELS: &[&str] = &["linux-image-amd64", "linux-image-generic"];
 
 /// The package with the kernel of the first of `metas` that apt knows.
 fn kernel_package(metas: &[&str]) -> String {
@@ -221,20 +330,58 @@ fn panicking(cache: &Cache) -> Result<(), Failure> {
     file_system(cache, Purpose::Panic, &modules, "panic.cpio.gz")
 }
 
+/// The full kernel, and a file system with the drivers of that very kernel, which takes no others.
+fn with_drives(cache: &Cache) -> Result<(), Failure> {
+    let extra = drives::files(cache, &kernel_package(FULL_KERNELS))?;
+    kernel(cache, FULL_KERNELS, "vmlinuz")?;
+    file_system(cache, Purpose::Drives, &extra, "drives.cpio.gz")
+}
+
+/// The full kernel, and a file system with the virtio drivers of that very kernel.
+fn with_virtio(cache: &Cache) -> Result<(), Failure> {
+    let extra = virtio::files(cache, &kernel_package(FULL_KERNELS))?;
+    kernel(cache, FULL_KERNELS, "vmlinuz")?;
+    file_system(cache, Purpose::Virtio, &extra, "virtio.cpio.gz")
+}
+
+/// The full kernel, and a file system with the network drivers of that very kernel.
+fn with_network(cache: &Cache) -> Result<(), Failure> {
+    let extra = network::files(cache, &kernel_package(FULL_KERNELS))?;
+    kernel(cache, FULL_KERNELS, "vmlinuz")?;
+    file_system(cache, Purpose::Network, &extra, "network.cpio.gz")
+}
+
+/// The full kernel, and a file system with the input drivers of that very kernel.
+fn with_input(cache: &Cache) -> Result<(), Failure> {
+    let extra = input::files(cache, &kernel_package(FULL_KERNELS))?;
+    kernel(cache, FULL_KERNELS, "vmlinuz")?;
+    file_system(cache, Purpose::Input, &extra, "input.cpio.gz")
+}
+
+/// The full kernel, and a file system with the display driver of that very kernel.
+fn with_display(cache: &Cache) -> Result<(), Failure> {
+    let extra = display::files(cache, &kernel_package(FULL_KERNELS))?;
+    kernel(cache, FULL_KERNELS, "vmlinuz")?;
+    file_system(cache, Purpose::Display, &extra, "display.cpio.gz")
+}
+
+/// The full kernel, and a file system with programs for the screen and drivers of that very kernel.
+fn with_graphics(cache: &Cache) -> Result<(), Failure> {
+    let extra = graphics::files(cache, &kernel_package(FULL_KERNELS))?;
+    kernel(cache, FULL_KERNELS, "vmlinuz")?;
+    file_system(cache, Purpose::Graphics, &extra, "graphics.cpio.gz")
+}
+
 fn file_system(cache: &Cache, purpose: Purpose, extra: &[ExtraFile], name: &str) -> Result<(), Failure> {
     let busybox =
         packages::file_of(cache, "busybox-static", "bin/busybox", &|path| path.ends_with("bin/busybox"))?;
     write_whole(&cache.file(name), &initramfs::build(purpose, &busybox, extra)?)
 }
 
-fn i386_installer(cache: &Cache) -> Result<(), Failure> {
-    for name in ["linux", "initrd.gz"] {
-        let path = format!("text/debian-installer/i386/{name}");
-        let wanted = |found: &str| found.ends_with(&path);
-        let contents = packages::file_of(cache, "debian-installer-12-netboot-i386", &path, &wanted)?;
-        write_whole(&cache.file("di-i386").join(name), &contents)?;
-    }
-    Ok(())
+fn invaders(cache: &Cache) -> Result<(), Failure> {
+    const PATH: &str = "boot/invaders.exec";
+    let image = packages::file_of(cache, "grub-invaders", PATH, &|path| path == PATH)?;
+    write_whole(&cache.file("invaders"), &image)
 }
 
 fn memtest(cache: &Cache) -> Result<(), Failure> {

@@ -134,6 +134,47 @@ impl<'a> Unpacked<'a> {
         }
         Ok(())
     }
+    /// The first file whose name `wanted` accepts, wherever it is.
+    pub fn find(&self, wanted: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).ok()?.flatten() {
+                let kind = entry.file_type().ok()?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.is_file() && wanted(&entry.file_name().to_string_lossy()) {
+                    return fs::read(entry.path()).ok();
+                }
+            }
+        }
+        None
+    }
+    /// The files of a folder and of the folders in it, with their paths there, in the order of their names. What is no
+    /// regular file is left out.
+    ///
+    /// # Errors
+    /// No package has the folder, or the host fails.
+    pub fn files_of(&self, path: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let top = self.root.join(path);
+        let mut found = Vec::new();
+        let mut folders = vec![top.clone()];
+        while let Some(folder) = folders.pop() {
+            let entries = fs::read_dir(&folder)
+                .map_err(|error| Failure::bad(format!("{path}: {error}. {}", super::WHAT_TO_PROVIDE)))?;
+            for entry in entries.flatten() {
+                let kind = entry.file_type().with_context(|| format!("{}", entry.path().display()))?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.is_file() {
+                    let content = fs::read(entry.path()).context("a file of a package")?;
+                    let name = entry.path().strip_prefix(&top).map(Path::to_path_buf).unwrap_or_default();
+                    found.push((name.to_string_lossy().into_owned(), content));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
     /// A file of the packages.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ fn turn(engine: Engine, vcpu: &mut dyn Vcpu, budget: u64) -> bool {
             assert!(vcpu.retired() < BUDGET, "{engine}: the guest does not come to an end");
             false
         }
-        VcpuExit::Shutdown(report) => panic!("{engine}: {report:?}"),
+        exit => panic!("{engine}: {exit:?}"),
     }
 }
 

@@ -1,12 +1,12 @@
 //! An instruction that faults leaves registers and flags as they were, whatever the engine did for it before its
-//! access. The address is the one that translated code takes for the page of an empty slot, so that
+//! access. The address is the one that translated code takes for the page of an empty inline cache, so that
 //! its check lets the access through and the host's fault takes it back.
 
 use iced_x86::code_asm::*;
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
+use trimotor_bt_jit::engine_area::InlineCache;
 use trimotor_cpu::state::Activity;
 use trimotor_cpu::{ArchState, VcpuExit};
-use trimotor_cpu_interp::handover::Slot;
 
 use crate::support::bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
 use crate::support::engines::{ENGINES, JIT};
@@ -18,7 +18,7 @@ pub fn tests() -> Tests {
         .test(flags_of_the_instruction_before_are_exact)
 }
 
-const NOWHERE: u64 = Slot::NOWHERE + 0x40;
+const NOWHERE: u64 = InlineCache::NOWHERE + 0x40;
 /// RAX to R15: RSP, RBP, RSI and RDI lead nowhere.
 const REGISTERS: [u64; 16] = [
     0x8877_6655_4433_2211,

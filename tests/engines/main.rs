@@ -8,6 +8,8 @@ use trimotor_test_support as support;
 mod addresses;
 mod at_once;
 mod conformance_80286;
+mod debugger;
+mod dma;
 mod endless;
 mod faults_change_nothing;
 mod halt;
@@ -15,12 +17,15 @@ mod kick;
 mod self_modifying;
 mod single_step;
 mod stack_growth;
+mod video_bios;
 mod windows;
 
 fn main() -> ExitCode {
     support::needs::run([
         at_once::tests(),
+        dma::tests(),
         conformance_80286::tests(),
+        debugger::tests(),
         addresses::tests(),
         endless::tests(),
         faults_change_nothing::tests(),
@@ -29,6 +34,7 @@ fn main() -> ExitCode {
         self_modifying::tests(),
         single_step::tests(),
         stack_growth::tests(),
+        video_bios::tests(),
         windows::tests(),
     ])
 }

@@ -50,6 +50,8 @@ fn host_has(feature: CpuidFeature) -> Option<bool> {
         F::XSAVEC => is_x86_feature_detected!("xsavec"),
         F::XSAVES => is_x86_feature_detected!("xsaves"),
         F::CMPXCHG16B => is_x86_feature_detected!("cmpxchg16b"),
+        // Leaf 7, EBX, bit 10 (SDM Vol. 2A, CPUID): what lacks it has #UD where others look at privileges.
+        F::INVPCID => std::arch::x86_64::__cpuid_count(7, 0).ebx & 1 << 10 != 0,
         F::PKU => return None,
         _ => true,
     })

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use trimotor_bus::cpu_bus::NoSuchMsr;
-use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
+use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, PortRegisters, VcpuSignals, Width};
 
 /// Ports with an effect: raise INTR, withdraw it, end the run, write to code as a device, NMI.
 pub const PORT_INTR: u8 = 0x60;
@@ -126,6 +126,9 @@ impl CpuBus for Board {
         if port.0 < 0x100 {
             self.effect(port.0 as u8, value);
         }
+    }
+    fn port_call(&mut self, _port: Port, _registers: &mut PortRegisters) -> bool {
+        false
     }
     fn mmio_read(&mut self, addr: PhysAddr, width: Width) -> u64 {
         self.note(Access::Read(addr.0, width.bytes())) & width.mask()

@@ -6,9 +6,9 @@ use crate::map::{self, CODE, DATA, LENGTHS};
 use crate::program::{Builder, COUNTER, Item};
 use crate::world::{Paging, World};
 use iced_x86::InstructionInfoFactory;
+use trimotor_bt_jit::engine_area::InlineCache;
 use trimotor_bus::{PhysAddr, VcpuSignals};
 use trimotor_cpu::ArchState;
-use trimotor_cpu_interp::handover::Slot;
 use trimotor_test_support::random::registers::take_registers;
 use trimotor_test_support::random::values::{self, Random};
 
@@ -125,8 +125,8 @@ fn registers(r: &mut Random, world: &World, s: &mut ArchState) {
         s.gpr[n] = match n {
             5 if !flat => r.below(map::PAGE),
             6 | 7 if world.bits == 16 && r.percent(40) => r.below(100),
-            // What the translator's empty slots take for theirs.
-            _ if world.bits == 64 && r.percent(2) => Slot::NOWHERE + r.below(map::PAGE + 100) - 50,
+            // What the translator's empty inline caches take for theirs.
+            _ if world.bits == 64 && r.percent(2) => InlineCache::NOWHERE + r.below(map::PAGE + 100) - 50,
             _ => world.data + at,
         };
     }

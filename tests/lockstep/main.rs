@@ -3,12 +3,12 @@
 //!
 //! The pairs are the interpreter in whole blocks against the interpreter in steps of an instruction,
 //! and each other engine of this build and host against the interpreter, the translator with plenty of
-//! memory and with little.
+//! memory and with little, and in turn with the interpreter: after each run one goes on where the other ended.
 //!
 //! Environment variables: `TRIMOTOR_LOCKSTEP_BLOCKS` (how many programs each pair runs, default
 //! 40,000), `TRIMOTOR_LOCKSTEP_SEED`, `TRIMOTOR_LOCKSTEP_FROM` (the number of the first one),
 //! `TRIMOTOR_LOCKSTEP_ENGINES` (one pair, as in `interp,jit`, `interp,jit/small` or `interp,interp/1`;
-//! `/1` runs an instruction at a time, `/small` with so little code memory that blocks are dropped all the time), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
+//! `/1` runs an instruction at a time, `/small` with so little code memory that blocks are dropped all the time, `/switched` in turn with the interpreter), `TRIMOTOR_LOCKSTEP_MODE` (a part of a mode's name),
 //! `TRIMOTOR_LOCKSTEP_SHOW` (prints the program with this number).
 
 #![allow(unsafe_code, missing_docs, clippy::unwrap_used, reason = "a test; memory is compared in place")]
@@ -75,7 +75,7 @@ impl Fuzzer {
         let mut random = Random::new(0x5EED);
         let data: Vec<u8> = (0..4).flat_map(|_| values::template(&mut random)).collect();
         let model = Arc::new(model);
-        let driver = Driver { engine: Engine::Interp, small: false, stepped: false };
+        let driver = Driver { engine: Engine::Interp, small: false, stepped: false, switched: false };
         let reset = side::Side::new(driver, &model).unwrap().vcpu.state();
         let mut worlds = world::all(&reset, &data);
         worlds.retain(|world| only.is_none_or(|part| world.name.contains(part)));
@@ -150,7 +150,7 @@ impl Fuzzer {
 
 fn name(driver: Driver) -> String {
     let (small, stepped) = (if driver.small { "/small" } else { "" }, if driver.stepped { "/1" } else { "" });
-    format!("{}{small}{stepped}", driver.engine)
+    format!("{}{small}{stepped}{}", driver.engine, if driver.switched { "/switched" } else { "" })
 }
 
 /// What the threads share: which epoch is next, and what has been done.
@@ -226,6 +226,7 @@ fn pairs() -> Vec<Case<[Driver; 2]>> {
         pair("interp_stepped", &[], "interp/1"),
         pair("jit", &[JIT], "jit"),
         pair("jit_with_little_memory", &[JIT], "jit/small"),
+        pair("jit_and_interp_in_turn", &[JIT], "jit/small/switched"),
     ]
 }
 
@@ -247,8 +248,12 @@ fn show(program: u64) {
 }
 
 fn engines_do_the_same(drivers: [Driver; 2]) {
-    // With little memory the way is the same, and longer.
-    let default = if drivers[1].small { 10_000 } else { 40_000 };
+    // With little memory the way is the same, and longer; new vCPUs for each run take longer still.
+    let default = match drivers[1] {
+        Driver { switched: true, .. } => 2_000,
+        Driver { small: true, .. } => 10_000,
+        _ => 40_000,
+    };
     let count = number("TRIMOTOR_LOCKSTEP_BLOCKS", default);
     if let Err(difference) = campaign(drivers, number("TRIMOTOR_LOCKSTEP_FROM", 0), count) {
         panic!("{difference}");

@@ -7,7 +7,7 @@ use crate::instructions::{FAR, Maker, POINTERS, wanders};
 use crate::map::{self, linear, selector};
 use crate::world::Paging;
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
-use trimotor_cpu_interp::handover::Slot;
+use trimotor_bt_jit::engine_area::InlineCache;
 
 /// An instruction at an offset from the first code byte. Those of a group make sense together only.
 #[derive(Clone)]
@@ -230,7 +230,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A pointer that is moved by a large constant, accesses by it with displacements that make up for that, and back
-    /// again. Seldom it leads to the page that translated code takes for one of an empty slot.
+    /// again. Seldom it leads to the page that translated code takes for one of an empty inline cache.
     fn far_pointer(&mut self) {
         if self.bits() == 16 || self.maker.moved.is_some() {
             return self.plain();
@@ -241,7 +241,7 @@ impl<'a> Builder<'a> {
         let n = POINTERS[self.below(if long { 8 } else { 4 }) as usize];
         let constant = self.maker.random.pick(&FAR);
         if long && self.percent(20) {
-            let nowhere = Slot::NOWHERE + self.below(map::PAGE);
+            let nowhere = InlineCache::NOWHERE + self.below(map::PAGE);
             self.push(Instruction::with2(Code::Mov_r64_imm64, Register::RAX + n as u32, nowhere));
         } else {
             self.move_pointer(n, constant);

@@ -2,6 +2,7 @@
 
 use crate::board::Board;
 use crate::map::{ACTIVE, PAGE, RAM, WHOLE};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use trimotor_bus::memory::WindowRead;
@@ -18,29 +19,34 @@ pub struct Driver {
     pub small: bool,
     /// An instruction a run: what the engine does between blocks, it does after each.
     pub stepped: bool,
+    /// After each run another engine goes on, in turn: the interpreter and this one.
+    pub switched: bool,
 }
 
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let small = if self.small { " with little memory" } else { "" };
-        write!(f, "{}{small}{}", self.engine, if self.stepped { " stepped" } else { "" })
+        let stepped = if self.stepped { " stepped" } else { "" };
+        write!(f, "{}{small}{stepped}{}", self.engine, if self.switched { " and interp in turn" } else { "" })
     }
 }
 
 impl std::str::FromStr for Driver {
     type Err = String;
-    /// `interp`, or `interp/1` for an instruction a run; `jit/small` for little memory.
+    /// `interp`, or `interp/1` for an instruction a run; `jit/small` for little memory; `jit/switched` for switches.
     fn from_str(text: &str) -> Result<Self, String> {
+        let (text, switched) = text.strip_suffix("/switched").map_or((text, false), |name| (name, true));
         let (text, stepped) = text.strip_suffix("/1").map_or((text, false), |name| (name, true));
         let (engine, small) = text.strip_suffix("/small").map_or((text, false), |name| (name, true));
-        Ok(Driver { engine: engine.parse()?, small, stepped })
+        Ok(Driver { engine: engine.parse()?, small, stepped, switched })
     }
 }
 
 pub struct Side {
     pub driver: Driver,
-    /// Keeps what the vCPU shares with others of its engine.
-    _backend: Box<dyn CpuBackend>,
+    /// The engine that drives the vCPU, and those that follow it, where another one goes on after each run.
+    engines: VecDeque<Box<dyn CpuBackend>>,
+    model: Arc<CpuModel>,
     pub memory: Arc<GuestMemory>,
     pub vcpu: Box<dyn Vcpu>,
     pub board: Board,
@@ -52,13 +58,24 @@ impl Side {
     pub fn new(driver: Driver, model: &Arc<CpuModel>) -> Result<Side, String> {
         let code_cache_bytes = driver.small.then_some(LEAST_CODE_CACHE);
         let options = EngineOptions { code_cache_bytes, ..EngineOptions::default() };
-        let mut backend = driver.engine.start_with(options)?;
+        let mut engines = VecDeque::from([driver.engine.start_with(options)?]);
+        if driver.switched {
+            engines.push_back(Engine::Interp.start()?);
+        }
         let memory = GuestMemory::new(RAM, &[]).map_err(|e| e.to_string())?;
         assert_eq!(memory.window(PhysAddr(crate::map::DEVICE)).0, WindowRead::Device);
         let signals = VcpuSignals::new();
-        let vcpu = backend.create_vcpu(0, model, &memory, &signals).map_err(|e| e.to_string())?;
+        let vcpu = engines[0].create_vcpu(0, model, &memory, &signals).map_err(|e| e.to_string())?;
         let board = Board::new(memory.clone(), signals);
-        Ok(Side { driver, _backend: backend, memory, vcpu, board })
+        Ok(Side { driver, engines, model: model.clone(), memory, vcpu, board })
+    }
+    /// The next engine goes on.
+    fn switch(&mut self) {
+        self.engines.rotate_left(1);
+        let Side { engines, model, memory, board, .. } = self;
+        let mut vcpu = engines[0].create_vcpu(0, model, memory, &board.signals).expect("as at the start");
+        vcpu.set_state(&self.vcpu.state());
+        self.vcpu = vcpu;
     }
 
     /// Has memory be as `wanted`, in the active pages or in all, and starts from `state`.
@@ -87,6 +104,11 @@ impl Side {
     pub fn run(&mut self, budget: u64) -> VcpuExit {
         self.board.kicked = false;
         self.board.earlier = 0;
+        if self.driver.switched {
+            let exit = self.vcpu.run(&mut self.board, budget);
+            self.switch();
+            return exit;
+        }
         if !self.driver.stepped {
             return self.vcpu.run(&mut self.board, budget);
         }

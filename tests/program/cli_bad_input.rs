@@ -24,7 +24,9 @@ pub fn tests() -> Tests {
         .test(too_many_processors)
         .test(serial_ports_that_cannot_be_opened)
         .test(unknown_flags_and_commands_are_named)
+        .test(a_machine_with_nothing_to_boot_from_says_what_to_give_it)
         .test(devices_that_no_board_can_have)
+        .test(switches_that_cannot_be_made)
         .test(a_screen_dump_that_cannot_be_written)
         .test(a_file_is_no_folder_for_guests)
         .test(a_full_standard_output_is_named)
@@ -219,6 +221,15 @@ fn serial_ports_that_cannot_be_opened() {
     check_refused(&[&["demo"], &five[..]].concat(), &["--serial", "4"]);
 }
 
+fn switches_that_cannot_be_made() {
+    let not_built = "the KVM engine is not part of this build yet";
+    check_refused(&["demo", "--switch", "kvm@1"], &["--switch kvm", not_built, "trimotor doctor"]);
+    check_refused(&["demo", "--switch", "tcg@1"], &["--switch", "there are interp, jit and kvm"]);
+    check_refused(&["demo", "--switch", "interp"], &["--switch", "ENGINE@SECONDS", "jit@2.5"]);
+    check_refused(&["demo", "--switch", "interp@soon"], &["--switch", "\"soon\" is no moment"]);
+    check_refused(&["lockstep", "--switch", "interp@1"], &["--switch", "--engines"]);
+}
+
 fn devices_that_no_board_can_have() {
     for (device, says) in [
         ("isa-nothing", "`trimotor devices` lists"),
@@ -237,7 +248,13 @@ fn devices_that_no_board_can_have() {
 fn unknown_flags_and_commands_are_named() {
     check_refused(&["run", "--kernel", "k", "--turbo"], &["--turbo"]);
     check_refused(&["fly"], &["fly"]);
-    check_refused(&["run"], &["--kernel"]);
+}
+
+fn a_machine_with_nothing_to_boot_from_says_what_to_give_it() {
+    let ended = run_to_end(&["run", "--display", "lines", "--serial", "null", "--timeout", "3s"]);
+    assert!(ended.errors.contains("trimotor run IMAGE"), "{}", ended.errors);
+    assert!(ended.output.contains("No bootable device"), "{}", ended.output);
+    assert_eq!(ended.code, Some(124));
 }
 
 fn a_screen_dump_that_cannot_be_written() {

@@ -41,15 +41,38 @@ fn options_of_qemu_name_ours() {
         ("run -serial stdio --kernel k", &["--serial"]),
         ("run --serial mon:stdio --kernel k", &["--serial stdio"]),
         ("run -serial none --kernel k", &["--serial null"]),
+        ("run -monitor stdio --kernel k", &["write --monitor, with two dashes"]),
+        ("run --monitor telnet::4444,server,nowait --kernel k", &["--monitor tcp:HOST:PORT,server"]),
+        ("run -mon chardev=m --kernel k", &["--monitor SPEC"]),
         ("run -display curses --kernel k", &["--display terminal"]),
-        ("run -display gtk --kernel k", &["later", "--display terminal"]),
+        ("run -display gtk --kernel k", &["--display window"]),
+        ("run -vnc :1 --kernel k", &["-vnc", "--display vnc=HOST:N"]),
+        ("run -display vnc=:1 --kernel k", &["write --display"]),
         ("run -no-reboot --kernel k", &["--on-reset exit"]),
         ("run -device isa-debug-exit,iobase=0xf4 --kernel k", &["--device"]),
         ("run -device pc-testdev --kernel k", &["--device"]),
+        ("run -hda d.img --kernel k", &["-hda", "--drive file=F,index=0"]),
+        ("run -hdc d.iso", &["-hdc", "--drive file=F,index=2"]),
+        ("run -cdrom d.iso --kernel k", &["write --cdrom"]),
+        ("run -drive file=d.img --kernel k", &["write --drive"]),
+        ("run --drive file=d.img,if=scsi --kernel k", &["if=scsi", "ide, virtio, floppy, pflash and none"]),
+        ("run -fda f.img", &["--floppy F"]),
+        ("run -boot d", &["write --boot"]),
+        ("run --disk d.img", &["--drive file=F"]),
+        ("run --device ide-cd,drive=d --kernel k", &["--cdrom F", "trimotor devices"]),
         ("run --device pci-serial --kernel k", &["--serial SPEC", "trimotor devices"]),
         ("run -machine q35 --kernel k", &["i440FX"]),
         ("run -rtc base=utc --kernel k", &["--rtc utc"]),
+        ("run -vga std --kernel k", &["every machine has a VGA"]),
+        ("run -pflash flash.bin", &["write --pflash"]),
         ("demo -nodefaults", &["not needed"]),
+        ("run -netdev user,id=n --kernel k", &["write --netdev, with two dashes"]),
+        ("run -s -S --kernel k", &["--gdb 1234"]),
+        ("run -gdb tcp::1234 --kernel k", &["write --gdb, with two dashes"]),
+        ("run -loadvm booted --kernel k", &["--restore FILE"]),
+        ("run -net none --kernel k", &["write --net, with two dashes"]),
+        ("run -device e1000 --kernel k", &["write --device, with two dashes"]),
+        ("run --device rtl8139 --kernel k", &["--nic user,model=e1000", "trimotor devices"]),
         ("lockstep -smp 2", &["--cpus"]),
     ] {
         check(line, words);
@@ -58,27 +81,12 @@ fn options_of_qemu_name_ours() {
 
 fn what_comes_later_says_so() {
     for option in [
-        "-hda d.img",
-        "-cdrom d.iso",
-        "--cdrom d.iso",
-        "-drive file=d.img,if=virtio",
-        "--disk d.img",
-        "-netdev user,id=n",
-        "-net none",
-        "-device e1000",
-        "--device virtio-blk-pci",
-        "-device virtio-blk-pci,drive=d",
-        "-vga std",
-        "-s",
-        "-S",
-        "-gdb tcp::1234",
-        "-monitor stdio",
+        "-virtfs local,path=/x",
+        "--device nvme",
+        "-device nvme,drive=d",
         "-qmp stdio",
         "-usb",
-        "-bios bios.bin",
-        "-loadvm x",
         "-audiodev none,id=a",
-        "-boot d",
     ] {
         let name = option.split(' ').next().expect("a word");
         check(&format!("run {option}"), &[name, "later", "--kernel FILE"]);
@@ -89,8 +97,10 @@ fn what_comes_later_says_so() {
 }
 
 fn files_without_an_option_are_told_theirs() {
-    check("x.iso", &["x.iso", "later", "--kernel FILE"]);
-    check("run x.qcow2", &["x.qcow2", "later"]);
+    check("x.iso", &["trimotor run x.iso"]);
+    check("run x.qcow2 -smp 4", &["--cpus"]);
+    check("run x.qcow2 --kernel /nonexistent/k", &["/nonexistent/k"]);
+    check("run x.qcow2", &["x.qcow2", "No such file"]);
     check("./vmlinuz", &["run --kernel ./vmlinuz"]);
     check("run vmlinuz", &["run --kernel vmlinuz"]);
     check("--kernel vmlinuz", &["--kernel", "trimotor run --kernel"]);

@@ -88,9 +88,11 @@ fn disk() -> Vec<u8> {
         hpet: true,
         serial_ports: 1,
         pvpanic: false,
+        pm_base: trimotor_bus::board::PM_BASE,
     };
     let plan = demo::plan(&platform).unwrap();
-    assert_eq!((plan.entry.mode, plan.entry.rip), (EntryMode::Real, u64::from(LOAD_AT)));
+    let entry = plan.entry.as_ref().unwrap();
+    assert_eq!((entry.mode, entry.rip), (EntryMode::Real, u64::from(LOAD_AT)));
     let written = |at: u32| {
         let write = plan.writes.iter().find(|w| w.addr == PhysAddr(u64::from(at))).unwrap();
         match &write.content {

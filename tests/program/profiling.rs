@@ -20,7 +20,7 @@ pub fn tests() -> Tests {
 /// Times that its loop runs.
 const LOOP_RUNS: u64 = 1000;
 
-/// Counts to 1000, has an instruction handed over, and ends with code 1:
+/// Counts to 1000, has an instruction that falls back to the interpreter, and ends with code 1:
 /// mov ecx, 1000; dec ecx; jnz $-1; cpuid; xor eax, eax; out 0f4h, al.
 const COUNTS: &[u8] = &[0xb9, 0xe8, 0x03, 0, 0, 0x49, 0x75, 0xfd, 0x0f, 0xa2, 0x31, 0xc0, 0xe6, 0xf4, 0xf4];
 /// Runs until it is left: jmp $.
@@ -50,7 +50,7 @@ fn statistics_have_a_place_for_each_count(engine: &str) {
     assert!(!ended.errors.contains("other counts"), "{}", ended.errors);
     assert_eq!(count(&ended.errors, "faults delivered"), 0);
     if engine == "jit" {
-        assert!(count(&ended.errors, "handed over ") >= 1);
+        assert!(count(&ended.errors, "fallbacks ") >= 1);
         let translated = count(&ended.errors, "translated instructions");
         assert!(
             ended.errors.contains(&format!("translation of {translated} instructions")),
@@ -141,11 +141,11 @@ fn code_that_is_written_again_and_again_is_not_translated_each_time() {
     code.extend([0x81, 0xeb]); // sub ebx, the sum
     code.extend((RUNS * (RUNS + 1) / 2).to_le_bytes());
     code.extend([0x0f, 0x95, 0xc0, 0xe6, 0xf4, 0xf4]); // setne al; out 0f4h, al
-    let ended = run(&small_guest("restless", &code), "jit", &["--stats=all"]);
+    let ended = run(&small_guest("self_modifying", &code), "jit", &["--stats=all"]);
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     let killed = count(&ended.errors, "translated blocks killed by writes");
     assert!((3..u64::from(RUNS) / 10).contains(&killed), "{}", ended.errors);
-    assert!(count(&ended.errors, "run alone") > u64::from(RUNS), "{}", ended.errors);
+    assert!(count(&ended.errors, "stepped") > u64::from(RUNS), "{}", ended.errors);
 }
 
 fn the_interpreter_has_no_map() {

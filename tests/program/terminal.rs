@@ -20,6 +20,7 @@ pub fn tests() -> Tests {
         .test(a_coloured_guest_s_terminal_is_put_right_on_every_way_out)
         .test(the_screen_is_drawn_without_what_the_guest_set_on_the_serial_port)
         .test(output_that_is_no_terminal_s_gets_nothing_added)
+        .test(answers_to_a_guest_s_questions_are_taken_before_the_shell_comes_back)
         .each(&ENGINE_NAMES, a_guest_that_says_nothing_is_told_of)
         .each(&ENGINE_NAMES, a_guest_that_writes_to_its_screen_only_is_noticed)
 }
@@ -198,6 +199,19 @@ fn output_that_is_no_terminal_s_gets_nothing_added() {
     let arguments = ["run", "--memory", "16M", "--nographic", "--debug-exit", "--kernel", &image.path()];
     let ended = run_to_end(&arguments);
     assert_eq!((ended.code, ended.output.as_bytes()), (Some(1), SETS));
+}
+
+fn answers_to_a_guest_s_questions_are_taken_before_the_shell_comes_back() {
+    let image = small_guest("question", &prints(b"where?\x1b[6n", debug_exit));
+    let arguments = ["run", "--memory", "16M", "--nographic", "--debug-exit", "--kernel", &image.path()];
+    let mut program = Program::start_on_terminal(&arguments, 80, 24);
+    // A question of the program's own, behind which nothing is left to come.
+    program.expect("\x1b[5n");
+    assert!(!program.terminal_is_cooked());
+    program.send("\x1b[1;7R");
+    program.send("\x1b[0n");
+    assert_eq!(program.wait_on_terminal(), Some(1));
+    assert!(program.terminal_is_cooked());
 }
 
 /// A guest on the serial port of a terminal from which nothing comes is told of with `words`.

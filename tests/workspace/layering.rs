@@ -12,14 +12,19 @@ use std::path::PathBuf;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("trimotor-bus", &[]),
     ("trimotor-test-needs", &[]),
+    ("trimotor-test-terminal", &[]),
     ("trimotor-storage", &[]),
     ("trimotor-net", &[]),
+    ("trimotor-snapshot", &[]),
     ("trimotor-cpu", &["trimotor-bus"]),
     ("trimotor-cpu-interp", &["trimotor-cpu", "trimotor-bus"]),
     ("trimotor-bt-jit", &["trimotor-cpu", "trimotor-cpu-interp", "trimotor-bus"]),
     ("trimotor-accel-kvm", &["trimotor-cpu", "trimotor-bus"]),
     ("trimotor-devices", &["trimotor-bus", "trimotor-storage", "trimotor-net"]),
+    ("trimotor-displays", &["trimotor-devices"]),
     ("trimotor-firmware", &["trimotor-bus"]),
+    ("trimotor-monitor", &["trimotor-machine", "trimotor-devices", "trimotor-bus"]),
+    ("trimotor-gdb", &["trimotor-machine", "trimotor-monitor", "trimotor-cpu"]),
     (
         "trimotor-machine",
         &[
@@ -31,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "trimotor-devices",
             "trimotor-firmware",
             "trimotor-storage",
+            "trimotor-snapshot",
             "trimotor-net",
         ],
     ),
@@ -40,7 +46,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ENGINES: &[&str] = &["trimotor_cpu_interp", "trimotor_bt_jit", "trimotor_accel_kvm"];
 
 /// Members whose sources read neither the host's clock, randomness, environment nor files.
-const PURE: &[&str] = &["bus", "cpu", "cpu-interp", "bt-jit", "accel-kvm", "devices", "firmware", "machine"];
+/// (`storage` works on files that it is handed.)
+const PURE: &[&str] =
+    &["bus", "cpu", "cpu-interp", "bt-jit", "accel-kvm", "devices", "firmware", "snapshot", "machine"];
 
 /// What such a source would say.
 const IMPURE: &[&str] = &[

@@ -11,6 +11,7 @@ use trimotor_bt_jit::thunks::{Runtime, Thunks};
 use trimotor_bt_jit::translate::{HostFeatures, Source, Tools};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
+use trimotor_cpu_interp::debugger::PageOffsets;
 
 /// Pages of text that are translated.
 const PAGES: usize = 64;
@@ -38,12 +39,13 @@ fn translate_all(tools: &mut Tools, thunks: &Thunks, model: &CpuModel, text: &[u
                 bytes: page,
                 offset: at as u16,
                 second_page: None,
-                plain: false,
-                x87_handed_over: false,
+                cuts: &PageOffsets::NONE,
+                uncoalesced: false,
+                x87_fallback: false,
                 base: CodeOffset(0x10_0000),
-                first_site: 0,
+                first_fallback: 0,
                 first_link: 0,
-                first_slot: 0,
+                first_ic: 0,
                 counter: None,
             };
             let Some(t) = tools.translate(&source, thunks).unwrap() else { break };

@@ -2,8 +2,8 @@
 //!
 //! Translated code checks whatever the guest may do wrong before it does it, so that a signal there is
 //! a bug of the translator, or the host took memory away (a memory file that was made shorter). It ends the
-//! program with a report of where the guest was. The one exception, accesses by empty slots, goes on
-//! ([`empty_slot`]). Faults elsewhere go to whoever handled them before; where a
+//! program with a report of where the guest was. The one exception, accesses by empty inline caches, goes on
+//! ([`empty_inline_cache`]). Faults elsewhere go to the handler that was there before; where a
 //! vCPU runs on the thread, a line says which.
 //!
 //! RSP is no stack in translated code, so that the handler needs one of its own
@@ -12,7 +12,7 @@
 
 #![allow(unsafe_code, reason = "a signal handler and the context that it interrupted")]
 
-mod empty_slot;
+mod empty_inline_cache;
 mod report;
 mod text;
 
@@ -56,11 +56,11 @@ pub fn install(reporting: Reporting) -> io::Result<()> {
     SIGNALS.iter().zip(&BEFORE).try_for_each(|((signal, _), before)| install_handler(*signal, before))
 }
 
-/// Has accesses by empty slots go on, in all threads of the process, for good.
+/// Has accesses by empty inline caches go on, in all threads of the process, for good.
 ///
 /// # Errors
 /// The host refuses a handler.
-pub(crate) fn handle_empty_slots() -> io::Result<()> {
+pub(crate) fn handle_empty_inline_caches() -> io::Result<()> {
     let [(segmentation, _), ..] = SIGNALS;
     let [before, ..] = &BEFORE;
     install_handler(segmentation, before)
@@ -92,25 +92,25 @@ fn install_handler(signal: i32, before: &OnceLock<libc::sigaction>) -> io::Resul
 
 /// What runs on a thread.
 #[derive(Clone, Copy)]
-struct Watched {
+struct Running {
     core: *const Core,
     code: *const TranslatedCode,
 }
 
 thread_local! {
-    static WATCHED: Cell<Watched> = const { Cell::new(Watched { core: ptr::null(), code: ptr::null() }) };
+    static RUNNING: Cell<Running> = const { Cell::new(Running { core: ptr::null(), code: ptr::null() }) };
     static STACK: OnceCell<Option<HandlerStack>> = const { OnceCell::new() };
 }
 
 /// A vCPU runs on this thread while this value lives.
 #[must_use]
-pub struct Watch {
-    before: Watched,
+pub struct RunningScope {
+    before: Running,
 }
 
-impl Watch {
-    /// A vCPU runs translated code of `code` from now on. Both must live as long as the watch.
-    pub fn new(core: *const Core, code: *const TranslatedCode) -> Watch {
+impl RunningScope {
+    /// A vCPU runs translated code of `code` from now on. Both must live as long as the scope.
+    pub fn new(core: *const Core, code: *const TranslatedCode) -> RunningScope {
         STACK.with(|stack| {
             stack.get_or_init(|| {
                 HandlerStack::new()
@@ -118,13 +118,13 @@ impl Watch {
                     .ok()
             });
         });
-        Watch { before: WATCHED.replace(Watched { core, code }) }
+        RunningScope { before: RUNNING.replace(Running { core, code }) }
     }
 }
 
-impl Drop for Watch {
+impl Drop for RunningScope {
     fn drop(&mut self) {
-        WATCHED.set(self.before);
+        RUNNING.set(self.before);
     }
 }
 
@@ -171,20 +171,20 @@ impl Drop for HandlerStack {
 
 /// The handler. Its frame is small: on threads without vCPUs the stack for signals may be, too.
 extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let watched = WATCHED.get();
-    // SAFETY: the kernel passes both, of these types; what is watched lives while it is.
+    let running = RUNNING.get();
+    // SAFETY: the kernel passes both, of these types; what is running lives while it is.
     unsafe {
         let from_the_processor = (*info).si_code > 0;
-        if from_the_processor && !watched.core.is_null() {
+        if from_the_processor && !running.core.is_null() {
             let interrupted = Interrupted {
                 signal: name(signal),
                 address: (*info).si_addr() as u64,
                 context: &*context.cast::<libc::ucontext_t>(),
-                core: &*watched.core,
-                code: &*watched.code,
+                core: &*running.core,
+                code: &*running.code,
             };
             if signal == libc::SIGSEGV
-                && let Some(way) = empty_slot::slow_way(&interrupted)
+                && let Some(way) = empty_inline_cache::slow_path(&interrupted)
             {
                 let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
                 registers[libc::REG_RIP as usize] = way.pc as i64;

@@ -73,7 +73,7 @@ impl Interrupted<'_> {
     pub fn report_own_code(&self, write: fn(&[u8])) {
         let mut out = Text::new();
         let (id, state) = (self.core.id, &self.core.state);
-        let page = self.core.slot(trimotor_cpu::state::slot::BLOCK_RIP);
+        let page = self.core.reg64(trimotor_cpu::state::reg_file::BLOCK_RIP);
         let written = writeln!(
             out,
             "trimotor: a host fault in the program's own code at {:x} while vCPU {id} ran near RIP {:016x} or in the page of {page:016x}: {}, address {:x}",
@@ -126,7 +126,7 @@ impl Interrupted<'_> {
     fn describe_guest(&self, out: &mut Text, place: &CodePlace<'_>) -> std::fmt::Result {
         let CodePlace::Block { block, piece, instructions, .. } = place else { return Ok(()) };
         let state = &self.core.state;
-        let page_rip = self.core.slot(trimotor_cpu::state::slot::BLOCK_RIP);
+        let page_rip = self.core.reg64(trimotor_cpu::state::reg_file::BLOCK_RIP);
         let offset = if piece.number == NO_INSTRUCTION { (block.key.0 & 4095) as u16 } else { piece.guest };
         let at = (block.key.0 & !4095) + offset as usize;
         let rip = self.core.cut_rip(page_rip.wrapping_add(offset.into()));
@@ -143,7 +143,7 @@ impl Interrupted<'_> {
         let what = match (piece.number, piece.cold) {
             (NO_INSTRUCTION, _) => "its entry or exits",
             (_, false) => "the instruction there",
-            (_, true) => "the slow way of the instruction there",
+            (_, true) => "the slow path of the instruction there",
         };
         write!(out, "  in a block of {instructions} instructions, {what}; code at host {at:x}")?;
         self.describe_memory(out, at as u64)?;
@@ -166,8 +166,8 @@ impl Interrupted<'_> {
     fn describe_memory(&self, out: &mut Text, host: u64) -> std::fmt::Result {
         match self.core.memory.ram_page_of_host(host as *const u8) {
             Some(page) => {
-                let physical = self.core.memory.ram_page_addr(page).0 + (host & 4095);
-                write!(out, " (guest-physical {physical:x})")
+                let Some(physical) = self.core.memory.ram_page_addr(page) else { return Ok(()) };
+                write!(out, " (guest-physical {:x})", physical.0 + (host & 4095))
             }
             None => Ok(()),
         }
@@ -182,7 +182,7 @@ impl Interrupted<'_> {
         for (n, name) in NAMES.iter().enumerate() {
             let value = match HOST[n] {
                 Some(register) if in_host => self.host(IN_CONTEXT[register as usize]),
-                _ => self.core.state.slots[n],
+                _ => self.core.state.reg_file[n],
             };
             write!(out, "  {name:>4} {value:016x}{}", if n % 4 == 3 { "\n" } else { "" })?;
         }

@@ -1,4 +1,4 @@
-//! Text in a buffer of fixed size, for who may not allocate.
+//! Text in a buffer of fixed size, for code that may not allocate.
 
 use std::fmt;
 

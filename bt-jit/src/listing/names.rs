@@ -1,11 +1,11 @@
 //! What listings call thunks and places of the vCPU's state.
 
 use crate::code_memory::CodeOffset;
+use crate::engine_area::INLINE_CACHES;
 use crate::layout;
 use crate::thunks::Thunks;
 use std::collections::BTreeMap;
-use trimotor_cpu::state::slot;
-use trimotor_cpu_interp::handover::SLOTS;
+use trimotor_cpu::state::reg_file;
 
 const GPR: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
@@ -13,7 +13,7 @@ const GPR: [&str; 16] = [
 ];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
 /// Host addresses of groups have so many places.
-const GROUPS: i32 = 16;
+const CHECK_GROUPS: i32 = 16;
 
 /// Names by address.
 pub struct Names {
@@ -53,7 +53,7 @@ fn state() -> BTreeMap<u64, String> {
         ("jump_key", layout::JUMP_KEY),
         ("arith", layout::ARITH),
         ("rip", layout::RIP),
-        ("page_rip", slot::BLOCK_RIP as i32),
+        ("page_rip", reg_file::BLOCK_RIP as i32),
         ("vector_live", layout::VECTOR_LIVE),
         ("spare", layout::SPARE),
         ("spare1", layout::SPARE + 8),
@@ -84,21 +84,21 @@ fn state() -> BTreeMap<u64, String> {
     ];
     let mut names: BTreeMap<u64, String> =
         fields.map(|(name, at)| (at as u64, name.to_owned())).into_iter().collect();
-    for n in 0..GROUPS {
-        names.insert((layout::GROUPS + n * 8) as u64, format!("group{n}"));
+    for n in 0..CHECK_GROUPS {
+        names.insert((layout::CHECK_GROUPS + n * 8) as u64, format!("group{n}"));
     }
-    for n in 0..SLOTS as u32 {
-        names.insert(layout::slot_tag(n) as u64, format!("slot{n}"));
-        names.insert(layout::slot_delta(n) as u64, format!("slot{n}_delta"));
-        names.insert(layout::slot_candidate(n) as u64, format!("slot{n}_asked"));
-        names.insert(layout::slot_misses(n) as u64, format!("slot{n}_misses"));
-        names.entry(layout::slot_used(n).0 as u64).or_insert(format!("slot{n}_used"));
+    for n in 0..INLINE_CACHES as u32 {
+        names.insert(layout::ic_tag(n) as u64, format!("ic{n}"));
+        names.insert(layout::ic_delta(n) as u64, format!("ic{n}_delta"));
+        names.insert(layout::ic_candidate(n) as u64, format!("ic{n}_asked"));
+        names.insert(layout::ic_misses(n) as u64, format!("ic{n}_misses"));
+        names.entry(layout::ic_used(n).0 as u64).or_insert(format!("ic{n}_used"));
     }
     for (n, name) in GPR.iter().enumerate() {
         names.insert(n as u64 * 8, format!("guest_{name}"));
     }
     for (n, name) in SEGMENTS.iter().enumerate() {
-        names.insert(slot::SEG_BASE as u64 + n as u64 * 8, format!("{name}_base"));
+        names.insert(reg_file::SEG_BASE as u64 + n as u64 * 8, format!("{name}_base"));
         names.insert(layout::selector(n as u8) as u64, (*name).to_owned());
     }
     names

@@ -43,7 +43,7 @@ impl StringMove {
     }
 
     /// Emits the thunk, which is called with the direction flag clear and the guest's arithmetic flags in
-    /// memory. ZF says that the instruction is done; else nothing has changed, and it is to be handed over.
+    /// memory. ZF says that the instruction is done; else nothing has changed, and it falls back to the interpreter.
     pub fn emit(self, e: &mut Emitter) {
         let slow = e.label();
         // A count of elements that a page holds, so that no sum below overflows.

@@ -3,17 +3,17 @@
 use super::classify::must_be_aligned;
 use super::cold::{After, Cold};
 use super::plan::Member;
-use super::recover::{Keeps, Recipe};
+use super::rematerialize::{Keeps, Recipe};
 use super::{Flags, Translator};
 use crate::emitter::{AluOp, Condition, Label, Mem, Reg, Scale, Width};
+use crate::engine_area::INLINE_CACHES;
 use crate::layout::{
-    GROUPS, HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, page_rip, segment_base, slot_delta,
-    slot_tag, state, table_entry,
+    CHECK_GROUPS, HOST, HOST_PAGE, READ_TAG, T0, T1, T2, TLB, WRITE_TAG, ic_delta, ic_tag, page_rip,
+    segment_base, state, table_entry,
 };
-use crate::thunks::slots;
+use crate::thunks::inline_cache;
 use iced_x86::{Instruction, Register};
 use trimotor_cpu_interp::core::mode;
-use trimotor_cpu_interp::handover::SLOTS;
 use trimotor_cpu_interp::lower::iced_address_bits;
 
 /// What an access does.
@@ -80,8 +80,9 @@ impl Translator<'_> {
         let (displacement, rest) = displacements(width, displacement as i32 as i64 + more as i64);
         let base = i.memory_base();
         let index = i.memory_index();
-        let held = (index != Register::None).then(|| self.free.holder(gpr_number(index))).flatten();
-        let free = if held == Some(T1) || self.is_kept_for_later(base) && held != Some(T2) { T2 } else { T1 };
+        let cached = (index != Register::None).then(|| self.scratch.holder(gpr_number(index))).flatten();
+        let free =
+            if cached == Some(T1) || self.is_kept_for_later(base) && cached != Some(T2) { T2 } else { T1 };
         let base = (base != Register::None).then(|| self.address_register(base, free));
         let free = if base == Some(T2) { T1 } else { T2 };
         let index = (index != Register::None).then(|| (self.address_register(index, free), scale_of(i)));
@@ -108,14 +109,14 @@ impl Translator<'_> {
     /// Whether the base of an address is better loaded into T2, which checks leave alone: it is used again soon, and
     /// T2 is free.
     fn is_kept_for_later(&self, base: Register) -> bool {
-        base != Register::None && self.free.is_empty(T2) && self.used_soon(gpr_number(base))
+        base != Register::None && self.scratch.is_empty(T2) && self.used_soon(gpr_number(base))
     }
     /// A host register with the guest register: its own, or `free`.
     fn address_register(&mut self, r: Register, free: Reg) -> Reg {
         let n = gpr_number(r);
         match HOST[n as usize & 15] {
             Some(host) => host,
-            None => self.held_or_loaded(n, free),
+            None => self.cached_or_loaded(n, free),
         }
     }
 
@@ -123,7 +124,7 @@ impl Translator<'_> {
     pub(super) fn linear_operand(&mut self, i: &Instruction, more: i32) {
         self.write_back();
         self.effective_address(i, T1, more);
-        self.free.forget(T1);
+        self.scratch.forget(T1);
         let width = if self.wide { Width::Qword } else { Width::Dword };
         match i.memory_segment() {
             Register::FS => self.e.alu_rm(AluOp::Add, width, T1, segment_base(4)),
@@ -138,10 +139,10 @@ impl Translator<'_> {
         debug_assert!(matches!(self.flags, Flags::Memory | Flags::Recipe));
         // What no check lets through finds the state in memory.
         self.write_back();
-        self.free.forget(T0);
-        self.free.forget(T1);
+        self.scratch.forget(T0);
+        self.scratch.forget(T1);
         if self.source.mode & mode::USER != 0 {
-            return self.check_slot(bytes, access, aligned, slow);
+            return self.check_inline_cache(bytes, access, aligned, slow);
         }
         self.check_by_table(bytes, access, aligned, slow);
     }
@@ -159,16 +160,16 @@ impl Translator<'_> {
         self.e.alu_rm(AluOp::Add, Width::Qword, T1, Mem::base(T0, HOST_PAGE));
     }
 
-    /// The same in user code: looks into a slot of the site's own first, which needs no index.
-    fn check_slot(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
-        let half = SLOTS as u32 / 2;
-        let number = (self.source.first_slot + self.out.slots) % half;
-        self.out.slots += 1;
-        let slot = if access == Access::Write { half + number } else { number };
+    /// The same in user code: looks into an inline cache of the site's own first, which needs no index.
+    fn check_inline_cache(&mut self, bytes: u32, access: Access, aligned: bool, slow: Label) {
+        let half = INLINE_CACHES as u32 / 2;
+        let number = (self.source.first_ic + self.out.inline_caches) % half;
+        self.out.inline_caches += 1;
+        let ic = if access == Access::Write { half + number } else { number };
         let by_table = self.e.label();
-        self.open_slots.push((slot, self.e.offset(), by_table));
+        self.open_ics.push((ic, self.e.offset(), by_table));
         self.e.mov_rr(Width::Qword, T0, T1);
-        self.e.alu_rm(AluOp::Sub, Width::Qword, T0, state(slot_tag(slot)));
+        self.e.alu_rm(AluOp::Sub, Width::Qword, T0, state(ic_tag(ic)));
         if aligned {
             self.e.test_ri(Width::Dword, T0, bytes as i32 - 1);
             self.e.jcc(Condition::NotEqual, slow);
@@ -176,17 +177,17 @@ impl Translator<'_> {
         self.e.alu_ri(AluOp::Cmp, Width::Qword, T0, 4096 - bytes as i32);
         let at = self.e.label();
         self.e.jcc(Condition::Above, at);
-        self.e.alu_rm(AluOp::Add, Width::Qword, T1, state(slot_delta(slot)));
+        self.e.alu_rm(AluOp::Add, Width::Qword, T1, state(ic_delta(ic)));
         let resume = self.e.label();
         self.e.bind(resume);
         let write = access == Access::Write;
-        self.cold.push(Cold::FillSlot { at, slot, bytes, write, slow, resume });
-        self.cold.push(Cold::ByTable { at: by_table, slot, bytes, access, aligned, slow, resume });
+        self.cold.push(Cold::FillInlineCache { at, ic, bytes, write, slow, resume });
+        self.cold.push(Cold::ByTable { at: by_table, ic, bytes, access, aligned, slow, resume });
     }
-    /// Cold: looks into the table, and takes the page into the slot if it was the last one asked for too.
+    /// Cold: looks into the table, and takes the page into the inline cache if it was the last one asked for too.
     /// Keeps T2.
-    pub(super) fn fill_slot(&mut self, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label) {
-        self.e.mov_ri(T0, slots::request(slot, bytes) as u64);
+    pub(super) fn fill_ic(&mut self, ic: u32, bytes: u32, write: bool, slow: Label, resume: Label) {
+        self.e.mov_ri(T0, inline_cache::request(ic, bytes) as u64);
         self.e.call_placed(if write { self.thunks.fill_write } else { self.thunks.fill_read });
         self.e.jcc(Condition::BelowOrEqual, resume);
         self.e.jmp(slow);
@@ -198,7 +199,7 @@ impl Translator<'_> {
     }
 
     /// Makes the memory operand reachable by T1: its host address is T1 plus the displacement that is
-    /// returned. Where the table does not have it, the instruction is handed over or the block goes on
+    /// returned. Where the table does not have it, the instruction falls back to the interpreter or the block goes on
     /// without groups. A check destroys flags (which go to memory), T0 and T2. The cold
     /// code that may be pending is finished by [`resume`](Self::resume).
     pub(super) fn operand(&mut self, i: &Instruction, access: Access) -> Operand {
@@ -231,7 +232,7 @@ impl Translator<'_> {
         self.established & 1 << member.group == 0
     }
     /// Turns the linear address of the group's first byte, in T1, into its host address, and keeps it. Where
-    /// the group does not lie in one page of the table, the block goes on without groups from this
+    /// the group does not lie in one page of the table, the block goes on without check coalescing from this
     /// instruction on. Destroys T0 and flags, which must be in memory.
     pub(super) fn establish(&mut self, member: Member) {
         let group = self.plan.groups[member.group as usize];
@@ -240,7 +241,7 @@ impl Translator<'_> {
         if let Some((bytes, offset)) = group.align {
             let place = if offset == 0 { T1 } else { T0 };
             if place == T0 {
-                self.vacate(T0);
+                self.spill(T0);
                 self.e.lea(Width::Dword, T0, Mem::base(T1, offset));
             }
             self.e.test_ri(Width::Dword, place, bytes as i32 - 1);
@@ -248,25 +249,25 @@ impl Translator<'_> {
         }
         self.check(group.bytes, access, false, at);
         let lost = self.lost_flags();
-        self.cold.push(Cold::Plain { at, lost, offset: self.offset, refund: self.left + 1 });
-        self.e.mov_mr(Width::Qword, state(GROUPS + member.group as i32 * 8), T1);
+        self.cold.push(Cold::Uncoalesced { at, lost, offset: self.offset, refund: self.left + 1 });
+        self.e.mov_mr(Width::Qword, state(CHECK_GROUPS + member.group as i32 * 8), T1);
         self.established |= 1 << member.group;
-        self.free.set_group(member.group);
+        self.scratch.set_group(member.group);
     }
     /// Puts the host address of the group's first byte into T1. Keeps flags.
     pub(super) fn group_address(&mut self, member: Member) {
-        if self.free.has_group(member.group) {
+        if self.scratch.has_group(member.group) {
             return;
         }
-        self.vacate(T1);
-        self.free.set_group(member.group);
-        self.e.mov_rm(Width::Qword, T1, state(GROUPS + member.group as i32 * 8));
+        self.spill(T1);
+        self.scratch.set_group(member.group);
+        self.e.mov_rm(Width::Qword, T1, state(CHECK_GROUPS + member.group as i32 * 8));
     }
     /// Hands the instruction over where T1 plus `displacement` is not aligned.
     fn check_alignment(&mut self, displacement: i32, bytes: u32) -> Pending {
         self.spill_for_check();
         self.write_back();
-        self.vacate(T0);
+        self.spill(T0);
         self.e.lea(Width::Dword, T0, Mem::base(T1, displacement));
         self.e.test_ri(Width::Dword, T0, bytes as i32 - 1);
         let slow = self.e.label();
@@ -274,22 +275,22 @@ impl Translator<'_> {
         self.pending(slow)
     }
 
-    /// The cold code of an access whose slow way is to hand the instruction over.
+    /// The cold code of an access whose slow path is interpreter fallback.
     pub(super) fn pending(&mut self, slow: Label) -> Pending {
-        Pending { slow, site: self.site(), lost: self.lost_flags() }
+        Pending { slow, site: self.fallback_site(), lost: self.lost_flags() }
     }
-    /// Here the slow way of an access comes back.
+    /// Here the slow path of an access comes back.
     pub(super) fn resume(&mut self, pending: Pending) {
         let resume = self.e.label();
         self.e.bind(resume);
         // What the interpreter did may have changed what the kept addresses of groups rest on.
-        // What it keeps for the recipe of its flags is not there behind the slow way.
+        // What it keeps for the recipe of its flags is not there behind the slow path.
         let keeps = self.plan.recipe(self.number).is_some_and(|r| r.keeps != Keeps::Nothing);
         let way = if self.plan.live_across(self.number) || keeps {
-            After::Plain { next: self.offset + self.len as u16, refund: self.left }
+            After::Uncoalesced { next: self.offset + self.len as u16, refund: self.left }
         } else {
-            self.free.forget_groups();
-            After::Resume { at: resume, reload: self.free.registers(false) }
+            self.scratch.forget_groups();
+            After::Resume { at: resume, reload: self.scratch.registers(false) }
         };
         self.cold.push(Cold::Op { at: pending.slow, lost: pending.lost, site: pending.site, way });
     }
@@ -303,7 +304,7 @@ pub(super) struct Operand {
     pub pending: Option<Pending>,
 }
 
-/// A slow way that is not finished.
+/// A slow path that is not finished.
 #[must_use]
 pub(super) struct Pending {
     slow: Label,

@@ -5,6 +5,7 @@ use super::{registers, strings, system};
 use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register,
 };
+use trimotor_cpu::alu;
 use trimotor_cpu_interp::core::mode;
 use trimotor_cpu_interp::lower::{Lowering, iced_address_bits, near_operand_bits};
 
@@ -65,12 +66,12 @@ pub enum Kind {
     JmpIndirect,
     CallIndirect,
     Ret,
-    /// The block ends before it, and it is run alone.
+    /// The block ends before it, and it is stepped.
     Step,
-    /// Handed over.
-    HandOver,
-    /// Handed over, and the block ends after it.
-    HandOverLast,
+    /// Falls back to the interpreter.
+    Fallback,
+    /// Falls back to the interpreter, and the block ends after it.
+    FallbackLast,
 }
 
 impl Kind {
@@ -84,11 +85,11 @@ impl Kind {
     }
     /// Whether no instruction follows in the block.
     pub fn ends_block(self) -> bool {
-        matches!(self, Kind::Step | Kind::HandOverLast | Kind::Syscall | Kind::Sysret)
+        matches!(self, Kind::Step | Kind::FallbackLast | Kind::Syscall | Kind::Sysret)
     }
     /// Whether accesses before it tell nothing of those after it.
     pub fn parts_groups(self) -> bool {
-        matches!(self, Kind::HandOver | Kind::HandOverLast | Kind::Step | Kind::AccessControl)
+        matches!(self, Kind::Fallback | Kind::FallbackLast | Kind::Step | Kind::AccessControl)
     }
 }
 
@@ -156,21 +157,21 @@ pub fn classify(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures) -
     let form = form(i.code());
     if let Some(kind) = form.kind
         && lowering.mode & mode::ALIGN == 0
-        && (!has_memory(i) || memory_is_plain(i, lowering.mode, wide))
+        && (!has_memory(i) || memory_is_flat(i, lowering.mode, wide))
     {
         return kind;
     }
     if let Some(kind) = form.near
         && wide
         && lowering.mode & mode::ALIGN == 0
-        && (!has_memory(i) || memory_is_plain(i, lowering.mode, wide))
+        && (!has_memory(i) || memory_is_flat(i, lowering.mode, wide))
     {
         return kind;
     }
     classify_rare(i, lowering, host, wide)
 }
 
-/// The kind of all instructions of a form that each processor has, where their memory operand is plain and no
+/// The kind of all instructions of a form that each processor has, where their memory operand is flat and no
 /// alignment is checked; `None`: it is looked at closer.
 pub(super) fn kind_of_form(code: Code) -> Option<Kind> {
     use Code as C;
@@ -189,7 +190,7 @@ pub(super) fn kind_of_form(code: Code) -> Option<Kind> {
     let special = matches!(code.mnemonic(), M::Bt | M::Bts | M::Btr | M::Btc);
     let generic = is_generic(code.mnemonic()) || code.mnemonic() == M::Imul;
     let form = code.op_code();
-    let plain = (0..form.op_count()).all(|n| {
+    let explicit = (0..form.op_count()).all(|n| {
         matches!(
             form.op_kind(n),
             K::r8_or_mem
@@ -220,7 +221,7 @@ pub(super) fn kind_of_form(code: Code) -> Option<Kind> {
                 | K::imm64
         )
     });
-    (generic && plain && !special).then_some(Kind::Generic { vector: false })
+    (generic && explicit && !special).then_some(Kind::Generic { vector: false })
 }
 /// The kind of near transfers of a form, in 64-bit mode.
 pub(super) fn near_kind_of_form(code: Code) -> Option<Kind> {
@@ -243,7 +244,7 @@ fn has_memory(i: &Instruction) -> bool {
 /// Instructions whose form does not tell enough.
 fn classify_rare(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures, wide: bool) -> Kind {
     if i.is_invalid() || lowering.refuses(i) {
-        return Kind::HandOverLast;
+        return Kind::FallbackLast;
     }
     if let Some(kind) = near_transfer(i, lowering.mode, wide) {
         return kind;
@@ -252,7 +253,7 @@ fn classify_rare(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures, 
         return kind;
     }
     if i.flow_control() != FlowControl::Next || !wide && loads_segment(i) {
-        return Kind::HandOverLast;
+        return Kind::FallbackLast;
     }
     if does_nothing(i) {
         return Kind::Nothing;
@@ -260,14 +261,14 @@ fn classify_rare(i: &Instruction, lowering: &Lowering<'_>, host: &HostFeatures, 
     if let Some(kind) = registers::kind(i, lowering.mode).or_else(|| strings::kind(i, lowering.mode, wide)) {
         return kind;
     }
-    if !host.has(i) || !memory_is_plain(i, lowering.mode, wide) || lowering.mode & mode::ALIGN != 0 {
-        return Kind::HandOver;
+    if !host.has(i) || !memory_is_flat(i, lowering.mode, wide) || lowering.mode & mode::ALIGN != 0 {
+        return Kind::Fallback;
     }
     if let Some(kind) = stack_instruction(i, lowering.mode, wide) {
         return kind;
     }
     if system::is_bit_string(i) && iced_address_bits(i, lowering.mode) != if wide { 64 } else { 32 } {
-        return Kind::HandOver; // address and bit number are added before they are cut
+        return Kind::Fallback; // address and bit number are added before they are cut
     }
     if let Some(kind) = special(i) {
         return kind;
@@ -286,7 +287,7 @@ fn near_transfer(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
     }
     let natural = near_operand_bits(i, m) == if wide { 64 } else { 32 };
     let stack = wide || m & mode::STACK32 != 0 && m >> (mode::OPEN_SHIFT + 2) & 1 != 0;
-    let memory = i.op0_kind() != OpKind::Memory || memory_is_plain(i, m, wide);
+    let memory = i.op0_kind() != OpKind::Memory || memory_is_flat(i, m, wide);
     if !natural || m & mode::ALIGN != 0 || !memory {
         return Some(Kind::Step);
     }
@@ -321,7 +322,7 @@ fn loads_segment(i: &Instruction) -> bool {
 
 /// Whether a memory operand, if there is one, is reached by base, index and displacement alone, through an
 /// open segment.
-fn memory_is_plain(i: &Instruction, m: u32, wide: bool) -> bool {
+fn memory_is_flat(i: &Instruction, m: u32, wide: bool) -> bool {
     let (base, index) = (i.memory_base(), i.memory_index());
     if wide && base.is_gpr64() && (index == Register::None || index.is_gpr64()) {
         return true; // its displacement has 32 bits
@@ -386,7 +387,7 @@ fn stack_instruction(i: &Instruction, m: u32, wide: bool) -> Option<Kind> {
         C::Leaved if !wide => Kind::Leave,
         _ => return None,
     };
-    Some(if stack { kind } else { Kind::HandOver })
+    Some(if stack { kind } else { Kind::Fallback })
 }
 
 /// Hints, which have no effect here.
@@ -426,12 +427,12 @@ fn special(i: &Instruction) -> Option<Kind> {
         M::Bt | M::Bts | M::Btr | M::Btc
             if i.op0_kind() == OpKind::Memory && i.op1_kind() == OpKind::Register =>
         {
-            Kind::HandOver
+            Kind::Fallback
         }
         M::Cli | M::Sti | M::Cld | M::Std => Kind::SetFlag,
         M::Swapgs => Kind::SwapGs,
         M::Mov if reads_plain_control(i) => Kind::ReadControl,
-        M::Mov if moves_special_register(i) => Kind::HandOver,
+        M::Mov if moves_special_register(i) => Kind::Fallback,
         _ => return None,
     };
     Some(kind)
@@ -447,10 +448,10 @@ fn moves_special_register(i: &Instruction) -> bool {
     (0..2).any(|n| i.op_kind(n) == OpKind::Register && !i.op_register(n).is_gpr())
 }
 
-/// Integer instructions whose operands are all explicit, or CL.
+/// Integer instructions whose operands are all explicit, or CL: those of the ALU and others.
 fn is_generic(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
-    matches!(
+    let others = matches!(
         mnemonic,
         M::Mov
             | M::Movzx
@@ -461,29 +462,6 @@ fn is_generic(mnemonic: Mnemonic) -> bool {
             | M::Bswap
             | M::Xchg
             | M::Xadd
-            | M::Add
-            | M::Adc
-            | M::Sub
-            | M::Sbb
-            | M::And
-            | M::Or
-            | M::Xor
-            | M::Cmp
-            | M::Test
-            | M::Inc
-            | M::Dec
-            | M::Neg
-            | M::Not
-            | M::Shl
-            | M::Sal
-            | M::Shr
-            | M::Sar
-            | M::Rol
-            | M::Ror
-            | M::Rcl
-            | M::Rcr
-            | M::Shld
-            | M::Shrd
             | M::Seto
             | M::Setno
             | M::Setb
@@ -546,7 +524,8 @@ fn is_generic(mnemonic: Mnemonic) -> bool {
             | M::Mfence
             | M::Lfence
             | M::Sfence
-    )
+    );
+    others || alu::instruction(mnemonic).is_some()
 }
 
 /// Vector instructions: those whose operands are all explicit, with no SSE exception unmasked, and comparisons of strings.
@@ -563,7 +542,7 @@ fn vector(i: &Instruction, m: u32) -> Kind {
         if r.is_xmm() || r.is_ymm() {
             vectors += 1;
         } else if !r.is_gpr() {
-            return Kind::HandOver;
+            return Kind::Fallback;
         }
     }
     let cleared = matches!(i.mnemonic(), M::Vzeroupper | M::Vzeroall);
@@ -585,10 +564,10 @@ fn vector(i: &Instruction, m: u32) -> Kind {
     // Outside 64-bit mode they clear the first eight registers only.
     let cleared = cleared && m & mode::CODE_SIZE == mode::CODE64;
     if (vectors == 0 && !cleared) || implicit || !sized || m & mode::FP_CHECKED != 0 {
-        return Kind::HandOver;
+        return Kind::Fallback;
     }
     if !vex && i.encoding() != EncodingKind::Legacy {
-        return Kind::HandOver;
+        return Kind::Fallback;
     }
     Kind::Generic { vector: true }
 }

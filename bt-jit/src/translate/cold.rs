@@ -1,36 +1,36 @@
-//! Cold code, behind the block: slow ways, exits, stubs of links.
+//! Cold code, behind the block: slow paths, exits, stubs of links.
 
 use super::Translator;
 use super::address::Access;
-use super::recover::Recipe;
+use super::rematerialize::Recipe;
 use crate::emitter::{AluOp, Label, Mem, Reg, Width};
-use crate::layout::{BUDGET, SPARE, T0, T1, gpr, page_rip, slot_misses, state};
+use crate::layout::{BUDGET, SPARE, T0, T1, gpr, ic_misses, page_rip, state};
 use crate::positions::NO_INSTRUCTION;
 
-/// What comes after an instruction was handed over.
+/// What comes after an instruction fell back to the interpreter.
 pub(super) enum After {
     /// Back to the block.
     Resume {
         at: Label,
-        /// What free registers hold there: guest registers.
+        /// What scratch registers hold there: guest registers.
         reload: [Option<(Reg, u8)>; 3],
     },
-    /// The variant without groups, at the next instruction.
-    Plain { next: u16, refund: u8 },
+    /// The variant without check coalescing, at the next instruction.
+    Uncoalesced { next: u16, refund: u8 },
 }
 
 /// A piece of cold code.
 pub(super) enum Cold {
     /// Hands an instruction over.
     Op { at: Label, lost: Option<Recipe>, site: u32, way: After },
-    /// Goes on with the instruction at `offset` in the variant of the block without groups.
-    Plain { at: Label, lost: Option<Recipe>, offset: u16, refund: u8 },
+    /// Goes on with the instruction at `offset` in the variant of the block without check coalescing.
+    Uncoalesced { at: Label, lost: Option<Recipe>, offset: u16, refund: u8 },
     /// The budget does not cover the block once more, which began anew.
     LoopBudget { at: Label, lost: Option<Recipe>, refund: u8 },
-    /// Fills the slot of an access.
-    FillSlot { at: Label, slot: u32, bytes: u32, write: bool, slow: Label, resume: Label },
-    /// The check of an access whose slot was given up.
-    ByTable { at: Label, slot: u32, bytes: u32, access: Access, aligned: bool, slow: Label, resume: Label },
+    /// Fills the inline cache of an access.
+    FillInlineCache { at: Label, ic: u32, bytes: u32, write: bool, slow: Label, resume: Label },
+    /// The check of an access whose inline cache was given up.
+    ByTable { at: Label, ic: u32, bytes: u32, access: Access, aligned: bool, slow: Label, resume: Label },
     /// Brings the vector registers into the host's.
     LoadVector { at: Label, resume: Label },
     /// Brings the x87 registers into the host's.
@@ -49,7 +49,7 @@ impl Translator<'_> {
     /// All cold code, the exits and the links' stubs.
     pub(super) fn emit_cold(&mut self, count: usize, out_of_budget: Label) {
         self.out.cold = self.e.offset();
-        self.free.forget_all();
+        self.scratch.forget_all();
         self.cold_of.resize(self.cold.len(), NO_INSTRUCTION);
         let mut pieces = std::mem::take(self.cold);
         for (n, cold) in pieces.drain(..).enumerate() {
@@ -70,7 +70,7 @@ impl Translator<'_> {
             let number = self.source.first_link + n as u32;
             self.e.bind(stub);
             if key.is_some() {
-                // Other spaces use the code too: the table may have where it leads in this one.
+                // Other address spaces use the code too: the table may have where it leads in this one.
                 let width = self.stack_width();
                 self.e.mov_mi(Width::Dword, state(SPARE), number as i32);
                 self.e.mov_rm(Width::Qword, T1, page_rip());
@@ -104,17 +104,17 @@ impl Translator<'_> {
                         }
                         self.e.jmp(at);
                     }
-                    After::Plain { next, refund } => {
+                    After::Uncoalesced { next, refund } => {
                         self.refund(refund);
-                        self.go_to_plain(next);
+                        self.go_to_uncoalesced(next);
                     }
                 }
             }
-            Cold::Plain { at, lost, offset, refund } => {
+            Cold::Uncoalesced { at, lost, offset, refund } => {
                 self.e.bind(at);
                 self.recover(lost);
                 self.refund(refund);
-                self.go_to_plain(offset);
+                self.go_to_uncoalesced(offset);
             }
             Cold::LoopBudget { at, lost, refund } => {
                 self.e.bind(at);
@@ -122,13 +122,13 @@ impl Translator<'_> {
                 self.refund(refund);
                 self.begin_anew();
             }
-            Cold::FillSlot { at, slot, bytes, write, slow, resume } => {
+            Cold::FillInlineCache { at, ic, bytes, write, slow, resume } => {
                 self.e.bind(at);
-                self.fill_slot(slot, bytes, write, slow, resume);
+                self.fill_ic(ic, bytes, write, slow, resume);
             }
-            Cold::ByTable { at, slot, bytes, access, aligned, slow, resume } => {
+            Cold::ByTable { at, ic, bytes, access, aligned, slow, resume } => {
                 self.e.bind(at);
-                self.e.alu_mi(AluOp::Add, Width::Dword, state(slot_misses(slot)), 1);
+                self.e.alu_mi(AluOp::Add, Width::Dword, state(ic_misses(ic)), 1);
                 self.check_by_table(bytes, access, aligned, slow);
                 self.e.jmp(resume);
             }

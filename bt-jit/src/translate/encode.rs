@@ -125,7 +125,7 @@ fn memory(i: &Instruction) -> Option<Mem> {
 pub(super) fn encode(e: &mut Emitter, i: &Instruction) -> bool {
     // Host instructions are of plain forms.
     let form = form(i.code());
-    if form.plain != i.code() {
+    if form.general != i.code() {
         return false;
     }
     let Some(shape) = &form.shape else { return false };

@@ -15,7 +15,7 @@ pub(super) fn arguments(i: &Instruction) -> u16 {
 
 /// What happens where the jump table does not have the target, which is in T1.
 pub(super) struct Miss {
-    /// The instruction, to be run alone where the target is not canonical.
+    /// The instruction, to be stepped where the target is not canonical.
     offset: u16,
     left: u8,
     /// Added to the stack pointer before the jump (RET).
@@ -81,8 +81,8 @@ impl Translator<'_> {
         let stub = self.e.label();
         let page = target >> 12;
         if page == 0 {
-            let site = self.e.jmp_to_patch();
-            self.open_links.push(OpenLink { site, stub, target, key: None, plain: false });
+            let patch_at = self.e.jmp_to_patch();
+            self.open_links.push(OpenLink { patch_at, stub, target, key: None, uncoalesced: false });
             return;
         }
         // The page may be mapped otherwise the next time: the link holds for one key.
@@ -91,18 +91,18 @@ impl Translator<'_> {
         self.e.jcc(Condition::NotEqual, stub);
         let width = self.stack_width();
         self.e.alu_mi(AluOp::Add, width, page_rip(), page << 12);
-        let site = self.e.jmp_to_patch();
-        self.open_links.push(OpenLink { site, stub, target, key: Some(key), plain: false });
+        let patch_at = self.e.jmp_to_patch();
+        self.open_links.push(OpenLink { patch_at, stub, target, key: Some(key), uncoalesced: false });
     }
-    /// Goes to the code at `offset` in this page, in its variant without groups. Flags are in memory.
-    pub(super) fn go_to_plain(&mut self, offset: u16) {
+    /// Goes to the code at `offset` in this page, in its variant without check coalescing. Flags are in memory.
+    pub(super) fn go_to_uncoalesced(&mut self, offset: u16) {
         let target = offset as i32;
         if target >> 12 != 0 {
             return self.go_to(target);
         }
         let stub = self.e.label();
-        let site = self.e.jmp_to_patch();
-        self.open_links.push(OpenLink { site, stub, target, key: None, plain: true });
+        let patch_at = self.e.jmp_to_patch();
+        self.open_links.push(OpenLink { patch_at, stub, target, key: None, uncoalesced: true });
     }
     /// Has the code at `target` bytes from the page's start looked up: what ran may have changed the mode.
     pub(super) fn look_up(&mut self, target: i32) {
@@ -111,7 +111,7 @@ impl Translator<'_> {
         self.e.lea(width, T1, Mem::base(T1, target));
         self.e.jmp_placed(self.thunks.lookup);
     }
-    /// Has the instruction under translation run alone.
+    /// Has the instruction under translation stepped.
     pub(super) fn step_here(&mut self) {
         self.refund(self.left + 1);
         self.e.mov_ri(T0, self.offset as u64);
@@ -128,7 +128,7 @@ impl Translator<'_> {
     pub(super) fn jcc(&mut self, i: &Instruction) {
         let Some(target) = target_of(i) else {
             // Only code at the ends of the address space reaches so far.
-            self.vacate_all();
+            self.spill_all();
             let skip = self.e.label();
             self.need_flags();
             self.e.jcc(condition_of(&negated(i)), skip);
@@ -147,19 +147,19 @@ impl Translator<'_> {
             return;
         }
         if self.left == 0 {
-            self.vacate_all();
+            self.spill_all();
             self.save_flags(); // both ways want them in memory
         }
         let save_flags = self.flags == super::Flags::Host;
         if target >> 12 == 0 && !save_flags && self.left == 0 {
-            let site = self.e.jcc_to_patch(condition_of(i));
+            let patch_at = self.e.jcc_to_patch(condition_of(i));
             let stub = self.e.label();
-            self.open_links.push(OpenLink { site, stub, target, key: None, plain: false });
+            self.open_links.push(OpenLink { patch_at, stub, target, key: None, uncoalesced: false });
             return;
         }
         let at = self.e.label();
         self.e.jcc(condition_of(i), at);
-        let newer = self.free.registers(true);
+        let newer = self.scratch.registers(true);
         self.cold.push(Cold::Taken { at, save_flags, refund: self.left, target, newer });
     }
 
@@ -202,7 +202,7 @@ impl Translator<'_> {
         self.move_stack(-bytes);
     }
 
-    /// The target of an indirect jump to T1. What the table does not have is run alone.
+    /// The target of an indirect jump to T1. What the table does not have is stepped.
     fn indirect_target(&mut self, i: &Instruction, slow: Label) {
         let width = self.stack_width();
         if i.op0_kind() == OpKind::Memory {

@@ -9,6 +9,7 @@ use super::flow::target_of;
 use super::{MAX_INSTRUCTIONS, MAX_LENGTH, Source, Tools};
 use iced_x86::{Code, Decoder, DecoderError, FlowControl, Instruction};
 use trimotor_cpu_interp::core::mode;
+use trimotor_cpu_interp::debugger::PageOffsets;
 use trimotor_cpu_interp::lower::Lowering;
 
 /// Blocks that have more instructions follow no more jumps: what is long gains little.
@@ -31,6 +32,9 @@ impl Tools {
         }
         let mut i = Instruction::default();
         while self.kinds.len() < MAX_INSTRUCTIONS && decoder.can_decode() {
+            if !self.kinds.is_empty() && source.cuts.contains(decoder.ip() as usize) {
+                break;
+            }
             decoder.decode_out(&mut i);
             let short = i.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes;
             if short && source.second_page.is_none() {
@@ -40,8 +44,8 @@ impl Tools {
                 }
             }
             let mut kind = classify::classify(&i, &lowering, &self.features);
-            if source.x87_handed_over && kind.uses_x87() {
-                kind = Kind::HandOver;
+            if source.x87_fallback && kind.uses_x87() {
+                kind = Kind::Fallback;
             }
             self.instructions.push(i);
             self.kinds.push(kind);
@@ -52,7 +56,7 @@ impl Tools {
             }
             let ends = kind.ends_block() || i.flow_control() != FlowControl::Next && kind != Kind::Jcc;
             if ends {
-                if !self.follow(&mut decoder, &i, kind) {
+                if !self.follow(&mut decoder, &i, kind, source.cuts) {
                     break;
                 }
                 if kind == Kind::Jmp {
@@ -70,15 +74,18 @@ impl Tools {
         }
     }
 
-    /// Follows `i`, the last instruction so far, where it leads to code of the page that the block does not have.
-    fn follow(&mut self, decoder: &mut Decoder<'_>, i: &Instruction, kind: Kind) -> bool {
+    /// Follows `i`, the last instruction so far, where it leads to code of the page that the block does not have, unless it must
+    /// end there.
+    fn follow(&mut self, decoder: &mut Decoder<'_>, i: &Instruction, kind: Kind, cuts: &PageOffsets) -> bool {
         let target = match kind {
             Kind::Jmp | Kind::Call => target_of(i),
             Kind::Ret => self.returns.pop(),
             _ => None,
         };
         let known = |target: i32| self.instructions.iter().any(|i| i.ip() == target as u64);
-        let Some(target) = target.filter(|&t| self.instructions.len() < LONG && !known(t)) else {
+        let is_cut = |target: i32| usize::try_from(target).is_ok_and(|target| cuts.contains(target));
+        let Some(target) = target.filter(|&t| self.instructions.len() < LONG && !known(t) && !is_cut(t))
+        else {
             return false;
         };
         if kind == Kind::Call {

@@ -3,7 +3,7 @@
 
 use super::classify::{self, Kind};
 use super::encode::Shape;
-use super::generic::{flag_use_of, may_swap_high_byte, plain_code};
+use super::generic::{flag_use_of, general_code, may_swap_high_byte};
 use super::plan::Accesses;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, OpCodeOperandKind as K, OpKind, Register};
 use std::sync::OnceLock;
@@ -11,17 +11,17 @@ use std::sync::OnceLock;
 /// What is known of a form.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
-    /// How it is translated where its memory operand, if it has one, is plain, and no alignment is checked. Only
+    /// How it is translated where its memory operand, if it has one, is flat, and no alignment is checked. Only
     /// of forms that each processor has.
     pub kind: Option<Kind>,
-    /// How a near jump, call or return is translated in 64-bit mode, where its memory operand is plain and no
+    /// How a near jump, call or return is translated in 64-bit mode, where its memory operand is flat and no
     /// alignment is checked.
     pub near: Option<Kind>,
-    /// Some instructions of the form are handed over for the registers that they name: see
+    /// Some instructions of the form fall back to the interpreter for the registers that they name: see
     /// [`swaps_high_byte`](super::generic::swaps_high_byte).
     pub may_swap: bool,
-    /// Its form with operands that are free to choose: see [`plain_code`].
-    pub plain: Code,
+    /// Its form with operands that are free to choose: see [`general_code`].
+    pub general: Code,
     /// How that is encoded.
     pub shape: Option<Shape>,
     /// What its operands are used for, where they are different registers and an immediate is not zero.
@@ -45,13 +45,13 @@ pub(super) fn form(code: Code) -> &'static Form {
 
 impl Form {
     fn of(code: Code, info: &mut InstructionInfoFactory) -> Form {
-        let plain = plain_code(code);
+        let general = general_code(code);
         let mut form = Form {
             kind: classify::kind_of_form(code),
             near: classify::near_kind_of_form(code),
             may_swap: may_swap_high_byte(code),
-            plain,
-            shape: Shape::of(plain.op_code()),
+            general,
+            shape: Shape::of(general.op_code()),
             accesses: None,
             accesses_same: None,
             flags: None,
@@ -126,7 +126,7 @@ fn sample(code: Code, memory: bool, same: bool) -> Option<Instruction> {
             K::xmm_or_mem | K::xmm_reg | K::xmm_rm | K::xmm_vvvv => register(Register::XMM0),
             K::ymm_or_mem | K::ymm_reg | K::ymm_rm | K::ymm_vvvv => register(Register::YMM0),
             K::mm_or_mem | K::mm_reg | K::mm_rm => register(Register::MM0),
-            // The first register is another one where they are to be different.
+            // The first register is another one where they must be different.
             K::al if n == 0 => register(Register::AL),
             K::ax if n == 0 => register(Register::AX),
             K::eax if n == 0 => register(Register::EAX),

@@ -2,14 +2,15 @@
 //! memory operand becomes the checked host address.
 
 use super::address::{Access, gpr_number};
-use super::bit_scan::is_bit_scan;
 use super::forms::form;
 use super::operands::{is_high_byte, renamed, sized, width_of};
-use super::recover::Keeps;
+use super::rematerialize::Keeps;
+use super::undefined_flags::{is_bit_scan, one_step};
 use super::{ARITHMETIC, Flags, Translator};
 use crate::emitter::{Mem, Reg, Width};
 use crate::layout::{FLAGS_OPERAND, HOST, T0, T1, T2, state};
 use iced_x86::{Code, Instruction, Mnemonic, OpCodeOperandKind, OpKind, Register};
+use trimotor_cpu::alu::{self, Shape};
 use trimotor_cpu_interp::lower::iced_address_bits;
 
 /// What an operand is used for.
@@ -32,12 +33,12 @@ impl Translator<'_> {
         }
         let uses = &uses[..count];
         let form = form(i.code());
-        if form.may_swap && swaps_high_byte(i) {
-            self.vacate_all();
-            return self.hand_over(i);
+        if form.may_swap && swaps_high_byte(i) || self.needs_flags_of_the_interpreter(i) {
+            self.spill_all();
+            return self.fall_back(i);
         }
         let mut g = *i;
-        g.set_code(form.plain);
+        g.set_code(form.general);
         let memory = uses.iter().find(|u| i.op_kind(u.operand) == OpKind::Memory);
         let keeps = self.plan.recipe(self.number).map_or(Keeps::Nothing, |recipe| recipe.keeps);
         let mut pending = None;
@@ -46,7 +47,7 @@ impl Translator<'_> {
             let operand = self.operand(i, access);
             point_at(&mut g, sized(T1, 8), operand.displacement);
             pending = operand.pending;
-            self.free.pin(T1);
+            self.scratch.pin(T1);
             if keeps == Keeps::Memory {
                 self.keep_memory(&mut g, u.operand, operand.displacement);
             }
@@ -102,7 +103,7 @@ impl Translator<'_> {
                 let Some(host) = HOST[n as usize] else { unreachable!("{r:?} has a register") };
                 if u.written && memory {
                     // The access may yet fault, and the register must be what it was then.
-                    let copy = self.take_free();
+                    let copy = self.take_scratch();
                     rotated = Some((copy, host));
                     g.set_op_register(u.operand, sized(copy, 1));
                 } else if u.written {
@@ -110,7 +111,7 @@ impl Translator<'_> {
                     rotated = Some((host, host));
                     g.set_op_register(u.operand, sized(host, 1));
                 } else {
-                    let copy = self.take_free();
+                    let copy = self.take_scratch();
                     self.e.rorx(Width::Qword, copy, host, 8);
                     g.set_op_register(u.operand, sized(copy, 1));
                 }
@@ -122,7 +123,7 @@ impl Translator<'_> {
                 }
                 continue;
             }
-            let in_memory = self.free.holder(n).is_none() && !self.used_soon(n);
+            let in_memory = self.scratch.holder(n).is_none() && !self.used_soon(n);
             if in_memory && !memory && keeps == Keeps::Nothing && stays_in_memory(i, *u) {
                 g.set_op_kind(u.operand, OpKind::Memory);
                 point_at(g, Register::RSP, n as i32 * 8);
@@ -143,26 +144,39 @@ impl Translator<'_> {
         }
         if keeps == Keeps::Register {
             let n = gpr_number(i.op0_register());
-            if let Some(host) = HOST[n as usize].or(self.free.holder(n)) {
+            if let Some(host) = HOST[n as usize].or(self.scratch.holder(n)) {
                 self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
             }
         }
-        self.encode(g);
+        if self.takes_last_step_alone(i) {
+            self.encode_in_two_steps(g);
+        } else {
+            self.encode(g);
+        }
         if let Some((copy, host)) = rotated {
             self.e.rorx(Width::Qword, host, copy, 56);
         }
     }
 
+    /// Rotates by all but one, and then by one.
+    fn encode_in_two_steps(&mut self, g: &mut Instruction) {
+        let Some(code) = one_step(g.code()) else { unreachable!("{:?} is a rotation", g.code()) };
+        g.set_immediate8(g.immediate8() - 1);
+        self.encode(g);
+        g.set_code(code);
+        g.set_immediate8(1);
+        self.encode(g);
+    }
     /// Loads the memory operand, number `n` of `g`, which becomes a register, and keeps it for the
     /// instruction's recipe.
     fn keep_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) {
         let host = self.load_memory(g, n, displacement);
         self.e.mov_mr(Width::Qword, state(FLAGS_OPERAND), host);
     }
-    /// Loads the memory operand, number `n` of `g`, into a free register, which takes its place.
+    /// Loads the memory operand, number `n` of `g`, into a scratch register, which takes its place.
     fn load_memory(&mut self, g: &mut Instruction, n: u32, displacement: i32) -> Reg {
         let bytes = g.memory_size().size();
-        let (host, place) = (self.take_free(), Mem::base(T1, displacement));
+        let (host, place) = (self.take_scratch(), Mem::base(T1, displacement));
         match width_of(bytes) {
             width @ (Width::Byte | Width::Word) => self.e.movzx_rm(width, host, place),
             width => self.e.mov_rm(width, host, place),
@@ -182,7 +196,7 @@ impl Translator<'_> {
             if !other || is_high_byte(i.op_register(u.operand)) || gpr_number(i.op_register(u.operand)) != n {
                 continue;
             }
-            let copy = self.take_free();
+            let copy = self.take_scratch();
             self.e.mov_rr(Width::Qword, copy, host);
             g.set_op_register(u.operand, sized(copy, i.op_register(u.operand).size()));
             copied |= 1 << u.operand;
@@ -195,9 +209,9 @@ impl Translator<'_> {
         let n = gpr_number(i.op0_register());
         let bytes = i.op0_register().size();
         if bytes == 2 {
-            self.vacate_all();
+            self.spill_all();
             self.effective_address(i, T1, 0);
-            self.free.forget_all();
+            self.scratch.forget_all();
             let host = self.register_in(n, T2);
             self.e.mov_rr(Width::Word, host, T1);
             return self.register_out(n, host);
@@ -222,7 +236,7 @@ impl Translator<'_> {
             }
             mnemonic => {
                 let wide = mnemonic == Mnemonic::Cqo;
-                self.vacate(T0);
+                self.spill(T0);
                 self.e.mov_ri(T0, if wide { 63 } else { 31 });
                 let width = if wide { Width::Qword } else { Width::Dword };
                 self.e.sarx(width, Reg::Rdx, RAX, T0);
@@ -240,12 +254,12 @@ impl Translator<'_> {
     pub(super) fn compare_exchange(&mut self, i: &Instruction) {
         use crate::layout::RAX;
         if (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register && is_high_byte(i.op_register(n))) {
-            return self.hand_over(i);
+            return self.fall_back(i);
         }
         let memory = i.op0_kind() == OpKind::Memory;
         if !memory {
             // The register may be the accumulator itself.
-            return self.hand_over(i);
+            return self.fall_back(i);
         }
         let mut g = *i;
         let operand = self.operand(i, Access::Write);
@@ -317,7 +331,7 @@ fn stays_in_memory(i: &Instruction, u: Use) -> bool {
     {
         return false;
     }
-    let place = form(i.code()).plain.op_code().op_kind(u.operand);
+    let place = form(i.code()).general.op_code().op_kind(u.operand);
     matches!(place, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem)
 }
 
@@ -327,37 +341,28 @@ pub(super) fn flag_use(i: &Instruction) -> (u32, u32) {
 }
 /// The same, found out.
 pub(super) fn flag_use_of(i: &Instruction) -> (u32, u32) {
-    let read = i.rflags_read() & ARITHMETIC;
-    let written = i.rflags_modified() & ARITHMETIC;
-    use Mnemonic as M;
-    let shift = matches!(
-        i.mnemonic(),
-        M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
-    );
-    if shift {
-        // A count of zero keeps all flags; so does nothing else.
-        let last = i.op_count() - 1;
-        let count = match i.op_kind(last) {
-            OpKind::Immediate8 => {
-                i.immediate8()
-                    & if i.op0_kind() == OpKind::Register && i.op0_register().size() == 8
-                        || i.memory_size().size() == 8
-                    {
-                        63
-                    } else {
-                        31
-                    }
-            }
-            _ => 0,
-        };
-        let kept = matches!(i.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr) || count == 0;
-        return (if kept { ARITHMETIC } else { read }, ARITHMETIC);
+    if let Some(row) = alu::instruction(i.mnemonic()) {
+        if !matches!(row.shape, Shape::Shift | Shape::DoubleShift) {
+            return (row.reads, row.changes);
+        }
+        // A shift keeps all flags if its count is zero, and some in any case if it does not change all.
+        let kept = row.changes != ARITHMETIC || shift_count(i) == 0;
+        return (if kept { ARITHMETIC } else { row.reads }, ARITHMETIC);
     }
-    // These keep some flags: see `bit_scan`.
+    // These keep some flags: see `undefined_flags`.
     if is_bit_scan(i) {
         return (ARITHMETIC, ARITHMETIC);
     }
-    (read, written)
+    (i.rflags_read() & ARITHMETIC, i.rflags_modified() & ARITHMETIC)
+}
+/// The count of a shift; 0 where it is not known.
+pub(super) fn shift_count(i: &Instruction) -> u8 {
+    if i.op_kind(i.op_count() - 1) != OpKind::Immediate8 {
+        return 0;
+    }
+    let bytes =
+        if i.op0_kind() == OpKind::Register { i.op0_register().size() } else { i.memory_size().size() };
+    i.immediate8() & if bytes == 8 { 63 } else { 31 }
 }
 
 /// Whether an instruction that reads and writes these arithmetic flags needs CF only: it reads no other, and
@@ -372,54 +377,12 @@ fn needs_carry_only(read: u32, written: u32) -> bool {
 }
 
 /// The form of an instruction whose operands are free to choose, for one that fixes the accumulator.
-pub(super) fn plain_code(code: Code) -> Code {
+pub(super) fn general_code(code: Code) -> Code {
     use Code as C;
+    if alu::instruction(code.mnemonic()).is_some() {
+        return general_alu_code(code);
+    }
     match code {
-        C::Add_AL_imm8 => C::Add_rm8_imm8,
-        C::Add_AX_imm16 => C::Add_rm16_imm16,
-        C::Add_EAX_imm32 => C::Add_rm32_imm32,
-        C::Add_RAX_imm32 => C::Add_rm64_imm32,
-        C::Or_AL_imm8 => C::Or_rm8_imm8,
-        C::Or_AX_imm16 => C::Or_rm16_imm16,
-        C::Or_EAX_imm32 => C::Or_rm32_imm32,
-        C::Or_RAX_imm32 => C::Or_rm64_imm32,
-        C::Adc_AL_imm8 => C::Adc_rm8_imm8,
-        C::Adc_AX_imm16 => C::Adc_rm16_imm16,
-        C::Adc_EAX_imm32 => C::Adc_rm32_imm32,
-        C::Adc_RAX_imm32 => C::Adc_rm64_imm32,
-        C::Sbb_AL_imm8 => C::Sbb_rm8_imm8,
-        C::Sbb_AX_imm16 => C::Sbb_rm16_imm16,
-        C::Sbb_EAX_imm32 => C::Sbb_rm32_imm32,
-        C::Sbb_RAX_imm32 => C::Sbb_rm64_imm32,
-        C::And_AL_imm8 => C::And_rm8_imm8,
-        C::And_AX_imm16 => C::And_rm16_imm16,
-        C::And_EAX_imm32 => C::And_rm32_imm32,
-        C::And_RAX_imm32 => C::And_rm64_imm32,
-        C::Sub_AL_imm8 => C::Sub_rm8_imm8,
-        C::Sub_AX_imm16 => C::Sub_rm16_imm16,
-        C::Sub_EAX_imm32 => C::Sub_rm32_imm32,
-        C::Sub_RAX_imm32 => C::Sub_rm64_imm32,
-        C::Xor_AL_imm8 => C::Xor_rm8_imm8,
-        C::Xor_AX_imm16 => C::Xor_rm16_imm16,
-        C::Xor_EAX_imm32 => C::Xor_rm32_imm32,
-        C::Xor_RAX_imm32 => C::Xor_rm64_imm32,
-        C::Cmp_AL_imm8 => C::Cmp_rm8_imm8,
-        C::Cmp_AX_imm16 => C::Cmp_rm16_imm16,
-        C::Cmp_EAX_imm32 => C::Cmp_rm32_imm32,
-        C::Cmp_RAX_imm32 => C::Cmp_rm64_imm32,
-        C::Test_AL_imm8 => C::Test_rm8_imm8,
-        C::Test_AX_imm16 => C::Test_rm16_imm16,
-        C::Test_EAX_imm32 => C::Test_rm32_imm32,
-        C::Test_RAX_imm32 => C::Test_rm64_imm32,
-        // The aliases with an opcode of their own that 64-bit mode lacks.
-        C::Add_rm8_imm8_82 => C::Add_rm8_imm8,
-        C::Or_rm8_imm8_82 => C::Or_rm8_imm8,
-        C::Adc_rm8_imm8_82 => C::Adc_rm8_imm8,
-        C::Sbb_rm8_imm8_82 => C::Sbb_rm8_imm8,
-        C::And_rm8_imm8_82 => C::And_rm8_imm8,
-        C::Sub_rm8_imm8_82 => C::Sub_rm8_imm8,
-        C::Xor_rm8_imm8_82 => C::Xor_rm8_imm8,
-        C::Cmp_rm8_imm8_82 => C::Cmp_rm8_imm8,
         C::Mov_AL_moffs8 => C::Mov_r8_rm8,
         C::Mov_AX_moffs16 => C::Mov_r16_rm16,
         C::Mov_EAX_moffs32 => C::Mov_r32_rm32,
@@ -431,10 +394,30 @@ pub(super) fn plain_code(code: Code) -> Code {
         C::Xchg_r16_AX => C::Xchg_rm16_r16,
         C::Xchg_r32_EAX => C::Xchg_rm32_r32,
         C::Xchg_r64_RAX => C::Xchg_rm64_r64,
-        C::Inc_r16 => C::Inc_rm16,
-        C::Inc_r32 => C::Inc_rm32,
-        C::Dec_r16 => C::Dec_rm16,
-        C::Dec_r32 => C::Dec_rm32,
         code => code,
     }
+}
+/// The same of the ALU's: the form of the same instruction with ModRM in place of what the opcode fixes.
+fn general_alu_code(code: Code) -> Code {
+    use OpCodeOperandKind as K;
+    /// The alias of 80h, which 64-bit mode lacks.
+    const ALIAS: u32 = 0x82;
+    let kinds = |code: Code| -> Vec<K> {
+        let form = code.op_code();
+        (0..form.op_count()).map(|n| form.op_kind(n)).collect()
+    };
+    let mut general = kinds(code);
+    let Some(first) = general.first_mut() else { return code };
+    *first = match *first {
+        K::al => K::r8_or_mem,
+        K::ax => K::r16_or_mem,
+        K::eax => K::r32_or_mem,
+        K::rax => K::r64_or_mem,
+        K::r16_opcode => K::r16_or_mem,
+        K::r32_opcode => K::r32_or_mem,
+        _ if code.op_code().op_code() == ALIAS => *first,
+        _ => return code,
+    };
+    let mut forms = Code::values().filter(|other| other.mnemonic() == code.mnemonic());
+    forms.find(|&other| other.op_code().op_code() != ALIAS && kinds(other) == general).unwrap_or(code)
 }

@@ -19,7 +19,7 @@ impl Translator<'_> {
         if self.plan.looped.is_none() {
             return false;
         }
-        self.vacate_all();
+        self.spill_all();
         let again = *self.again.get_or_insert_with(|| self.e.label());
         self.e.jcc(condition, again);
         self.save_flags();

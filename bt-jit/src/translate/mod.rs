@@ -2,8 +2,8 @@
 //!
 //! A block starts anywhere, lies within one page, and goes on through conditional jumps that are not
 //! taken, and through direct jumps and calls within the page to their targets, and back ([`follow`]). [`classify`] says for each instruction how it is translated; most are emitted as
-//! they are, with other registers and a checked address ([`generic`]). What is not translated is
-//! handed over to the interpreter, one instruction at a time.
+//! they are, with other registers and a checked address ([`generic`]). What is not translated
+//! falls back to the interpreter, one instruction at a time.
 //!
 //! # The arithmetic flags
 //! At the start of a block they are in memory. Within a block they are in the host's flags or in memory,
@@ -11,7 +11,6 @@
 //! memory, so that a fault or an interrupt finds all six as the hardware would leave them.
 
 mod address;
-mod bit_scan;
 mod classify;
 mod cold;
 mod encode;
@@ -19,35 +18,37 @@ mod flow;
 mod follow;
 mod forms;
 mod generic;
-mod held;
 mod loops;
 mod muldiv;
 mod operands;
 mod plan;
-mod recover;
 mod registers;
+mod rematerialize;
+mod scratch_registers;
 mod stack;
 mod strings;
 mod system;
+mod undefined_flags;
 mod x87;
 
 use crate::code_memory::CodeOffset;
 use crate::emitter::{AluOp, Condition, Emitter, EmitterError, Label, Mem, Width};
+use crate::inline_cache_policy::InlineCacheSite;
 use crate::layout::{ARITH, BUDGET, EXEC_TAG, HOST_PAGE, T0, T1, T2, VECTOR_LIVE, page_rip, state};
 use crate::positions::NO_INSTRUCTION;
 use crate::thunks::{Thunks, load_flags};
-use crate::wander::SlotSite;
 pub use classify::{HostFeatures, Kind};
 use cold::Cold;
-use held::Free;
 use iced_x86::{Encoder, Instruction, InstructionInfoFactory};
 use plan::Plan;
-use recover::Recipe;
+use rematerialize::Recipe;
+use scratch_registers::ScratchRegisters;
 use std::ops::Range;
 use trimotor_cpu::flags::ArithFlags;
 use trimotor_cpu::mmu::TLB_ENTRIES;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
+use trimotor_cpu_interp::debugger::PageOffsets;
 
 /// The most instructions of one block.
 pub const MAX_INSTRUCTIONS: usize = 64;
@@ -74,13 +75,13 @@ pub enum Flags {
     Product,
     /// In both.
     Both,
-    /// In neither, but there is a recipe for them: see [`recover`].
+    /// In neither, but there is a recipe for them: see [`rematerialize`].
     Recipe,
 }
 
-/// An instruction that may be handed over: what is needed to lower it when that happens first.
+/// An instruction that may fall back to the interpreter: what is needed to lower it when that happens first.
 #[derive(Clone, Copy, Debug)]
-pub struct Site {
+pub struct FallbackSite {
     /// Its bytes.
     pub bytes: [u8; MAX_LENGTH],
     /// Its length.
@@ -97,25 +98,25 @@ pub struct Site {
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
     /// Where its displacement stands.
-    pub site: CodeOffset,
+    pub patch_at: CodeOffset,
     /// Where it leads when it is not linked.
     pub stub: CodeOffset,
     /// The target's offset from the first byte of the page that is jumped from.
     pub target: i32,
     /// Where the key stands that a jump to another page is valid for.
     pub key: Option<CodeOffset>,
-    /// It leads to the variant without groups.
-    pub plain: bool,
+    /// It leads to the variant without check coalescing.
+    pub uncoalesced: bool,
 }
 
 /// A link under translation.
 #[derive(Clone, Copy)]
 struct OpenLink {
-    site: usize,
+    patch_at: usize,
     stub: Label,
     target: i32,
     key: Option<usize>,
-    plain: bool,
+    uncoalesced: bool,
 }
 
 /// What a translation gives, besides the code in the emitter.
@@ -130,13 +131,13 @@ pub struct Translation {
     /// The stub for a dead block, in bytes from the start.
     pub dead: usize,
     /// Sites, from the first free number on.
-    pub sites: Vec<Site>,
+    pub sites: Vec<FallbackSite>,
     /// Links, from the first free number on.
     pub links: Vec<Link>,
     /// Slots of user code used.
-    pub slots: u32,
+    pub inline_caches: u32,
     /// The accesses that use them.
-    pub slot_sites: Vec<SlotSite>,
+    pub ic_sites: Vec<InlineCacheSite>,
     /// Where each instruction's code starts: guest offset within the page, host bytes from the start.
     pub positions: Vec<(u16, u32)>,
     /// Where each piece of cold code starts: the number of its instruction within the block
@@ -147,14 +148,14 @@ pub struct Translation {
 impl Translation {
     /// Empties it and keeps its buffers.
     fn clear(&mut self) {
-        let Translation { ranges, sites, links, slot_sites, positions, cold_positions, .. } = self;
+        let Translation { ranges, sites, links, ic_sites, positions, cold_positions, .. } = self;
         ranges.clear();
         sites.clear();
         links.clear();
-        slot_sites.clear();
+        ic_sites.clear();
         positions.clear();
         cold_positions.clear();
-        (self.instructions, self.cold, self.dead, self.slots) = (0, 0, 0, 0);
+        (self.instructions, self.cold, self.dead, self.inline_caches) = (0, 0, 0, 0);
     }
 }
 
@@ -179,7 +180,7 @@ struct Scratch {
     cold: Vec<Cold>,
     cold_of: Vec<u8>,
     open_links: Vec<OpenLink>,
-    open_slots: Vec<(u32, usize, Label)>,
+    open_ics: Vec<(u32, usize, Label)>,
     out: Translation,
 }
 
@@ -225,20 +226,22 @@ pub struct Source<'a> {
     pub offset: u16,
     /// For one instruction that crosses into the next page: host address of that page.
     pub second_page: Option<u64>,
+    /// Where blocks end at the latest, and to which none goes on.
+    pub cuts: &'a PageOffsets,
     /// Each access is to have a check of its own.
-    pub plain: bool,
+    pub uncoalesced: bool,
     /// The x87 registers stay in the state.
-    pub x87_handed_over: bool,
+    pub x87_fallback: bool,
     /// Where the code will be placed.
     pub base: CodeOffset,
     /// The number that the first site gets.
-    pub first_site: u32,
+    pub first_fallback: u32,
     /// The number that the first link gets.
     pub first_link: u32,
     /// Host address of a count of executions, if they are counted.
     pub counter: Option<u64>,
-    /// The number that the first slot of user code gets, modulo half of them.
-    pub first_slot: u32,
+    /// The number that the first inline cache of user code gets, modulo half of them.
+    pub first_ic: u32,
 }
 
 /// A block under translation.
@@ -265,14 +268,14 @@ pub(crate) struct Translator<'a> {
     cold_of: &'a mut Vec<u8>,
     open_links: &'a mut Vec<OpenLink>,
     /// Slots, where their checks begin, and the checks by the table.
-    open_slots: &'a mut Vec<(u32, usize, Label)>,
+    open_ics: &'a mut Vec<(u32, usize, Label)>,
     out: &'a mut Translation,
     /// The instruction that is being translated: number, offset in its page, length, instructions after it.
     number: usize,
     /// Groups whose addresses are kept, a bit each.
     established: u32,
-    /// What the free registers hold.
-    free: Free,
+    /// What the scratch registers hold.
+    scratch: ScratchRegisters,
     /// The block's first host instruction.
     start: Label,
     /// Where the block begins anew from its own end.
@@ -302,14 +305,14 @@ impl Tools {
         }
         let wide = source.mode & mode::CODE_SIZE == mode::CODE64;
         let Tools { emitter, encoder, info, instructions, kinds, scratch, .. } = self;
-        let Scratch { plan, cold, cold_of, open_links, open_slots, out } = scratch;
-        plan.make(instructions, kinds, info, source.mode, wide, !source.plain);
+        let Scratch { plan, cold, cold_of, open_links, open_ics, out } = scratch;
+        plan.make(instructions, kinds, info, source.mode, wide, !source.uncoalesced);
         emitter.clear();
         emitter.set_base(source.base);
         cold.clear();
         cold_of.clear();
         open_links.clear();
-        open_slots.clear();
+        open_ics.clear();
         out.clear();
         let start = emitter.label();
         let mut t = Translator {
@@ -329,11 +332,11 @@ impl Tools {
             cold,
             cold_of,
             open_links,
-            open_slots,
+            open_ics,
             out,
             number: 0,
             established: 0,
-            free: Free::default(),
+            scratch: ScratchRegisters::default(),
             start,
             again: None,
             anew: false,
@@ -343,17 +346,17 @@ impl Tools {
             goes_on: false,
         };
         t.block(instructions, kinds);
-        t.settle_links();
+        t.resolve_links();
         Ok(Some(std::mem::take(out)))
     }
 }
 
 impl Translator<'_> {
-    /// Links and slots as they are known now that all labels are bound.
-    fn settle_links(&mut self) {
-        let Translator { e, out, open_links, open_slots, .. } = self;
-        out.slot_sites.extend(open_slots.iter().map(|&(slot, check, by_table)| SlotSite {
-            slot,
+    /// Links and inline caches as they are known now that all labels are bound.
+    fn resolve_links(&mut self) {
+        let Translator { e, out, open_links, open_ics, .. } = self;
+        out.ic_sites.extend(open_ics.iter().map(|&(ic, check, by_table)| InlineCacheSite {
+            ic,
             check: check as u32,
             by_table: e.bound(by_table) as u32,
         }));
@@ -361,14 +364,14 @@ impl Translator<'_> {
         for link in open_links.iter() {
             let stub = e.bound(link.stub);
             out.links.push(Link {
-                site: CodeOffset(code_start + link.site as u32),
+                patch_at: CodeOffset(code_start + link.patch_at as u32),
                 stub: CodeOffset(code_start + stub as u32),
                 target: link.target,
                 key: link.key.map(|at| CodeOffset(code_start + at as u32)),
-                plain: link.plain,
+                uncoalesced: link.uncoalesced,
             });
-            let displacement = stub as i32 - (link.site as i32 + 4);
-            e.patch(link.site, &displacement.to_le_bytes());
+            let displacement = stub as i32 - (link.patch_at as i32 + 4);
+            e.patch(link.patch_at, &displacement.to_le_bytes());
         }
     }
 
@@ -416,15 +419,15 @@ impl Translator<'_> {
             }
             let next = instructions.get(n + 1).map(|next| next.ip() as u16);
             self.note_before(i, *kind);
-            self.prepare_free(*kind);
+            self.prepare_scratch(*kind);
             ended = self.instruction(i, *kind, next);
-            self.leave_free(*kind);
+            self.leave_scratch(*kind);
             self.cold_of.resize(self.cold.len(), n as u8);
         }
         if !ended {
             let next = self.offset as i32 + self.len as i32;
             self.note_last();
-            self.vacate_all();
+            self.spill_all();
             self.save_flags();
             self.go_to(next);
         }
@@ -495,9 +498,9 @@ impl Translator<'_> {
                 self.step_here();
                 return true;
             }
-            Kind::HandOver => self.hand_over(i),
-            Kind::HandOverLast => {
-                self.hand_over(i);
+            Kind::Fallback => self.fall_back(i),
+            Kind::FallbackLast => {
+                self.fall_back(i);
                 // Where it does not transfer control itself (INTO, for one).
                 let next = self.offset as i32 + self.len as i32;
                 self.look_up(next);
@@ -507,7 +510,7 @@ impl Translator<'_> {
         false
     }
 
-    /// The instruction crosses pages: runs it alone unless the second page is the one it was decoded from.
+    /// The instruction crosses pages: steps it unless the second page is the one it was decoded from.
     fn check_second_page(&mut self, host: u64, count: usize) {
         let at = self.e.label();
         self.cold.push(Cold::Step { at, lost: None, offset: self.source.offset, refund: count as u8 });
@@ -540,13 +543,13 @@ impl Translator<'_> {
         }
     }
     fn emit_save_product(&mut self) {
-        self.vacate(T0);
+        self.spill(T0);
         self.e.seto(T0);
         self.e.mov_high_from_low(T0);
         self.e.mov_mr(Width::Dword, state(ARITH), T0);
     }
     fn emit_save_flags(&mut self) {
-        self.vacate(T0);
+        self.spill(T0);
         self.e.lahf();
         self.e.seto(T0);
         self.e.mov_mr(Width::Dword, state(ARITH), T0);
@@ -573,28 +576,28 @@ impl Translator<'_> {
         self.e.bt_mi(Width::Dword, state(ARITH), CF);
     }
     fn emit_load_flags(&mut self) {
-        self.vacate(T0);
+        self.spill(T0);
         load_flags(self.e, 0);
     }
 
-    // ---- what is handed over ----
+    // ---- what falls back to the interpreter ----
 
     /// A site for the instruction under translation.
-    fn site(&mut self) -> u32 {
+    fn fallback_site(&mut self) -> u32 {
         let mut bytes = [0; MAX_LENGTH];
         let at = self.offset as usize;
         let len = self.len as usize;
         bytes[..len].copy_from_slice(&self.source.bytes[at..at + len]);
-        let number = self.source.first_site + self.out.sites.len() as u32;
+        let number = self.source.first_fallback + self.out.sites.len() as u32;
         let (len, left, offset, mode) = (self.len, self.left, self.offset, self.source.mode);
-        self.out.sites.push(Site { bytes, len, left, offset, mode });
+        self.out.sites.push(FallbackSite { bytes, len, left, offset, mode });
         number
     }
-    /// Hands the instruction over.
-    fn hand_over(&mut self, _i: &Instruction) {
+    /// Falls back to the interpreter for the instruction.
+    fn fall_back(&mut self, _i: &Instruction) {
         self.note_last();
         self.spill_flags();
-        let site = self.site();
+        let site = self.fallback_site();
         self.e.mov_ri(T0, site as u64);
         self.e.call_placed(self.op_thunk());
         self.flags = Flags::Both;

@@ -33,7 +33,7 @@ impl Translator<'_> {
     }
 
     /// DIV and IDIV. What would raise #DE, and dividends that are not extended from the lower half
-    /// (signed), are handed over. Flags stay as they are.
+    /// (signed), fall back to the interpreter. Flags stay as they are.
     pub(super) fn divide(&mut self, i: &Instruction) {
         let (bytes, pending) = if i.op0_kind() == OpKind::Memory {
             let bytes = i.memory_size().size();

@@ -13,15 +13,15 @@ use super::address::gpr_number;
 use super::classify::{Kind, must_be_aligned};
 use super::flow::arguments;
 use super::forms::form;
-use super::held::keeps_held;
-use super::recover::{FlagStep, Recipe};
+use super::rematerialize::{FlagStep, Recipe};
+use super::scratch_registers::keeps_cached;
 use iced_x86::{
     Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
 };
 use trimotor_cpu_interp::lower::iced_address_bits;
 
 /// The most groups of one block: places for their host addresses.
-pub(super) const MAX_GROUPS: usize = 16;
+pub(super) const MAX_CHECK_GROUPS: usize = 16;
 /// The longest range of a group, in bytes. The longer, the more often it crosses a page.
 const LONGEST: i64 = 256;
 /// The root of addresses relative to RIP.
@@ -73,7 +73,7 @@ pub(super) struct Member {
 
 /// A group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
+pub(super) struct CheckGroup {
     /// Bytes.
     pub bytes: u32,
     /// One of its accesses writes.
@@ -101,8 +101,8 @@ pub(super) struct Step {
     pub written: u16,
     /// Which operand is in memory.
     pub memory: Option<u8>,
-    /// It works with what free registers hold.
-    pub keeps_held: bool,
+    /// It works with what scratch registers hold.
+    pub keeps_cached: bool,
 }
 
 impl Step {
@@ -137,7 +137,7 @@ impl Step {
             registers,
             written,
             memory,
-            keeps_held: keeps_held(kind),
+            keeps_cached: keeps_cached(kind),
         }
     }
 }
@@ -150,7 +150,7 @@ pub(super) struct Plan {
     pub flags: Vec<FlagStep>,
     /// The block is a loop: the instruction whose flags are there where it begins anew, and their recipe.
     pub looped: Option<(usize, Recipe)>,
-    pub groups: Vec<Group>,
+    pub groups: Vec<CheckGroup>,
     /// Where groups are found.
     candidates: Vec<Candidate>,
     members: Vec<CandidateMember>,
@@ -183,8 +183,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// An access of `size` bytes at `at`, that must be aligned. Sizes are powers of two, so that who agrees with the
-    /// strictest one agrees with all.
+    /// An access of `size` bytes at `at`, that must be aligned. Sizes are powers of two, so that an address
+    /// that suits the largest one suits all.
     fn align(&mut self, (at, size): (i64, i64)) {
         let Some((before, strictest)) = self.aligned else {
             self.aligned = Some((at, size));
@@ -195,7 +195,7 @@ impl Candidate {
             self.aligned = Some((at, size));
         }
     }
-    /// See [`Group::align`]; `None` where there is no such number.
+    /// See [`CheckGroup::align`]; `None` where there is no such number.
     fn common_alignment(&self) -> Option<(u32, i32)> {
         let (at, size) = self.aligned.filter(|_| !self.torn)?;
         Some((size as u32, ((at - self.low) % size) as i32))
@@ -238,7 +238,7 @@ struct CandidateMember {
 }
 
 impl Plan {
-    /// Makes the plan for a block; without groups where `grouped` is false.
+    /// Makes the plan for a block; without groups where `coalesce` is false.
     pub(super) fn make(
         &mut self,
         instructions: &[Instruction],
@@ -246,7 +246,7 @@ impl Plan {
         info: &mut InstructionInfoFactory,
         mode: u32,
         wide: bool,
-        grouped: bool,
+        coalesce: bool,
     ) {
         let Plan { steps, groups, candidates, members, .. } = self;
         steps.clear();
@@ -254,29 +254,29 @@ impl Plan {
         candidates.clear();
         members.clear();
         steps.extend(instructions.iter().zip(kinds).map(|(i, &kind)| Step::of(i, kind, info)));
-        if grouped {
+        if coalesce {
             let values = std::array::from_fn(|n| Value { root: n as u32, delta: 0 });
             let mut tracker = Tracker { values, next_root: 16, candidates, members, mode, wide };
             for (n, (i, kind)) in instructions.iter().zip(kinds).enumerate() {
                 tracker.note_accesses(n, i, *kind, &steps[n]);
                 tracker.follow(i, *kind, &steps[n]);
             }
-            self.choose_groups();
+            self.coalesce_checks();
         }
         self.plan_flags(instructions, kinds);
         self.looped = None;
-        if grouped {
+        if coalesce {
             self.find_loop(instructions, kinds);
         }
     }
     /// Candidates with several accesses become groups.
-    fn choose_groups(&mut self) {
+    fn coalesce_checks(&mut self) {
         let Plan { steps, groups, candidates, members, .. } = self;
-        for c in candidates.iter_mut().filter(|c| c.members > 1).take(MAX_GROUPS) {
+        for c in candidates.iter_mut().filter(|c| c.members > 1).take(MAX_CHECK_GROUPS) {
             c.group = Some(groups.len() as u8);
             let bytes = (c.high - c.low) as u32;
             let align = c.common_alignment();
-            groups.push(Group { bytes, write: c.write, align, first: c.first, last: c.last });
+            groups.push(CheckGroup { bytes, write: c.write, align, first: c.first, last: c.last });
         }
         for m in members {
             let c = &candidates[m.candidate];
@@ -416,7 +416,7 @@ impl Tracker<'_> {
         match kind {
             Kind::Generic { .. } if self.follow_constant(i) => return,
             Kind::Lea if self.follow_lea(i) => return,
-            Kind::HandOver | Kind::HandOverLast => (0..16).for_each(|n| self.renew(n)),
+            Kind::Fallback | Kind::FallbackLast => (0..16).for_each(|n| self.renew(n)),
             Kind::Push | Kind::PushFlags | Kind::Call | Kind::CallIndirect => self.shift(RSP, -bytes),
             Kind::Pop | Kind::PopFlags => self.shift(RSP, bytes),
             Kind::Ret => self.shift(RSP, bytes + arguments(i) as i64),

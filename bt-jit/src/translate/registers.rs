@@ -49,7 +49,7 @@ impl Translator<'_> {
 
     /// RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE.
     pub(super) fn segment_base(&mut self, i: &Instruction) {
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.e.mov_rm(Width::Dword, T0, state(control_register(4)));
         self.e.test_ri(Width::Dword, T0, Cr4::FSGSBASE.bits() as i32);
         self.e.jcc(Condition::Equal, pending.slow_label());
@@ -76,7 +76,7 @@ impl Translator<'_> {
 
     /// RDTSC and RDTSCP.
     pub(super) fn time_stamp(&mut self, i: &Instruction) {
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         let request = TimeStampRequest { left: self.left, with_aux: i.mnemonic() == Mnemonic::Rdtscp };
         self.e.mov_ri(T0, request.pack() as u64);
         self.e.call_placed(self.thunks.time_stamp);
@@ -86,7 +86,7 @@ impl Translator<'_> {
 
     /// CLAC and STAC.
     pub(super) fn access_control(&mut self, i: &Instruction) {
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.require_cpl0(&pending);
         self.e.mov_ri(T0, (i.mnemonic() == Mnemonic::Stac) as u64);
         self.e.call_placed(self.thunks.access_control);

@@ -20,7 +20,7 @@ impl Translator<'_> {
         self.e.lea(width, RSP, Mem::base(RSP, by));
     }
     /// Makes the place that PUSH writes reachable: T1 plus the displacement that is returned. Where the
-    /// table does not have it: `slow`, or the instruction is run alone. Destroys T0 and flags,
+    /// table does not have it: `slow`, or the instruction is stepped. Destroys T0 and flags,
     /// which must be in memory unless the access belongs to a group.
     pub(super) fn push_address(&mut self, slow: Option<Label>) -> i32 {
         let bytes = self.stack_bytes();
@@ -47,7 +47,7 @@ impl Translator<'_> {
         }
         member.offset
     }
-    /// The slow way of an instruction that only accesses the stack; `None` where it needs none.
+    /// The slow path of an instruction that only accesses the stack; `None` where it needs none.
     pub(super) fn stack_pending(&mut self) -> Option<Pending> {
         if self.plan.steps[self.number].stack.is_some() {
             return None;
@@ -110,7 +110,7 @@ impl Translator<'_> {
         let pending = self.stack_pending();
         let slow = pending.as_ref().map(Pending::slow_label);
         let at = self.stack_address(Reg::Rbp, 0, Access::Read, slow);
-        // The access comes first: where an empty slot let it through, the instruction begins anew.
+        // The access comes first: where an empty inline cache let it through, the instruction begins anew.
         self.e.mov_rm(width, T2, Mem::base(T1, at));
         self.e.lea(width, RSP, Mem::base(Reg::Rbp, bytes));
         self.e.mov_rr(width, Reg::Rbp, T2);

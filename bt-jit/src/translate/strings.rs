@@ -1,5 +1,5 @@
 //! MOVS, STOS, LODS, SCAS and CMPS; comparisons of strings in vector registers. Single ones are translated in place; REP MOVS and REP STOS call a thunk that does
-//! what lies within a page on each side. Where the direction flag is set, and other repeated ones, are handed over.
+//! what lies within a page on each side. Where the direction flag is set, and other repeated ones, fall back to the interpreter.
 
 use super::Translator;
 use super::address::{Access, Pending};
@@ -81,7 +81,7 @@ impl Translator<'_> {
     /// A string instruction of [`kind`].
     pub(super) fn string(&mut self, i: &Instruction) {
         use Mnemonic as M;
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.e.mov_rm(Width::Dword, T0, state(RFLAGS));
         self.e.test_ri(Width::Dword, T0, Rflags::DF.bits() as i32);
         self.e.jcc(Condition::NotEqual, pending.slow_label());

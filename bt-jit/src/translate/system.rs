@@ -1,6 +1,6 @@
 //! System instructions that kernels execute often: the interrupt flag, RFLAGS on the stack, SWAPGS, control
 //! registers read. They are translated for CPL 0; at other levels, and where something has to be looked at
-//! (a pin is high, RFLAGS bits change that change the mode), they are handed over.
+//! (a pin is high, RFLAGS bits change that change the mode), they fall back to the interpreter.
 
 use super::address::{Access, Pending, gpr_number};
 use super::classify::Kind;
@@ -20,8 +20,8 @@ const DF: i32 = Rflags::DF.bits() as i32;
 const GS: u8 = 5;
 
 impl Translator<'_> {
-    /// A slow way for an instruction that is to be handed over in some cases. Flags go to memory.
-    pub(super) fn may_hand_over(&mut self) -> Pending {
+    /// A slow path for an instruction that falls back to the interpreter in some cases. Flags go to memory.
+    pub(super) fn may_fall_back(&mut self) -> Pending {
         self.spill_flags();
         let slow = self.e.label();
         self.pending(slow)
@@ -50,7 +50,7 @@ impl Translator<'_> {
                 self.e.alu_mi(AluOp::Or, Width::Dword, state(RFLAGS), DF);
             }
             Mnemonic::Cli => {
-                let pending = self.may_hand_over();
+                let pending = self.may_fall_back();
                 self.require_cpl0(&pending);
                 self.e.alu_mi(AluOp::And, Width::Dword, state(RFLAGS), !IF);
                 self.resume(pending);
@@ -60,7 +60,7 @@ impl Translator<'_> {
     }
     /// STI. Where it sets IF, interrupts are inhibited for one more instruction.
     fn sti(&mut self) {
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.require_cpl0(&pending);
         let done = self.e.label();
         self.e.mov_rm(Width::Dword, T0, state(RFLAGS));
@@ -109,7 +109,7 @@ impl Translator<'_> {
         self.spill_flags();
         let pending = match self.stack_pending() {
             Some(pending) => pending,
-            None => self.may_hand_over(),
+            None => self.may_fall_back(),
         };
         let slow = pending.slow_label();
         let at = self.pop_address(Some(slow));
@@ -137,7 +137,7 @@ impl Translator<'_> {
 
     /// SWAPGS.
     pub(super) fn swap_gs(&mut self) {
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.require_cpl0(&pending);
         self.e.mov_rm(Width::Qword, T0, state(KERNEL_GS_BASE));
         self.e.mov_rm(Width::Qword, T1, segment_base(GS));
@@ -147,10 +147,10 @@ impl Translator<'_> {
         self.resume(pending);
     }
 
-    /// SYSCALL and SYSRET, which end the block. Where they are to fault they are handed over.
+    /// SYSCALL and SYSRET, which end the block. Where they are to fault they fall back to the interpreter.
     pub(super) fn system_call(&mut self, kind: Kind) {
         let next = self.offset as u64 + self.len as u64;
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.e.mov_rm(Width::Dword, T0, state(EFER));
         self.e.test_ri(Width::Byte, T0, Efer::SCE.bits() as i32);
         self.e.jcc(Condition::Equal, pending.slow_label());
@@ -168,7 +168,7 @@ impl Translator<'_> {
 
     /// MOV from CR0, CR2, CR3 or CR4.
     pub(super) fn read_control_register(&mut self, i: &Instruction) {
-        let pending = self.may_hand_over();
+        let pending = self.may_fall_back();
         self.require_cpl0(&pending);
         let n = gpr_number(i.op0_register());
         let host = HOST[n as usize].unwrap_or(T2);

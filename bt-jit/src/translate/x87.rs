@@ -1,6 +1,6 @@
 //! x87 and MMX instructions: they run as they are on the host's x87, which has the guest's registers and
-//! control word (see [`crate::x87`]). Control instructions that could unmask an exception are handed
-//! over, and so are those that store or load the whole unit.
+//! control word (see [`crate::x87`]). Control instructions that could unmask an exception fall back
+//! to the interpreter, and so do those that store or load the whole unit.
 
 use super::address::Access;
 use super::classify::Kind;
@@ -146,7 +146,7 @@ fn is_mmx(i: &Instruction) -> bool {
 }
 
 impl Translator<'_> {
-    /// The thunk that instructions of this block are handed over by.
+    /// The thunk that instructions of this block fall back to the interpreter by.
     pub(super) fn op_thunk(&self) -> CodeOffset {
         match (self.x87, self.vector) {
             (false, false) => self.thunks.op,
@@ -256,7 +256,7 @@ impl Translator<'_> {
         }
     }
 
-    /// FLDCW: handed over where it unmasks an exception. The word that is loaded is the one that was looked
+    /// FLDCW: falls back to the interpreter where it unmasks an exception. The word that is loaded is the one that was looked
     /// at: a device may write to the guest's in between.
     fn load_control(&mut self, i: &Instruction) {
         let operand = self.operand(i, Access::Read);

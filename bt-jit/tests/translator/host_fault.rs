@@ -11,11 +11,11 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use trimotor_bt_jit::CODE_BYTES;
 use trimotor_bt_jit::Translator;
-use trimotor_bt_jit::home::CoreHome;
+use trimotor_bt_jit::core_stack::CoreStack;
 use trimotor_bt_jit::host_fault::{self, Reporting};
-use trimotor_bt_jit::insight::Insight;
+use trimotor_bt_jit::profiler::Profiler;
 use trimotor_bus::empty_board::EmptyBoard;
-use trimotor_bus::{GuestMemory, VcpuSignals};
+use trimotor_bus::{GuestMemory, PhysAddr, VcpuSignals};
 use trimotor_cpu::Vcpu;
 use trimotor_cpu::code_observer::{CodeKind, PlacedCode};
 use trimotor_cpu::model::CpuModel;
@@ -25,7 +25,7 @@ use trimotor_test_needs::Tests;
 pub fn tests() -> Tests {
     Tests::needing(&[TRANSLATOR])
         .test(an_illegal_instruction_is_reported_with_the_guests_position)
-        .test(a_memory_file_made_shorter_is_reported_with_what_was_accessed)
+        .test(memory_that_is_gone_is_reported_with_what_was_accessed)
         .test(a_fault_in_shared_code_is_reported_with_the_instruction_that_called_it)
         .test(the_programs_own_faults_while_a_guest_runs_name_it_and_end_the_process_as_before)
         .test(faults_elsewhere_end_the_process_as_before)
@@ -67,11 +67,11 @@ type Places = Arc<Mutex<Vec<PlacedCode>>>;
 fn observed() -> (Translator, Places) {
     let places = Places::default();
     let sink = places.clone();
-    let insight = Insight::new(
+    let profiler = Profiler::new(
         Some(Arc::new(Mutex::new(move |code: &PlacedCode| sink.lock().unwrap().push(*code)))),
         false,
     );
-    (Translator::with(CODE_BYTES, insight).unwrap(), places)
+    (Translator::with(CODE_BYTES, profiler).unwrap(), places)
 }
 
 /// Writes `code` over host code at `at`.
@@ -100,18 +100,17 @@ fn place_of_immediate(places: &Places, value: u32) -> u64 {
     block.host + at as u64 - 1
 }
 
-/// Makes the file that is the guest's memory end before the data.
-fn cut_memory() {
-    let mut cut = 0;
-    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
-        let path = std::fs::read_link(entry.path()).unwrap_or_default();
-        let is_memory = path.to_string_lossy().contains("memfd");
-        if is_memory && std::fs::metadata(entry.path()).unwrap().len() == 1 << 20 {
-            std::fs::File::options().write(true).open(entry.path()).unwrap().set_len(DATA).unwrap();
-            cut += 1;
-        }
+/// Takes the guest's data away: an empty file is mapped in its place.
+fn cut_memory(memory: &GuestMemory) {
+    let page = memory.backing(PhysAddr(DATA)).write;
+    // SAFETY: a page of the guest's memory, which no reference leads to; the name is a C string.
+    unsafe {
+        let file = libc::memfd_create(c"empty".as_ptr(), 0);
+        assert!(file >= 0, "no memory file");
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let new = libc::mmap(page.cast(), 4096, rights, libc::MAP_SHARED | libc::MAP_FIXED, file, 0);
+        assert_eq!(new, page.cast());
     }
-    assert!(cut > 0, "no memory file");
 }
 
 fn run(vcpu: &mut dyn Vcpu) {
@@ -158,17 +157,17 @@ fn an_illegal_instruction_is_reported_with_the_guests_position() {
     );
 }
 
-fn a_memory_file_made_shorter_is_reported_with_what_was_accessed() {
+fn memory_that_is_gone_is_reported_with_what_was_accessed() {
     if is_child() {
         install();
         let mut engine = Translator::new().unwrap();
-        let (_memory, mut vcpu) = vcpu(&mut engine, GUEST, &[0; 64]);
+        let (memory, mut vcpu) = vcpu(&mut engine, GUEST, &[0; 64]);
         run(&mut *vcpu);
-        cut_memory();
+        cut_memory(&memory);
         run(&mut *vcpu);
         unreachable!("memory that is gone was read");
     }
-    let text = report(&child("a_memory_file_made_shorter_is_reported_with_what_was_accessed"));
+    let text = report(&child("memory_that_is_gone_is_reported_with_what_was_accessed"));
     has(
         &text,
         &["SIGBUS", &format!("guest RIP {THIRD:016x}"), "(guest-physical 2004)", "rbx 0000000087654321"],
@@ -183,9 +182,9 @@ fn a_fault_in_shared_code_is_reported_with_the_instruction_that_called_it() {
     if is_child() {
         install();
         let mut engine = Translator::new().unwrap();
-        let (_memory, mut vcpu) = vcpu(&mut engine, COPY, &[0; 64]);
+        let (memory, mut vcpu) = vcpu(&mut engine, COPY, &[0; 64]);
         run(&mut *vcpu);
-        cut_memory();
+        cut_memory(&memory);
         run(&mut *vcpu);
         unreachable!("memory that is gone was read");
     }
@@ -200,8 +199,8 @@ fn the_programs_own_faults_while_a_guest_runs_name_it_and_end_the_process_as_bef
     if is_child() {
         install();
         let mut engine = Translator::new().unwrap();
-        let (_memory, mut vcpu) = vcpu(&mut engine, GUEST, &[0; 64]);
-        cut_memory();
+        let (memory, mut vcpu) = vcpu(&mut engine, GUEST, &[0; 64]);
+        cut_memory(&memory);
         // The first access is the interpreter's.
         run(&mut *vcpu);
     }
@@ -229,9 +228,9 @@ fn a_stack_of_translated_code_that_overflows_ends_the_process() {
     let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
     let memory = GuestMemory::new(1 << 20, &[]).unwrap();
     let core = Core::new(0, model, memory, VcpuSignals::new());
-    let home = CoreHome::new(core, 5000).unwrap();
-    let end = home.stack_end();
-    assert_eq!(home.as_ptr() as usize - end as usize, 8192);
+    let stack = CoreStack::new(core, 5000).unwrap();
+    let end = stack.stack_end();
+    assert_eq!(stack.as_ptr() as usize - end as usize, 8192);
     // SAFETY: the stack is this test's.
     unsafe { std::ptr::write_bytes(end, 1, 8192) };
     if is_child() {

@@ -10,9 +10,9 @@ mod flat;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod host_fault;
 #[cfg(target_arch = "x86_64")]
-mod listings;
+mod inline_caches;
 #[cfg(target_arch = "x86_64")]
-mod wander;
+mod listings;
 #[cfg(target_arch = "x86_64")]
 mod x87;
 
@@ -30,7 +30,7 @@ fn main() -> std::process::ExitCode {
         #[cfg(target_arch = "x86_64")]
         listings::tests(),
         #[cfg(target_arch = "x86_64")]
-        wander::tests(),
+        inline_caches::tests(),
         #[cfg(target_arch = "x86_64")]
         x87::tests(),
     ])

@@ -22,18 +22,18 @@ pub fn tests() -> Tests {
 struct End {
     state: ArchState,
     data: Vec<u8>,
-    /// Instructions that the translator handed over.
-    handed_over: Option<u64>,
+    /// Interpreter fallbacks of the translator.
+    fallbacks: Option<u64>,
 }
 
 /// Runs `code`, 32-bit in flat segments without paging, up to its HLT, in slices of `slice` instructions.
 fn run(engine: &mut dyn CpuBackend, code: &[u8], data: &[u8], slice: u64) -> End {
     let (_memory, mut vcpu) = vcpu(engine, code, data);
     while vcpu.run(&mut EmptyBoard::default(), slice) == VcpuExit::Budget {}
-    let handed_over = vcpu.statistics().into_iter().find(|(name, _)| name == "instructions handed over");
+    let fallbacks = vcpu.statistics().into_iter().find(|(name, _)| name == "interpreter fallbacks");
     let mut after = vec![0; data.len()];
     assert_eq!(vcpu.read_linear(DATA, &mut after), data.len());
-    End { state: vcpu.state(), data: after, handed_over: handed_over.map(|(_, n)| n) }
+    End { state: vcpu.state(), data: after, fallbacks: fallbacks.map(|(_, n)| n) }
 }
 
 /// Runs `code` on both engines, and compares; returns how the translator's run ended.
@@ -84,7 +84,7 @@ const ARITHMETIC: &[u8] = &[
 fn arithmetic_runs_on_the_hosts_unit() {
     let end = check(ARITHMETIC, &data(), u64::MAX);
     assert_ne!(end.data[0x1C..0x20], [0; 4]);
-    assert!(end.handed_over.unwrap() < 50, "{:?} instructions were handed over", end.handed_over);
+    assert!(end.fallbacks.unwrap() < 50, "{:?} instructions fell back to the interpreter", end.fallbacks);
 }
 
 fn the_registers_survive_the_ends_of_slices() {
@@ -111,8 +111,8 @@ fn the_host_never_sees_an_exception_unmasked() {
     let end = check(UNMASKED, &data(), u64::MAX);
     // ES, B and ZE.
     assert_eq!(end.state.gpr[0] & 0x8084, 0x8084);
-    // The translator runs such code, too: each FDIVP was handed over.
-    assert!(end.handed_over.unwrap() >= 12, "{:?} instructions were handed over", end.handed_over);
+    // The translator runs such code, too: each FDIVP fell back to the interpreter.
+    assert!(end.fallbacks.unwrap() >= 12, "{:?} instructions fell back to the interpreter", end.fallbacks);
 }
 
 /// A hundred times: packed integers in the x87 registers.
@@ -136,5 +136,5 @@ const MMX: &[u8] = &[
 fn mmx_runs_on_the_hosts_unit() {
     let end = check(MMX, &data(), u64::MAX);
     assert_ne!(end.data[0x10..0x18], [0; 8]);
-    assert!(end.handed_over.unwrap() < 20, "{:?} instructions were handed over", end.handed_over);
+    assert!(end.fallbacks.unwrap() < 20, "{:?} instructions fell back to the interpreter", end.fallbacks);
 }

@@ -1,20 +1,21 @@
 //! Ends with input: sockets, a pseudo-terminal.
 //!
-//! A thread waits with `poll` for input (and for someone to connect), puts it into a bounded
-//! queue and calls back, so that a machine that sleeps wakes up. While the queue is full the
-//! thread does not read: the sender waits, and nothing is lost. Output is gathered in another bounded queue,
-//! which the thread writes when the machine flushes; while that is full the chip keeps its bytes.
+//! The [reactor](crate::reactor) waits for input (and for someone to connect), puts it into a bounded
+//! queue and calls back, so that a machine that sleeps wakes up. While the queue is full it
+//! does not read: the sender waits, and nothing is lost. Output is gathered in another bounded queue,
+//! which the reactor writes when the machine flushes; while that is full the chip keeps its bytes.
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use crate::reactor::{self, Handler, Registration, Wants};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use trimotor_devices::serial::SerialBackend;
 
 /// Input that waits for the guest.
@@ -23,8 +24,8 @@ const INPUT_BYTES: usize = 64 << 10;
 const OUTPUT_BYTES: usize = 64 << 10;
 /// Output that is written without waiting for the flush at a slice's end.
 const EAGER_BYTES: usize = 8 << 10;
-/// How often to look whether someone opened the pseudo-terminal again: nothing else tells.
-const REOPEN_LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+/// How often to look whether someone opened the pseudo-terminal again, where the host cannot tell.
+const REOPEN_LOOK: Duration = Duration::from_millis(200);
 
 /// How long the end of the program waits for a peer that takes nothing.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -51,8 +52,6 @@ struct Shared {
     state: Mutex<State>,
     /// Output was written, or nobody is there any more.
     written: Condvar,
-    /// Wakes the thread: there is room again, or it shall stop.
-    wake: OwnedFd,
     kick: Kick,
 }
 
@@ -60,40 +59,36 @@ struct Shared {
 struct State {
     input: VecDeque<u8>,
     output: VecDeque<u8>,
-    /// Bytes of output that the thread has in hand.
+    /// Bytes of output that the reactor has in hand.
     in_hand: usize,
-    /// The thread is to write the output.
+    /// The output is to be written.
     flushed: bool,
+    /// The machine wrote more than there was room for: it is told when there is.
+    refused: bool,
     peer: Option<Arc<OwnedFd>>,
-    stop: bool,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn wake_thread(&self) {
-        // A counter that is full is awake enough.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-    }
 }
 
 /// The back end.
 pub struct Channel {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    reader: Option<Registration>,
     remove: Option<PathBuf>,
 }
 
 impl Channel {
-    /// Starts the thread that reads from `end`.
+    /// Begins to read from `end`.
     ///
     /// # Errors
     /// The host has no descriptor or thread left, or refuses to switch to non-blocking.
     pub fn start(end: End, kick: Kick) -> io::Result<Self> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let mut state = State::default();
-        let (mut remove, mut reader) = (None, Reader::default());
+        let (mut remove, mut listener, mut pty) = (None, None, None);
         match end {
             End::Connected(socket) => {
                 set_nonblocking(&socket)?;
@@ -101,20 +96,22 @@ impl Channel {
             }
             End::Listener { socket, remove: file } => {
                 set_nonblocking(&socket)?;
-                reader.listener = Some(socket);
+                listener = Some(socket);
                 remove = file;
             }
             End::Pty(master) => {
                 set_nonblocking(&master)?;
-                reader.pty = Some(Arc::new(master));
+                pty = Some(Pty { opened: tells_of_opening(&master), master: Arc::new(master) });
             }
         }
-        let shared = Arc::new(Shared { state: Mutex::new(state), written: Condvar::new(), wake, kick });
-        let for_thread = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("serial-channel".into())
-            .spawn(move || reader.run(&for_thread))?;
-        Ok(Self { shared, thread: Some(thread), remove })
+        let shared = Arc::new(Shared { state: Mutex::new(state), written: Condvar::new(), kick });
+        let reader = Reader { shared: shared.clone(), listener, pty, watched: None };
+        Ok(Self { shared, reader: Some(reactor::add(reader)?), remove })
+    }
+    fn wake_reader(&self) {
+        if let Some(reader) = &self.reader {
+            reader.wake();
+        }
     }
 }
 
@@ -127,6 +124,7 @@ impl SerialBackend for Channel {
         }
         let taken = OUTPUT_BYTES.saturating_sub(state.output.len()).min(bytes.len());
         state.output.extend(&bytes[..taken]);
+        state.refused |= taken < bytes.len();
         let much = state.output.len() >= EAGER_BYTES;
         drop(state);
         if much {
@@ -139,7 +137,7 @@ impl SerialBackend for Channel {
         let mut state = self.shared.lock();
         if !state.output.is_empty() && !std::mem::replace(&mut state.flushed, true) {
             drop(state);
-            self.shared.wake_thread();
+            self.wake_reader();
         }
     }
 
@@ -152,7 +150,7 @@ impl SerialBackend for Channel {
         }
         drop(state);
         if was_full && n > 0 {
-            self.shared.wake_thread();
+            self.wake_reader();
         }
         n
     }
@@ -179,98 +177,85 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         self.finish();
-        self.shared.lock().stop = true;
-        self.shared.wake_thread();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.reader = None;
         if let Some(path) = &self.remove {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// The thread's side.
-#[derive(Default)]
-struct Reader {
-    listener: Option<OwnedFd>,
-    pty: Option<Arc<OwnedFd>>,
+/// The master of a pseudo-terminal.
+struct Pty {
+    master: Arc<OwnedFd>,
+    /// Becomes readable when somebody opens the slave, where the host can tell.
+    opened: Option<OwnedFd>,
 }
 
-/// What the thread waits for.
-struct Watch {
-    peer: Option<Arc<OwnedFd>>,
-    room: usize,
-    has_output: bool,
+/// Has the host tell when the slave of a pseudo-terminal is opened.
+fn tells_of_opening(master: &OwnedFd) -> Option<OwnedFd> {
+    let slave = rustix::pty::ptsname(master, Vec::new()).ok()?;
+    let told = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+    inotify::add_watch(&told, slave, WatchFlags::OPEN).ok()?;
+    Some(told)
+}
+
+/// The reactor's side.
+struct Reader {
+    shared: Arc<Shared>,
+    listener: Option<OwnedFd>,
+    pty: Option<Pty>,
+    /// The peer that was waited for last.
+    watched: Option<Arc<OwnedFd>>,
+}
+
+impl Handler for Reader {
+    fn wants(&mut self) -> Option<Wants<'_>> {
+        if let Some(pty) = &self.pty
+            && self.shared.lock().peer.is_none()
+            && !hung_up(&pty.master)
+        {
+            self.attach(pty.master.clone());
+        }
+        let state = self.shared.lock();
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, state.input.len() < INPUT_BYTES);
+        flags.set(PollFlags::OUT, state.flushed && !state.output.is_empty());
+        self.watched = state.peer.clone();
+        drop(state);
+        if let Some(peer) = &self.watched {
+            let descriptor = (!flags.is_empty()).then_some((peer.as_fd(), flags));
+            return Some(Wants { descriptor, deadline: None });
+        }
+        if let Some(listener) = &self.listener {
+            return Some(Wants { descriptor: Some((listener.as_fd(), PollFlags::IN)), deadline: None });
+        }
+        let pty = self.pty.as_ref()?;
+        let descriptor = pty.opened.as_ref().map(|opened| (opened.as_fd(), PollFlags::IN));
+        let deadline = descriptor.is_none().then(|| Instant::now() + REOPEN_LOOK);
+        Some(Wants { descriptor, deadline })
+    }
+    fn act(&mut self, came: PollFlags) {
+        if let Some(peer) = self.watched.take() {
+            if came.contains(PollFlags::OUT) {
+                self.send(&peer);
+            }
+            let room = INPUT_BYTES.saturating_sub(self.shared.lock().input.len());
+            if came.intersects(!PollFlags::OUT) && room > 0 {
+                self.receive(&peer, room);
+            }
+        } else if self.listener.is_some() {
+            self.accept();
+        } else if let Some(opened) = self.pty.as_ref().and_then(|pty| pty.opened.as_ref()) {
+            // What it was does not matter: `wants` looks who is there.
+            let _ = rustix::io::read(opened, &mut [0; 512]);
+        }
+    }
 }
 
 impl Reader {
-    fn run(mut self, shared: &Shared) {
-        loop {
-            let watch = {
-                let state = shared.lock();
-                if state.stop {
-                    return;
-                }
-                Watch {
-                    peer: state.peer.clone(),
-                    room: INPUT_BYTES.saturating_sub(state.input.len()),
-                    has_output: state.flushed && !state.output.is_empty(),
-                }
-            };
-            if self.turn(shared, &watch).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Waits once and handles what came.
-    fn turn(&mut self, shared: &Shared, watch: &Watch) -> rustix::io::Result<()> {
-        let listener = self.listener.as_ref().filter(|_| watch.peer.is_none());
-        let peer = watch.peer.as_ref().filter(|_| watch.room > 0 || watch.has_output);
-        let absent_pty = self.pty.as_ref().filter(|_| watch.peer.is_none());
-        let mut fds = vec![PollFd::new(&shared.wake, PollFlags::IN)];
-        let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, watch.room > 0);
-        wanted.set(PollFlags::OUT, watch.has_output);
-        let watched: Option<BorrowedFd<'_>> = match (peer, listener) {
-            (Some(peer), _) => Some(peer.as_fd()),
-            (None, Some(listener)) => Some(listener.as_fd()),
-            (None, None) => None,
-        };
-        fds.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, wanted)));
-        match poll(&mut fds, absent_pty.map(|_| &REOPEN_LOOK)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-        let came = fds.get(1).map_or(PollFlags::empty(), PollFd::revents);
-        let ready = came.intersects(!PollFlags::OUT);
-        if !fds[0].revents().is_empty() {
-            let mut count = [0; 8];
-            let _ = rustix::io::read(&shared.wake, &mut count);
-        }
-        if came.contains(PollFlags::OUT)
-            && let Some(peer) = peer
-        {
-            self.send(shared, peer);
-        }
-        if let Some(master) = absent_pty
-            && !hung_up(master)
-        {
-            self.attach(shared, master.clone());
-        } else if ready
-            && watch.room > 0
-            && let Some(peer) = peer
-        {
-            self.receive(shared, peer, watch.room);
-        } else if ready && let Some(listener) = listener {
-            self.accept(shared, listener)?;
-        }
-        Ok(())
-    }
-
     /// Writes what the peer takes now.
-    fn send(&self, shared: &Shared, peer: &OwnedFd) {
+    fn send(&self, peer: &OwnedFd) {
+        let shared = &*self.shared;
         // Outside the lock: a vCPU may wait for it.
         let mut bytes = {
             let mut state = shared.lock();
@@ -291,46 +276,51 @@ impl Reader {
         state.flushed |= !bytes.is_empty();
         bytes.append(&mut state.output);
         state.output = bytes;
+        let tell = state.output.len() < OUTPUT_BYTES && std::mem::take(&mut state.refused);
         drop(state);
         shared.written.notify_all();
+        if tell {
+            (shared.kick)();
+        }
     }
 
-    fn attach(&self, shared: &Shared, peer: Arc<OwnedFd>) {
-        shared.lock().peer = Some(peer);
-        (shared.kick)();
+    fn attach(&self, peer: Arc<OwnedFd>) {
+        self.shared.lock().peer = Some(peer);
+        (self.shared.kick)();
     }
 
-    fn accept(&self, shared: &Shared, listener: &OwnedFd) -> rustix::io::Result<()> {
+    fn accept(&mut self) {
         use rustix::net::SocketFlags;
+        let Some(listener) = &self.listener else { return };
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(peer) => self.attach(shared, Arc::new(peer)),
+            Ok(peer) => self.attach(Arc::new(peer)),
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
             Err(error) => {
                 log::error!("a serial port's socket accepts nobody any more: {error}");
-                return Err(error);
+                self.listener = None;
             }
         }
-        Ok(())
     }
 
-    fn receive(&self, shared: &Shared, peer: &OwnedFd, room: usize) {
+    fn receive(&self, peer: &OwnedFd, room: usize) {
+        let shared = &*self.shared;
         let mut bytes = [0; 4096];
         let most = room.min(bytes.len());
         match rustix::io::read(peer, &mut bytes[..most]) {
-            Ok(0) => self.detach(shared),
+            Ok(0) => self.detach(),
             Ok(n) => shared.lock().input.extend(&bytes[..n]),
             Err(Errno::AGAIN | Errno::INTR) => return,
-            Err(_) => self.detach(shared),
+            Err(_) => self.detach(),
         }
         (shared.kick)();
     }
 
     /// The other end has gone; what it sent stays for the guest.
-    fn detach(&self, shared: &Shared) {
-        let mut state = shared.lock();
+    fn detach(&self) {
+        let mut state = self.shared.lock();
         state.peer = None;
         state.output.clear();
-        shared.written.notify_all();
+        self.shared.written.notify_all();
     }
 }
 

@@ -144,8 +144,7 @@ impl SerialSpec {
     fn socket(&self) -> io::Result<(End, Option<String>)> {
         match self {
             SerialSpec::Unix { path, server: true } => {
-                remove_stale(path)?;
-                let socket = UnixListener::bind(path)?.into();
+                let socket = listen_unix(path)?.into();
                 let place = path.display().to_string();
                 Ok((End::Listener { socket, remove: Some(path.clone()) }, Some(place)))
             }
@@ -165,6 +164,15 @@ impl SerialSpec {
             _ => Err(io::Error::other("not a socket")),
         }
     }
+}
+
+/// Listens at a socket file, which takes the place of one at which nobody listens any more.
+///
+/// # Errors
+/// The host's: somebody listens there, or the folder cannot be written.
+pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+    remove_stale(path)?;
+    UnixListener::bind(path)
 }
 
 /// Removes a socket file at which nobody listens: a program that was killed left it.

@@ -68,7 +68,9 @@ pub enum SpecError {
         text: String,
     },
     /// Something other than `server` behind a comma.
-    #[error("{text:?}: the only option is \",server\", not \",{option}\"")]
+    #[error(
+        "{text:?}: the only option is \",server\", with \",nowait\" behind it if you like, not \",{option}\""
+    )]
     Option {
         /// The text.
         text: String,
@@ -121,10 +123,14 @@ fn tcp(text: &str, rest: &str) -> Result<SerialSpec, SpecError> {
 }
 
 fn split_server<'a>(text: &str, rest: &'a str) -> Result<(&'a str, bool), SpecError> {
-    match rest.split_once(',') {
-        None => Ok((rest, false)),
-        Some((before, "server")) => Ok((before, true)),
-        Some((_, option)) => Err(SpecError::Option { text: text.to_string(), option: option.to_string() }),
+    let (before, options) = rest.split_once(',').map_or((rest, None), |(before, rest)| (before, Some(rest)));
+    match options {
+        None => Ok((before, false)),
+        // Nothing here waits for a peer, as QEMU does unless it is told not to.
+        Some("server" | "server=on" | "server,nowait" | "server=on,wait=off" | "server,wait=off") => {
+            Ok((before, true))
+        }
+        Some(option) => Err(SpecError::Option { text: text.to_string(), option: option.to_string() }),
     }
 }
 
@@ -163,6 +169,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<SerialSpec>().unwrap().to_string(), text);
         }
+        for text in ["unix:s,server,nowait", "unix:s,server=on,wait=off"] {
+            assert_eq!(text.parse::<SerialSpec>().unwrap().to_string(), "unix:s,server");
+        }
         assert_eq!("tcp::9".parse::<SerialSpec>().unwrap().to_string(), "tcp:127.0.0.1:9");
     }
 
@@ -175,7 +184,8 @@ mod tests {
             ("file", "file:PATH"),
             ("file:", "file:PATH"),
             ("unix:,server", "unix:PATH"),
-            ("unix:/s,nowait", "\",server\", not \",nowait\""),
+            ("unix:/s,nowait", "\",server\""),
+            ("unix:/s,server,wait=on", "not \",server,wait=on\""),
             ("tcp:localhost", "a host and a port"),
             ("tcp:localhost:70000", "1 to 65535"),
             ("tcp:localhost:0", "1 to 65535"),

@@ -25,9 +25,6 @@ pub(crate) const ROWS: &[Row] = &[
     row(Code::Xsetbv, body(xsetbv)),
 ];
 
-/// The bits of CR0 that exist.
-const CR0_KNOWN: u64 = 0xE005_003F;
-
 /// # Faults
 /// #GP(0) unless CPL is 0.
 pub(crate) fn require_cpl0(core: &Core) -> Done {
@@ -52,7 +49,7 @@ fn mov_from_cr<T: Int>(core: &mut Core, op: &Op) -> Done {
         2 => core.state.cr2,
         3 => core.state.cr3,
         4 => core.state.cr4.bits(),
-        _ => core.bus().task_priority() as u64,
+        _ => core.on_bus(|bus| bus.task_priority()) as u64,
     };
     core.set_reg(op.r1, T::cut(value));
     Ok(())
@@ -72,10 +69,7 @@ fn mov_to_cr<T: Int>(core: &mut Core, op: &Op) -> Done {
         3 => load_cr3(core, value)?,
         4 => write_cr4(core, value)?,
         _ if value > 15 => return Err(Fault::gp(0)),
-        _ => {
-            core.bus().set_task_priority(value as u8);
-            core.after_bus();
-        }
+        _ => core.on_bus(|bus| bus.set_task_priority(value as u8)),
     }
     let next = core.next_rip(op);
     core.leave(next)
@@ -90,7 +84,7 @@ pub(crate) fn write_cr0(core: &mut Core, value: u64) -> Result<(), Fault> {
     if value >> 32 != 0 {
         return bad;
     }
-    let new = Cr0::from_bits_retain(value & CR0_KNOWN | Cr0::ET.bits());
+    let new = Cr0::from_bits_truncate(value) | Cr0::ET;
     let s = &core.state;
     let old = s.cr0;
     if new.contains(Cr0::PG) && !new.contains(Cr0::PE) || new.contains(Cr0::NW) && !new.contains(Cr0::CD) {
@@ -112,8 +106,8 @@ pub(crate) fn write_cr0(core: &mut Core, value: u64) -> Result<(), Fault> {
         }
         efer.remove(Efer::LMA);
     }
-    let watched = Cr0::PG | Cr0::CD | Cr0::NW;
-    if uses_pdptes(new, s.cr4, efer) && (old ^ new).intersects(watched) {
+    let relevant = Cr0::PG | Cr0::CD | Cr0::NW;
+    if uses_pdptes(new, s.cr4, efer) && (old ^ new).intersects(relevant) {
         core.state.pdpte = read_pdptes(core, core.state.cr3)?;
     }
     core.state.cr0 = new;
@@ -123,35 +117,6 @@ pub(crate) fn write_cr0(core: &mut Core, value: u64) -> Result<(), Fault> {
     }
     core.mode_changed();
     Ok(())
-}
-
-/// The bits of CR4 that the CPU model has.
-fn cr4_known(core: &Core) -> Cr4 {
-    let mut known = Cr4::TSD | Cr4::PCE;
-    let pairs = [
-        (Feature::Vme, Cr4::VME | Cr4::PVI),
-        (Feature::De, Cr4::DE),
-        (Feature::Pse, Cr4::PSE),
-        (Feature::Pae, Cr4::PAE),
-        (Feature::Mce, Cr4::MCE),
-        (Feature::Pge, Cr4::PGE),
-        (Feature::Fxsr, Cr4::OSFXSR),
-        (Feature::Sse, Cr4::OSXMMEXCPT),
-        (Feature::Umip, Cr4::UMIP),
-        (Feature::La57, Cr4::LA57),
-        (Feature::Fsgsbase, Cr4::FSGSBASE),
-        (Feature::Pcid, Cr4::PCIDE),
-        (Feature::Xsave, Cr4::OSXSAVE),
-        (Feature::Smep, Cr4::SMEP),
-        (Feature::Smap, Cr4::SMAP),
-        (Feature::Pku, Cr4::PKE),
-    ];
-    for (feature, bits) in pairs {
-        if core.model.has(feature) {
-            known |= bits;
-        }
-    }
-    known
 }
 
 /// Writes CR4 with all its checks.
@@ -164,7 +129,7 @@ pub(crate) fn write_cr4(core: &mut Core, value: u64) -> Result<(), Fault> {
     let s = &core.state;
     let old = s.cr4;
     let changed = Cr4::from_bits_retain(old.bits() ^ value);
-    if value & !cr4_known(core).bits() != 0 {
+    if value & !core.model.cr4_known().bits() != 0 {
         return bad;
     }
     if s.long_mode() && (!new.contains(Cr4::PAE) || changed.contains(Cr4::LA57)) {

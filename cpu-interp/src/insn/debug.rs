@@ -9,10 +9,10 @@ use crate::insn::interrupt_event::SINGLE_STEP;
 use crate::insn::{branch_record, interrupt};
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
+use trimotor_cpu::Fault;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::registers::Cr4;
 use trimotor_cpu::state::Activity;
-use trimotor_cpu::{Fault, SegReg};
 
 pub(crate) const ROWS: &[Row] = &[
     row(Code::Mov_r32_dr, body(mov_from_dr::<u32>)),
@@ -64,12 +64,7 @@ pub(crate) fn before_instruction(core: &mut Core) -> bool {
     if core.state.shadow_at == core.state.retired && core.state.shadow_is_ss {
         return false;
     }
-    let cs = core.state.seg(SegReg::Cs).base;
-    let linear = if core.state.is_64bit_code() {
-        core.state.rip
-    } else {
-        cs.wrapping_add(core.state.rip) & 0xFFFF_FFFF
-    };
+    let linear = core.next_linear();
     let mut hits = 0;
     let mut stop = false;
     for i in 0..4 {
@@ -180,7 +175,7 @@ impl Range {
         at & !self.mask == 0 && at.wrapping_sub(self.start) & self.mask < self.bytes
     }
     /// Whether it and the `bytes` addresses from `start` on have one in common.
-    fn meets(self, start: u64, bytes: u64) -> bool {
+    pub(crate) fn meets(self, start: u64, bytes: u64) -> bool {
         let other = Range { start, bytes, ..self };
         self.contains(start) || start & !self.mask == 0 && other.contains(self.start)
     }

@@ -18,6 +18,7 @@
 //! Source: SDM Vol. 1, "MXCSR Control and Status Register".
 
 use crate::core::Core;
+use trimotor_cpu::simd::fp::MXCSR_MASK;
 pub(super) use trimotor_cpu::simd::fp::{load_mxcsr as set_host_mxcsr, read_mxcsr as host_mxcsr};
 
 /// The sticky exception flags.
@@ -26,8 +27,6 @@ pub(super) const FLAGS: u32 = 0x3F;
 pub(super) const MASKS: u32 = FLAGS << MASK_SHIFT;
 /// From the place of a flag to that of its mask.
 pub(super) const MASK_SHIFT: u32 = 7;
-/// Bits that software may set; others raise #GP(0) in LDMXCSR, FXRSTOR and XRSTOR.
-pub const MXCSR_MASK: u32 = 0xFFFF;
 /// MXCSR as Rust and the host's C library expect it.
 const HOST_DEFAULT: u32 = 0x1F80;
 
@@ -46,7 +45,7 @@ pub fn leave_guest_fp(core: &mut Core) {
 }
 
 impl Core {
-    /// Merges the flags that gathered during the run into `state.mxcsr`, for whoever reads it.
+    /// Merges the flags that gathered during the run into `state.mxcsr`, for its readers.
     #[inline]
     pub fn sync_mxcsr(&mut self) {
         self.state.mxcsr = self.state.mxcsr & !FLAGS | host_mxcsr() & FLAGS;
@@ -55,7 +54,7 @@ impl Core {
     /// Gives the guest a new MXCSR within a run (LDMXCSR, FXRSTOR, XRSTOR, FXRSTOR's kin).
     /// The caller has refused reserved bits (outside [`MXCSR_MASK`]) with #GP(0).
     ///
-    /// Tells whether the set of unmasked exceptions changed: then code is to be decoded
+    /// Tells whether the set of unmasked exceptions changed: then code must be decoded
     /// anew, and the body calls `mode_changed()` and ends with `leave()`.
     #[inline]
     #[must_use]

@@ -3,7 +3,7 @@
 //! All floating-point bodies compute through [`vector`], [`pair`] or [`other`]. Unmasked
 //! exceptions are rare: the decoder marks what it decodes while the guest has one unmasked.
 //! Then too the host computes with everything masked, and the flags of this one instruction
-//! tell whether the guest's handler is to be called; if so, nothing is committed but flags.
+//! tell whether the guest's handler must be called; if so, nothing is committed but flags.
 //!
 //! Invalid, denormal and divide-by-zero are found before the result is computed: if one of
 //! them is unmasked, the flags of the others (overflow, underflow, precision) stay as they
@@ -17,9 +17,10 @@ use trimotor_cpu::Fault;
 use trimotor_cpu::registers::Cr4;
 use trimotor_cpu::simd::fp::{BinaryImm, Results, Xmm, is_inexact};
 
-use super::fp_env::{FLAGS, MASK_SHIFT, MASKS, MXCSR_MASK, enter_guest_fp, host_mxcsr, set_host_mxcsr};
+use super::fp_env::{FLAGS, MASK_SHIFT, MASKS, enter_guest_fp, host_mxcsr, set_host_mxcsr};
 use crate::core::Core;
 use crate::op::{Done, Op};
+use trimotor_cpu::simd::fp::MXCSR_MASK;
 
 /// The flags of exceptions found before the result is computed: invalid, denormal, divide by zero.
 const PRE_COMPUTATION: u32 = 0x07;

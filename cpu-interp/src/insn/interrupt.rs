@@ -226,7 +226,7 @@ pub(crate) fn init(core: &mut Core) {
     let fresh = CpuState::at_reset(core.model.signature);
     let s = &mut core.state;
     let cache_bits = s.cr0 & (Cr0::CD | Cr0::NW);
-    s.slots[..16].copy_from_slice(&fresh.slots[..16]);
+    s.reg_file[..16].copy_from_slice(&fresh.reg_file[..16]);
     s.arith = fresh.arith;
     s.rflags = fresh.rflags;
     s.rip = fresh.rip;

@@ -108,7 +108,7 @@ fn with_ext(fault: Fault, source: Source) -> Fault {
 fn pushes_rf(core: &Core, event: &Event) -> bool {
     match event.source {
         Source::Exception => !matches!(event.vector, 1 | 3 | 4 | 18),
-        Source::External | Source::Nmi => core.repeating_at == core.state.retired,
+        Source::External | Source::Nmi => core.is_repeating(),
         _ => false,
     }
 }

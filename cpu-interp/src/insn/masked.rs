@@ -31,7 +31,7 @@ pub(super) fn store_bytes(core: &mut Core, op: &Op, value: V128, mask: u32) -> D
     let mut linear = [0; 16];
     let chosen = || (0..16usize).filter(|i| mask >> i & 1 != 0);
     for i in chosen() {
-        let offset = core.slot(RDI).wrapping_add(i as u64) & op.address_mask();
+        let offset = core.reg64(RDI).wrapping_add(i as u64) & op.address_mask();
         linear[i] = core.segment_linear(segment, offset, 1, Access::Write)?;
         core.check_write_linear(linear[i], 1)?;
     }
@@ -133,7 +133,7 @@ fn gather<T: Element, I: Int + Guest, const COUNT: usize>(core: &mut Core, op: &
         let whole = if chosen >> i & 1 != 0 { u64::MAX } else { 0 };
         set_element::<T>(core, mask, i, whole);
     }
-    let base = core.slot(op.base).wrapping_add(op.disp as i64 as u64);
+    let base = core.reg64(op.base).wrapping_add(op.disp as i64 as u64);
     for i in (0..COUNT).filter(|i| chosen >> i & 1 != 0) {
         let mut element = [0; 8];
         element[..I::BYTES].copy_from_slice(&indexes[i * I::BYTES..][..I::BYTES]);

@@ -94,8 +94,9 @@ fn hlt(core: &mut Core, op: &Op) -> Done {
 #[inline(never)]
 fn cpuid(core: &mut Core, _op: &Op) -> Done {
     // IA32_APIC_BASE, bit 11: the APIC is enabled.
-    let apic_enabled =
-        core.bus().apic_msr_read(trimotor_cpu::msr::IA32_APIC_BASE).is_ok_and(|v| v >> 11 & 1 != 0);
+    let apic_enabled = core
+        .on_bus(|bus| bus.apic_msr_read(trimotor_cpu::msr::IA32_APIC_BASE))
+        .is_ok_and(|v| v >> 11 & 1 != 0);
     let s = &core.state;
     let state = CpuidState {
         osxsave: s.cr4.contains(Cr4::OSXSAVE),
@@ -178,7 +179,7 @@ fn rdpid<T: Int>(core: &mut Core, op: &Op) -> Done {
 
 fn invlpg(core: &mut Core, op: &Op) -> Done {
     require_cpl0(core)?;
-    let linear = core.effective(op).wrapping_add(core.slot(op.seg));
+    let linear = core.effective(op).wrapping_add(core.reg64(op.seg));
     if core.state.is_64bit_code() && !core.canonical(linear) {
         return Ok(());
     }

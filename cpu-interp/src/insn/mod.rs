@@ -85,7 +85,6 @@ pub(crate) fn families() -> &'static [&'static [Row]] {
         integer::bits::ROWS,
         integer::misc::ROWS,
         integer::muldiv::ROWS,
-        integer::shift::ROWS,
         integer::stack::ROWS,
         integer::string::ROWS,
         avx_int::ROWS,

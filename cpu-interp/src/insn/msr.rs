@@ -76,14 +76,14 @@ fn read(core: &mut Core, n: u32) -> Answer<u64> {
     let m = &core.state.msrs;
     Ok(match n {
         IA32_TSC => time_stamp(core),
-        IA32_APIC_BASE => core.bus().apic_msr_read(n).map_err(|_| BAD)?,
+        IA32_APIC_BASE => core.on_bus(|bus| bus.apic_msr_read(n)).map_err(|_| BAD)?,
         IA32_TSC_DEADLINE => {
             with(core, Feature::TscDeadline)?;
-            core.bus().apic_msr_read(n).map_err(|_| BAD)?
+            core.on_bus(|bus| bus.apic_msr_read(n)).map_err(|_| BAD)?
         }
         n if X2APIC.contains(&n) => {
             with(core, Feature::X2apic)?;
-            core.bus().apic_msr_read(n).map_err(|_| BAD)?
+            core.on_bus(|bus| bus.apic_msr_read(n)).map_err(|_| BAD)?
         }
         IA32_PLATFORM_ID => 0,
         IA32_FEATURE_CONTROL => m.feature_control,
@@ -230,14 +230,11 @@ fn write_machine_check(core: &mut Core, n: u32, value: u64) -> Answer<()> {
 /// The deadline timer compares with the adjusted counter.
 fn set_tsc_adjust(core: &mut Core, value: u64) {
     core.state.msrs.tsc_adjust = value;
-    core.bus().set_tsc_offset(value);
-    core.after_bus();
+    core.on_bus(|bus| bus.set_tsc_offset(value));
 }
 
 fn write_apic(core: &mut Core, n: u32, value: u64) -> Answer<()> {
-    core.bus().apic_msr_write(n, value).map_err(|_| BAD)?;
-    core.after_bus();
-    Ok(())
+    core.on_bus(|bus| bus.apic_msr_write(n, value)).map_err(|_| BAD)
 }
 
 /// Sets a segment base, as WRMSR and WRFSBASE do.
@@ -251,14 +248,7 @@ pub(crate) fn set_base(core: &mut Core, reg: SegReg, value: u64) -> Answer<()> {
 }
 
 fn write_efer(core: &mut Core, value: u64) -> Answer<()> {
-    let mut known = Efer::LMA;
-    for (feature, bit) in [(Feature::Syscall, Efer::SCE), (Feature::Lm, Efer::LME), (Feature::Nx, Efer::NXE)]
-    {
-        if core.model.has(feature) {
-            known |= bit;
-        }
-    }
-    only(value, known.bits())?;
+    only(value, (core.model.efer_known() | Efer::LMA).bits())?;
     let old = core.state.efer;
     // LMA follows CR0.PG; what is written to it does not count.
     let new = (Efer::from_bits_retain(value) - Efer::LMA) | (old & Efer::LMA);

@@ -8,10 +8,11 @@ use crate::core::{Core, Int};
 use crate::insn::debug;
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
-use trimotor_bus::Width;
+use trimotor_bus::{Port, PortRegisters, Width};
+use trimotor_cpu::arch_state::PortAccess;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::mmu::Access;
-use trimotor_cpu::{Fault, SegReg};
+use trimotor_cpu::{ArchState, Fault, SegReg};
 
 pub(crate) const ROWS: &[Row] = &[
     row(Code::In_AL_imm8, body(in_immediate::<u8>)),
@@ -19,7 +20,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(Code::In_EAX_imm8, body(in_immediate::<u32>)),
     row(Code::In_AL_DX, body(in_dx::<u8>)),
     row(Code::In_AX_DX, body(in_dx::<u16>)),
-    row(Code::In_EAX_DX, body(in_dx::<u32>)),
+    row(Code::In_EAX_DX, body(in_eax_dx)),
     row(Code::Out_imm8_AL, body(out_immediate::<u8>)),
     row(Code::Out_imm8_AX, body(out_immediate::<u16>)),
     row(Code::Out_imm8_EAX, body(out_immediate::<u32>)),
@@ -34,26 +35,38 @@ pub(crate) const ROWS: &[Row] = &[
     row(Code::Outsd_DX_m32, body(outs::<u32>)),
 ];
 
-/// An access to a port, as an SMI that it causes tells of it: with what it takes to do it again.
+/// The last access to a port, and when it was.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IoAccess {
-    /// Instructions retired before it.
+    /// Instructions retired before it; the largest number where there was none.
     pub(crate) retired: u64,
-    /// RIP of the instruction.
-    pub(crate) rip: u64,
-    /// RCX, RSI and RDI before it.
-    pub(crate) registers: [u64; 3],
-    /// Port in bits 16 up, and bits of [`access`].
-    pub(crate) what: u32,
+    /// The access, with bits of [`access`].
+    pub(crate) access: PortAccess,
 }
 
 impl Default for IoAccess {
     fn default() -> Self {
-        IoAccess { retired: u64::MAX, rip: 0, registers: [0; 3], what: 0 }
+        IoAccess { retired: u64::MAX, access: PortAccess::default() }
     }
 }
 
-/// Bits of [`IoAccess::what`] (AMD64 Architecture Programmer's Manual Vol. 2, "I/O Instruction Restart").
+impl IoAccess {
+    /// The access that was made right before `state`.
+    pub(crate) fn before(state: &ArchState) -> IoAccess {
+        let Some(access) = state.port_access else { return IoAccess::default() };
+        let repeats = state.repeating && access.rip == state.rip;
+        IoAccess { retired: state.retired.wrapping_sub(u64::from(!repeats)), access }
+    }
+    /// The access, if it was made right before the state in which the core is.
+    pub(crate) fn just_made(&self, core: &Core) -> Option<PortAccess> {
+        let s = &core.state;
+        let retired = s.retired == self.retired.wrapping_add(1);
+        let repeats = s.retired == self.retired && s.rip == self.access.rip && core.is_repeating();
+        (self.retired != u64::MAX && (retired || repeats)).then_some(self.access)
+    }
+}
+
+/// Bits of [`PortAccess::what`] (AMD64 Architecture Programmer's Manual Vol. 2, "I/O Instruction Restart").
 mod access {
     pub(super) const INPUT: u32 = 1 << 0;
     pub(super) const VALID: u32 = 1 << 1;
@@ -71,13 +84,15 @@ fn note_access<T: Int>(core: &mut Core, port: u16, kind: u32) {
     let size = T::BYTES as u32; // 1, 2, 4: the bits themselves
     core.last_io = IoAccess {
         retired: core.retired_before_current(),
-        rip: core.current_rip(),
-        registers: [RCX, RSI, RDI].map(|n| core.state.gpr(n)),
-        what: kind
-            | access::VALID
-            | size << access::SIZE_SHIFT
-            | traced
-            | u32::from(port) << access::PORT_SHIFT,
+        access: PortAccess {
+            rip: core.current_rip(),
+            registers: [RCX, RSI, RDI].map(|n| core.state.gpr(n)),
+            what: kind
+                | access::VALID
+                | size << access::SIZE_SHIFT
+                | traced
+                | u32::from(port) << access::PORT_SHIFT,
+        },
     };
 }
 
@@ -154,6 +169,30 @@ fn in_immediate<T: Int>(core: &mut Core, op: &Op) -> Done {
 fn in_dx<T: Int>(core: &mut Core, op: &Op) -> Done {
     let port = core.reg::<u16>(RDX);
     input::<T>(core, op, port)
+}
+/// `IN EAX, DX`, by which programs also call backdoors of hypervisors: these take and give more registers.
+fn in_eax_dx(core: &mut Core, op: &Op) -> Done {
+    let port = core.reg::<u16>(RDX);
+    check_port(core, port, u32::BYTES as u64)?;
+    let [eax, ecx, edx, ebx, .., esi, edi] = std::array::from_fn::<u32, 8, _>(|n| core.state.gpr(n) as u32);
+    let before = PortRegisters { eax, ebx, ecx, edx, esi, edi };
+    let mut after = before;
+    note_access::<u32>(core, port, access::INPUT);
+    let read = core.on_bus(|bus| {
+        let called = bus.port_call(Port(port), &mut after);
+        (!called).then(|| bus.port_read(Port(port), Width::Dword))
+    });
+    if let Some(value) = read {
+        core.set_reg::<u32>(RAX, value);
+        return finish::<u32>(core, op, port);
+    }
+    let PortRegisters { eax, ebx, ecx, edx, esi, edi } = after;
+    let values = [eax, ecx, edx, ebx, 0, 0, esi, edi];
+    let old = [before.eax, before.ecx, before.edx, before.ebx, 0, 0, before.esi, before.edi];
+    for n in (0..8).filter(|n| values[*n] != old[*n]) {
+        core.state.set_gpr(n, values[n].into());
+    }
+    finish::<u32>(core, op, port)
 }
 fn out_immediate<T: Int>(core: &mut Core, op: &Op) -> Done {
     output::<T>(core, op, op.imm as u8 as u16)

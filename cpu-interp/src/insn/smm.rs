@@ -8,7 +8,6 @@
 
 use crate::core::Core;
 use crate::insn::control_paging::{read_pdptes, uses_pdptes};
-use crate::insn::port_io::IoAccess;
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_bus::PhysAddr;
@@ -22,7 +21,7 @@ pub(crate) const ROWS: &[Row] = &[row(Code::Rsm, body(rsm))];
 
 /// Revision: AMD64 layout, SMBASE relocation, I/O restart.
 const REVISION: u32 = 0x0003_0064;
-/// In [`at::IO_RESTART`]: the I/O instruction is to be done again.
+/// In [`at::IO_RESTART`]: the I/O instruction must be done again.
 const RESTART: u8 = 0xFF;
 /// Where the save area starts, from SMBASE.
 const AREA: u64 = 0xFE00;
@@ -89,14 +88,6 @@ impl Area {
     }
 }
 
-/// The access to a port that the last instruction made, or the last iteration of one.
-fn access_just_made(core: &Core) -> Option<IoAccess> {
-    let (io, s) = (core.last_io, &core.state);
-    let retired = s.retired == io.retired.wrapping_add(1);
-    let repeats = s.retired == io.retired && s.rip == io.rip && core.repeating_at == s.retired;
-    (io.retired != u64::MAX && (retired || repeats)).then_some(io)
-}
-
 fn save(core: &Core) -> Area {
     let s = &core.state;
     let mut a = Area([0; 512]);
@@ -109,7 +100,7 @@ fn save(core: &Core) -> Area {
     a.put32(at::IDTR + 4, s.idtr.limit as u32);
     a.put(at::IDTR + 8, s.idtr.base);
     a.put_segment(at::TR, &s.tr);
-    if let Some(io) = access_just_made(core) {
+    if let Some(io) = core.last_io.just_made(core) {
         a.put(at::IO_RIP, io.rip);
         for (n, register) in io.registers.into_iter().enumerate() {
             a.put(at::IO_REGISTERS + 8 * n, register);
@@ -139,7 +130,7 @@ pub(crate) fn enter(core: &mut Core) {
     let area = save(core);
     let base = core.state.msrs.smbase as u64;
     core.current = std::ptr::null();
-    core.memory.write_for(PhysAddr(base + AREA), &area.0, View::Smm);
+    core.memory.write_by_vcpu(PhysAddr(base + AREA), &area.0, View::Smm);
     let s = &mut core.state;
     s.in_smm = true;
     s.nmi_blocked = true;
@@ -177,7 +168,7 @@ fn rsm(core: &mut Core, _op: &Op) -> Done {
     let cr0 = Cr0::from_bits_retain(area.get(at::CR0));
     let cr4 = Cr4::from_bits_retain(area.get(at::CR4));
     let efer = Efer::from_bits_retain(area.get(at::EFER));
-    if !restorable(cr0, cr4, efer) {
+    if !restorable(core, cr0, cr4, efer) {
         core.state.activity = Activity::Shutdown;
         core.shutdown.chain = vec![format!("RSM with CR0 {cr0:?}, CR4 {cr4:?}, EFER {efer:?}")];
         return Err(Fault::LEAVE);
@@ -191,11 +182,13 @@ fn rsm(core: &mut Core, _op: &Op) -> Done {
 }
 
 /// Whether the control registers of a save area can be loaded.
-fn restorable(cr0: Cr0, cr4: Cr4, efer: Efer) -> bool {
+fn restorable(core: &Core, cr0: Cr0, cr4: Cr4, efer: Efer) -> bool {
     let paging = cr0.contains(Cr0::PG);
     !(paging && !cr0.contains(Cr0::PE)
         || cr0.contains(Cr0::NW) && !cr0.contains(Cr0::CD)
         || cr0.bits() >> 32 != 0
+        || !(cr4 - core.model.cr4_known()).is_empty()
+        || !(efer - core.model.efer_known() - Efer::LMA).is_empty()
         || paging && efer.contains(Efer::LME) && !cr4.contains(Cr4::PAE)
         || efer.contains(Efer::LMA) && !(paging && efer.contains(Efer::LME)))
 }
@@ -203,10 +196,12 @@ fn restorable(cr0: Cr0, cr4: Cr4, efer: Efer) -> bool {
 fn restore(core: &mut Core, a: &Area) {
     let s = &mut core.state;
     s.in_smm = false;
-    s.cr0 = Cr0::from_bits_retain(a.get(at::CR0)) | Cr0::ET;
+    s.cr0 = Cr0::from_bits_truncate(a.get(at::CR0)) | Cr0::ET;
     s.cr3 = a.get(at::CR3);
     s.cr4 = Cr4::from_bits_retain(a.get(at::CR4));
     s.efer = Efer::from_bits_retain(a.get(at::EFER));
+    // LMA follows from the others, whatever the save area says.
+    s.efer.set(Efer::LMA, s.efer.contains(Efer::LME) && s.cr0.contains(Cr0::PG));
     s.dr[7] = a.get(at::DR7) & 0xFFFF_FFFF | 0x400;
     s.dr[6] = a.get(at::DR6) & 0xFFFF_FFFF;
     s.set_rflags(a.get(at::RFLAGS) & 0x3F_7FD7);

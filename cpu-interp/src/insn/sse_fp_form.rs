@@ -187,7 +187,7 @@ macro_rules! form_row {
     ($code:expr, |$core:ident, $op:ident, $form:ident| $body:expr) => {{
         use $crate::insn::integer::{BASE, INDEXED};
         use $crate::insn::sse_fp_form::{Fast, General, REGISTER};
-        use $crate::op::{Quick, body, quick, row};
+        use $crate::op::{FastPaths, body, fast_path, row};
         let general = |$core: &mut Core, $op: &Op| {
             type $form = General;
             $body
@@ -204,10 +204,10 @@ macro_rules! form_row {
             type $form = Fast<INDEXED>;
             $body
         };
-        row($code, body(general)).quick(Quick {
-            register: quick(register, general),
-            base: quick(base, general),
-            indexed: quick(indexed, general),
+        row($code, body(general)).fast_paths(FastPaths {
+            register: fast_path(register, general),
+            base: fast_path(base, general),
+            indexed: fast_path(indexed, general),
         })
     }};
 }

@@ -8,7 +8,7 @@ use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::registers::Efer;
-use trimotor_cpu::state::slot;
+use trimotor_cpu::state::reg_file;
 use trimotor_cpu::{Fault, SegReg, Segment};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -72,13 +72,13 @@ fn sysret<const TO_64: bool>(core: &mut Core, _op: &Op) -> Done {
 }
 
 impl Core {
-    /// What SYSCALL does where it is enabled. `next` is the offset of what follows it from `slot::BLOCK_RIP`.
+    /// What SYSCALL does where it is enabled. `next` is the offset of what follows it from `reg_file::BLOCK_RIP`.
     pub fn enter_by_syscall(&mut self, next: u64) {
         let s = &mut self.state;
         let flags = s.rflags() & !Rflags::RF.bits();
         let traced = s.rflags.contains(Rflags::TF);
-        s.slots[1] = s.slots[(slot::BLOCK_RIP / 8) as usize].wrapping_add(next);
-        s.slots[11] = flags;
+        s.reg_file[1] = s.reg_file[(reg_file::BLOCK_RIP / 8) as usize].wrapping_add(next);
+        s.reg_file[11] = flags;
         s.set_rflags(flags & !s.msrs.fmask);
         s.rip = s.msrs.lstar;
         let selector = (s.msrs.star >> 32) as u16;
@@ -89,9 +89,9 @@ impl Core {
     /// What SYSRET to 64-bit mode does where it is enabled, at CPL 0 and to a canonical address.
     pub fn return_by_sysret(&mut self) {
         let s = &mut self.state;
-        s.rip = s.slots[1];
+        s.rip = s.reg_file[1];
         let traced = s.rflags.contains(Rflags::TF);
-        s.set_rflags(s.slots[11] & SYSRET_FLAGS | 2);
+        s.set_rflags(s.reg_file[11] & SYSRET_FLAGS | 2);
         let base = (s.msrs.star >> 48) as u16;
         load_flat(self, base.wrapping_add(16), CODE64, base.wrapping_add(8), 3);
         debug::trap_flag_loaded(self, traced);
@@ -144,6 +144,6 @@ fn swapgs(core: &mut Core, _op: &Op) -> Done {
     let gs = &mut core.state.segments[SegReg::Gs as usize].base;
     std::mem::swap(gs, &mut core.state.msrs.kernel_gs_base);
     let base = *gs;
-    core.state.slots[(slot::SEG_BASE / 8) as usize + SegReg::Gs as usize] = base;
+    core.state.reg_file[(reg_file::SEG_BASE / 8) as usize + SegReg::Gs as usize] = base;
     Ok(())
 }

@@ -39,9 +39,7 @@ impl Core {
         if self.state.cr0.contains(Cr0::NE) {
             return Err(Fault::MF);
         }
-        let ignored = self.bus().set_ferr(true);
-        self.after_bus();
-        if ignored {
+        if self.on_bus(|bus| bus.set_ferr(true)) {
             return Ok(());
         }
         self.state.activity = Activity::Halted;
@@ -52,7 +50,7 @@ impl Core {
     /// After an instruction that may have cleared the errors: FERR# falls with them.
     pub(super) fn x87_errors_changed(&mut self) {
         if !self.state.cr0.contains(Cr0::NE) && !self.state.x87.pending() {
-            self.bus().set_ferr(false);
+            self.on_bus(|bus| bus.set_ferr(false));
         }
     }
 
@@ -75,8 +73,8 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn note_x87_opcode(&mut self, op: &Op) {
-        let cs = trimotor_cpu::state::slot::SEG_BASE + 8 * SegReg::Cs as u8;
-        let start = self.slot(cs).wrapping_add(self.this_rip(op));
+        let cs = trimotor_cpu::state::reg_file::SEG_BASE + 8 * SegReg::Cs as u8;
+        let start = self.reg64(cs).wrapping_add(self.this_rip(op));
         let mut first = None;
         for at in 0..op.len as u64 {
             // The instruction was fetched, so that this can fail only if its page went meanwhile;

@@ -16,9 +16,9 @@ use trimotor_cpu::model::cpuid::{AVX_STATE, PKRU_STATE};
 use trimotor_cpu::registers::{Cr0, Cr4, xfeature};
 use trimotor_cpu::state::X87State;
 
-use super::fp_env::MXCSR_MASK;
 use crate::core::{Core, mode};
 use crate::op::{Done, Op, Row, Unit, body, row};
+use trimotor_cpu::simd::fp::MXCSR_MASK;
 
 /// Offsets in the area.
 const MXCSR: u64 = 24;
@@ -122,7 +122,7 @@ fn load_x87(core: &mut Core, op: &Op, wide: bool) -> Result<X87State, Fault> {
 
 /// #GP(0) unless the operand is aligned to `to` bytes.
 fn require_aligned(core: &Core, op: &Op, to: u64) -> Done {
-    let linear = core.slot(op.seg).wrapping_add(core.effective(op));
+    let linear = core.reg64(op.seg).wrapping_add(core.effective(op));
     if linear & (to - 1) != 0 { Err(Fault::gp(0)) } else { Ok(()) }
 }
 

@@ -76,9 +76,10 @@ macro_rules! shift {
         }
     };
 }
-/// Rotates: the host's flags come in through SAHF, so that those that a rotate keeps are kept.
+/// Rotates: the host's flags come in through SAHF, so that those that a rotate keeps are kept. OF is computed: by counts other
+/// than 1 the manual leaves it undefined, and Intel's processors keep what the host's OF happens to be.
 macro_rules! rotate {
-    ($name:ident, $insn:literal, $class:ident, $m:literal) => {
+    ($name:ident, $insn:literal, $overflow:expr, $class:ident, $m:literal) => {
         #[inline(always)]
         fn $name(self, count: u8, f: ArithFlags) -> (Self, ArithFlags) {
             if count & (if size_of::<Self>() == 8 { 63 } else { 31 }) == 0 {
@@ -88,10 +89,14 @@ macro_rules! rotate {
             let mut ax = f.0;
             // SAFETY: register arithmetic.
             unsafe {
-                asm!("sahf", concat!($insn, " {a", $m, "}, cl"), "lahf", "seto al",
+                asm!("sahf", concat!($insn, " {a", $m, "}, cl"), "lahf",
                      a = inout($class) a, in("cl") count, inout("ax") ax, options(pure, nomem, nostack));
             }
-            (a, flags_of!(ax))
+            let flags = ax & (ArithFlags::ALL & !ArithFlags::OF);
+            let (top, below) = (a >> (Self::BITS - 1) & 1, a >> (Self::BITS - 2) & 1);
+            let overflow: fn(u16, u16, u16) -> u16 = $overflow;
+            let overflow = overflow(top as u16, below as u16, u16::from(flags & ArithFlags::CF != 0));
+            (a, ArithFlags(flags | ArithFlags::OF * overflow))
         }
     };
 }
@@ -115,10 +120,10 @@ macro_rules! alu {
             shift!(shl, "shl", $class, $m);
             shift!(shr, "shr", $class, $m);
             shift!(sar, "sar", $class, $m);
-            rotate!(rol, "rol", $class, $m);
-            rotate!(ror, "ror", $class, $m);
-            rotate!(rcl, "rcl", $class, $m);
-            rotate!(rcr, "rcr", $class, $m);
+            rotate!(rol, "rol", |top, _, carry| top ^ carry, $class, $m);
+            rotate!(ror, "ror", |top, below, _| top ^ below, $class, $m);
+            rotate!(rcl, "rcl", |top, _, carry| top ^ carry, $class, $m);
+            rotate!(rcr, "rcr", |top, below, _| top ^ below, $class, $m);
         }
     )*};
 }

@@ -87,14 +87,17 @@ mod against_the_host {
         let far = if masked > 1 { ArithFlags::OF } else { 0 };
         // The carry of a shift by more than the size is undefined.
         let farther = if masked > size { ArithFlags::CF } else { 0 } | far;
+        // AF is undefined: 1 on AMD's processors, 0 on Intel's.
+        let adjust = if trimotor_test_needs::intel_host() { ArithFlags::AF } else { 0 };
+        let (far, farther) = (far | adjust, farther | adjust);
         let shift = if masked == 0 { 0 } else { farther };
         check("SHL", a.shl(count, f), portable::shl(a, count, f), shift);
         check("SHR", a.shr(count, f), portable::shr(a, count, f), shift);
         check("SAR", a.sar(count, f), portable::sar(a, count, f), if masked == 0 { 0 } else { far });
-        check("ROL", a.rol(count, f), portable::rol(a, count, f), far);
-        check("ROR", a.ror(count, f), portable::ror(a, count, f), far);
-        check("RCL", a.rcl(count, f), portable::rcl(a, count, f), far);
-        check("RCR", a.rcr(count, f), portable::rcr(a, count, f), far);
+        check("ROL", a.rol(count, f), portable::rol(a, count, f), 0);
+        check("ROR", a.ror(count, f), portable::ror(a, count, f), 0);
+        check("RCL", a.rcl(count, f), portable::rcl(a, count, f), 0);
+        check("RCR", a.rcr(count, f), portable::rcr(a, count, f), 0);
     }
 
     fn compare_wide<T: Word + WideAlu + Debug>(numbers: &mut Numbers) {
@@ -114,6 +117,8 @@ mod against_the_host {
             1 => 0,
             _ => ArithFlags::OF,
         };
+        let adjust = masked != 0 && trimotor_test_needs::intel_host();
+        let undefined = undefined | if adjust { ArithFlags::AF } else { 0 };
         let cut = |(result, flags): (T, ArithFlags)| (result, flags.0 & !undefined);
         let what = format!("{a:x?}, {b:x?}, {count}, {f:?}");
         assert_eq!(cut(a.shld(b, count, f)), cut(portable::shld(a, b, count, f)), "SHLD {what}");

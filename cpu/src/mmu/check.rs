@@ -1,4 +1,4 @@
-//! A debug mode: each hit of a shadow page table is held against a walk of the guest's page tables.
+//! A debug mode: each hit of a shadow page table is compared with a walk of the guest's page tables.
 //!
 //! Engines look translations up inline, where nothing can be checked. So while the mode is on they get
 //! a table in which nothing is found: every access comes to [`Mmu::translate`](super::Mmu::translate),

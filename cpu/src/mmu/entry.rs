@@ -8,7 +8,7 @@ pub const TLB_ENTRIES: usize = 1 << 14;
 /// What a write tag is XORed with where the page may be written, but the write must be told of: the
 /// page holds code or a page table. It makes the tag an address that belongs into another entry, so that it
 /// matches nothing here, and that is not canonical, so that no other tag is the same.
-pub const HELD: u64 = 1 << 63 | 1 << PAGE_SHIFT;
+pub const WRITE_PROTECTED: u64 = 1 << 63 | 1 << PAGE_SHIFT;
 
 /// One linear page as an engine sees it: separate tags for reading, writing and executing.
 ///
@@ -21,7 +21,7 @@ pub const HELD: u64 = 1 << 63 | 1 << PAGE_SHIFT;
 pub struct TlbEntry {
     /// Linear page that may be read.
     pub read_tag: u64,
-    /// Linear page that may be written without telling anyone (see [`HELD`]).
+    /// Linear page that may be written without telling anyone (see [`WRITE_PROTECTED`]).
     pub write_tag: u64,
     /// Linear page that instructions may be fetched from.
     pub exec_tag: u64,
@@ -48,7 +48,7 @@ impl TlbEntry {
     }
     /// The linear page that the entry at `index` is for, if it is for one.
     pub(super) fn page(&self, index: usize) -> Option<u64> {
-        let tags = [self.read_tag, self.exec_tag, self.write_tag, self.write_tag ^ HELD];
+        let tags = [self.read_tag, self.exec_tag, self.write_tag, self.write_tag ^ WRITE_PROTECTED];
         let own = |tag: &u64| !self.host.is_null() && tlb_index(*tag) == index;
         tags.into_iter().find(own)
     }
@@ -60,6 +60,6 @@ impl TlbEntry {
             && (self.read_tag == page
                 || self.exec_tag == page
                 || self.write_tag == page
-                || self.write_tag == page ^ HELD)
+                || self.write_tag == page ^ WRITE_PROTECTED)
     }
 }

@@ -1,9 +1,9 @@
 //! Misses of the shadow page tables.
 
-use super::entry::{HELD, TlbEntry, tlb_index};
+use super::address_space::{SUPERVISOR, SUPERVISOR_AC};
+use super::address_spaces::{MANY_NON_GLOBALS, Mmu, SHARED};
+use super::entry::{TlbEntry, WRITE_PROTECTED, tlb_index};
 use super::guest_tables::GuestTables;
-use super::space::{SUPERVISOR, SUPERVISOR_AC};
-use super::spaces::{MANY_STRANGERS, Mmu, SHARED};
 use super::tracking::Path;
 use super::walk::{Access, WalkConfig, WalkResult, walk};
 use crate::fault::Fault;
@@ -16,15 +16,15 @@ use trimotor_bus::{LinearAddr, PageBacking, PhysAddr};
 /// Where an access ends up.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapped {
-    /// Guest-physical address of the byte.
+    /// Guest-physical address of the byte, as long as the memory map stays.
     pub phys: PhysAddr,
     /// Host address of the byte; null where the bus answers (devices, nobody, ROM writes).
     pub host: *mut u8,
     /// The RAM page has a state (code, page table): a write must tell.
-    pub watched: bool,
+    pub tracked: bool,
 }
 
-/// Who asks.
+/// An access that asks for a translation.
 #[derive(Clone, Copy, Debug)]
 pub struct FillRequest {
     /// The access.
@@ -39,8 +39,7 @@ fn view_for(state: &CpuState, access: Access) -> View {
 }
 
 impl Mmu {
-    /// Translates, with a walk if the table does not know. Where RAM or ROM answers, the page is then
-    /// remembered.
+    /// Translates, with a walk if the table does not know. The page is then remembered.
     ///
     /// # Faults
     /// #PF with its error code; `state.fault_address` is set. The caller has checked that the
@@ -69,6 +68,12 @@ impl Mmu {
                 Some(mapped) => Ok(mapped),
                 None => self.walk_and_fill(state, linear, request, cacheable),
             },
+            None if cacheable
+                && self.check.is_none()
+                && let Some(phys) = self.device_pages.find(self.invalidations, kind, linear, access) =>
+            {
+                Ok(Mapped { phys, host: std::ptr::null_mut(), tracked: false })
+            }
             None => self.walk_and_fill(state, linear, request, cacheable),
         }
     }
@@ -96,18 +101,24 @@ impl Mmu {
         let space = self.table_space(kind);
         let e = self.spaces[space].table(kind).entries[tlb_index(linear)];
         let (page, offset) = (linear & !0xFFF, linear & 0xFFF);
-        let (tag, held) = match access {
+        let (tag, write_protected) = match access {
             Access::Read => (e.read_tag, false),
-            Access::Write => (e.write_tag, e.write_tag == page ^ HELD),
+            Access::Write => (e.write_tag, e.write_tag == page ^ WRITE_PROTECTED),
             Access::Execute => (e.exec_tag, false),
         };
-        if tag != page && !held {
+        if tag != page && !write_protected {
             return None;
         }
         let ram_page = self.memory.ram_page_of_host(e.host)?;
-        let watched = held && self.memory.page_state(ram_page).load(Ordering::Acquire) != 0;
-        let phys = self.memory.ram_page_addr(ram_page).offset(offset);
-        Some(Mapped { phys, host: e.host.wrapping_add(offset as usize), watched })
+        let tracked = write_protected && self.memory.page_state(ram_page).load(Ordering::Acquire) != 0;
+        let phys = self.phys_of(ram_page, offset);
+        Some(Mapped { phys, host: e.host.wrapping_add(offset as usize), tracked })
+    }
+
+    /// The guest-physical address of a byte of a RAM page. Where it has none any more, as it is device memory that the
+    /// guest has just hidden: the last address of all, where no memory is.
+    fn phys_of(&self, ram_page: u64, offset: u64) -> PhysAddr {
+        self.memory.ram_page_addr(ram_page).map_or(PhysAddr(u64::MAX), |addr| addr.offset(offset))
     }
 
     fn walk_and_fill(
@@ -120,7 +131,7 @@ impl Mmu {
         let FillRequest { access, user } = request;
         let (config, view) = (self.config(state), View::of(state.in_smm));
         let kind = Self::kind(state, user);
-        let memory = self.memory.clone();
+        let memory = self.memory_of_walks.clone();
         let result = loop {
             self.walks += 1;
             let mut tables = GuestTables::new(&memory, &config, view);
@@ -144,19 +155,26 @@ impl Mmu {
         // SMRAM that is closed to data: an entry would open it.
         let same_for_data = || memory.backing_for(result.phys, view).read == backing.read;
         let cacheable = cacheable && (access != Access::Execute || same_for_data());
-        let writes_unseen = cacheable && result.writable && backing.read == backing.write;
-        let watched = match backing.ram_page {
-            Some(ram_page) if writes_unseen => !self.may_write_unseen(ram_page),
+        let writes_inline = cacheable && result.writable && backing.read == backing.write;
+        let tracked = match backing.ram_page {
+            Some(ram_page) if writes_inline => !self.may_write_inline(ram_page),
             // Writes may go to RAM where reads do not come from: a window of the first megabyte.
             _ => memory
                 .ram_page_of_host(backing.write)
                 .is_some_and(|ram_page| memory.page_state(ram_page).load(Ordering::Acquire) != 0),
         };
         if cacheable && !backing.read.is_null() {
-            self.fill(state, linear, &result, backing, request, watched);
+            self.fill(state, linear, &result, backing, request, tracked);
         }
-        let host = if page.is_null() { page } else { page.wrapping_add(result.phys.page_offset() as usize) };
-        Ok(Mapped { phys: result.phys, host, watched: watched && access == Access::Write })
+        let host = if page.is_null() {
+            if cacheable {
+                self.device_pages.note(self.invalidations, kind, linear, access, result.phys);
+            }
+            page
+        } else {
+            page.wrapping_add(result.phys.page_offset() as usize)
+        };
+        Ok(Mapped { phys: result.phys, host, tracked: tracked && access == Access::Write })
     }
 
     /// Sees to it that a change of the translation will be noticed.
@@ -173,9 +191,9 @@ impl Mmu {
         let paging = config.cr0.contains(Cr0::PG);
         let global = r.global && paging;
         if access == Access::Execute {
-            let code_space = self.code_space(kind == super::space::USER);
+            let code_space = self.code_space(kind == super::address_space::USER);
             self.spaces[code_space].note_execution(linear);
-            self.strange_code |= code_space == SHARED && !global;
+            self.non_global_code |= code_space == SHARED && !global;
         }
         let kept = self.keeper.is_some() && paging;
         if let Some(keeper) = &mut self.keeper
@@ -192,8 +210,8 @@ impl Mmu {
             }
         } else if space == SHARED {
             // Goes with the next CR3 load. With too many of them the rest is not remembered twice.
-            if self.strangers.len() < 2 * MANY_STRANGERS {
-                self.strangers.push(tlb_index(linear) as u16);
+            if self.non_globals.len() < 2 * MANY_NON_GLOBALS {
+                self.non_globals.push(tlb_index(linear) as u16);
             }
         } else if paging {
             let wide = config.cr4.contains(Cr4::PAE);
@@ -205,7 +223,7 @@ impl Mmu {
             });
             for &(ram_page, newly) in &used[..count] {
                 if newly {
-                    self.hold_page(ram_page);
+                    self.write_protect_page(ram_page);
                 }
                 self.protect_from_peers(ram_page);
             }
@@ -219,7 +237,7 @@ impl Mmu {
         r: &WalkResult,
         backing: PageBacking,
         request: FillRequest,
-        watched: bool,
+        tracked: bool,
     ) {
         let kind = Self::kind(state, request.user);
         let space = self.table_space(kind);
@@ -235,19 +253,19 @@ impl Mmu {
         let can_write = r.writable && backing.read == backing.write;
         let entry = TlbEntry {
             read_tag: tag(r.readable),
-            write_tag: if can_write && watched { page ^ HELD } else { tag(can_write) },
+            write_tag: if can_write && tracked { page ^ WRITE_PROTECTED } else { tag(can_write) },
             exec_tag: tag(r.executable && fetches && (executed || request.access == Access::Execute)),
             host,
         };
-        if space == SHARED && !global && self.strangers.len() >= 2 * MANY_STRANGERS {
+        if space == SHARED && !global && self.non_globals.len() >= 2 * MANY_NON_GLOBALS {
             return;
         }
         self.spaces[space].table(kind).put(i, entry, global);
         if can_write
-            && !watched
+            && !tracked
             && let Some(ram_page) = backing.ram_page
         {
-            self.note_writable(ram_page, space, kind, i);
+            self.note_reverse(ram_page, space, kind, i);
         }
         if executed && (old.host != host || !r.executable) {
             let code_space = self.code_space(request.user);
@@ -273,13 +291,13 @@ impl Mmu {
         self.global_elsewhere.set(i, true);
         self.spaces[self.current].table(SUPERVISOR_AC).put(i, entry, true);
         if entry.write_tag == entry.read_tag {
-            self.note_writable(ram_page, self.current, SUPERVISOR_AC, i);
+            self.note_reverse(ram_page, self.current, SUPERVISOR_AC, i);
         }
         let offset = linear & 0xFFF;
         Some(Mapped {
-            phys: self.memory.ram_page_addr(ram_page).offset(offset),
+            phys: self.phys_of(ram_page, offset),
             host: entry.host.wrapping_add(offset as usize),
-            watched: false,
+            tracked: false,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::fill::FillRequest;
 use super::tracking::Path;
 use super::walk::{Access, PageWalk, WalkConfig, walk};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use trimotor_bus::memory::{PageState, View};
+use trimotor_bus::memory::View;
 use trimotor_bus::{GuestMemory, LinearAddr, PhysAddr};
 
 /// Page-table accesses go straight to RAM; the entries read are noted.
@@ -54,7 +54,7 @@ impl PageWalk for GuestTables<'_> {
         let at = page.wrapping_add(addr.page_offset() as usize);
         if backing.read != page {
             // Tables in ROM whose writes go to RAM: what is read stays as it is.
-            self.memory.write_for(addr, &(old | bits).to_le_bytes()[..usize::from(bytes)], self.view);
+            self.memory.write_by_vcpu(addr, &(old | bits).to_le_bytes()[..usize::from(bytes)], self.view);
             return true;
         }
         let (o, r) = (Ordering::AcqRel, Ordering::Relaxed);
@@ -67,10 +67,8 @@ impl PageWalk for GuestTables<'_> {
                 (*(at as *const AtomicU64)).compare_exchange(old, old | bits, o, r).is_ok()
             }
         };
-        // Code may have been decoded from there, but as a page table it still says the same.
-        let is_code = |p: u64| self.memory.page_state(p).load(Ordering::Acquire) & PageState::CODE != 0;
-        if self.memory.ram_page(addr).is_some_and(is_code) {
-            self.memory.note_write(addr, bytes as u64);
+        if let Some(ram_page) = backing.ram_page {
+            self.memory.note_flags_set(ram_page, addr.page_offset(), bytes.into());
         }
         done
     }

@@ -1,8 +1,8 @@
 //! Translations that stay until something flushes them, as a processor's TLB may have it.
 //!
-//! Tables are as fresh as memory otherwise (see [`super::spaces`]): a translation goes when its page-table entry changes,
+//! Tables are as fresh as memory otherwise (see [`super::address_spaces`]): a translation goes when its page-table entry changes,
 //! so that a missing INVLPG has no effect. Some guests rely on the opposite, that a translation stays, and guests that
-//! forget an INVLPG fail on processors only. With this mode on there is one space, which a CR3 load empties of
+//! forget an INVLPG fail on processors only. With this mode on there is one address space, which a CR3 load empties of
 //! everything that is not global; a translation whose entry was written is set aside, so that its next use is
 //! noticed, comes back with that use, and is reported if a walk contradicts it.
 //!
@@ -10,10 +10,10 @@
 //! and Paging-Structure Caches"). What is kept is what a shadow table holds: one translation for each of
 //! [`TLB_ENTRIES`](super::TLB_ENTRIES) page numbers and each privilege, of RAM and ROM.
 
-use super::entry::{HELD, TlbEntry, tlb_index};
+use super::address_spaces::Mmu;
+use super::entry::{TlbEntry, WRITE_PROTECTED, tlb_index};
 use super::fill::{FillRequest, Mapped};
 use super::guest_tables;
-use super::spaces::Mmu;
 use super::tracking::Path;
 use super::walk::Access;
 use crate::state::CpuState;
@@ -146,7 +146,9 @@ impl Mmu {
     /// kept.
     pub(super) fn set_aside(&mut self, ram_page: u64, granule: u32) -> bool {
         let Mmu { keeper: Some(keeper), spaces, memory, tracker, current, .. } = self else { return false };
-        let granule_at = memory.ram_page_addr(ram_page).offset(u64::from(granule) * 8);
+        // A table in device memory that is hidden now: what came from it is about to go with the memory map.
+        let Some(table) = memory.ram_page_addr(ram_page) else { return false };
+        let granule_at = table.offset(u64::from(granule) * 8);
         let (entry, was, bytes) = keeper.changed(memory, granule_at);
         let space = &mut spaces[*current];
         for &(linear, shift) in tracker.dependents(ram_page, granule).ranges() {
@@ -171,7 +173,7 @@ impl Mmu {
         let mut translation = aside.translation;
         let allows = match request.access {
             Access::Read => translation.read_tag == page,
-            Access::Write => translation.write_tag == page || translation.write_tag == page ^ HELD,
+            Access::Write => translation.write_tag == page || translation.write_tag == page ^ WRITE_PROTECTED,
             Access::Execute => translation.exec_tag == page,
         };
         if !allows {
@@ -180,17 +182,17 @@ impl Mmu {
         let ram_page = self.memory.ram_page_of_host(translation.host)?;
         let writable = translation.write_tag == page;
         // Its page may have come to hold code or a page table meanwhile.
-        let unseen = writable && self.may_write_unseen(ram_page);
-        if writable && !unseen {
-            translation.write_tag ^= HELD;
+        let inline = writable && self.may_write_inline(ram_page);
+        if writable && !inline {
+            translation.write_tag ^= WRITE_PROTECTED;
         }
         let space = &mut self.spaces[self.current];
         space.table(kind).put(index, translation, aside.global);
         if translation.exec_tag == page {
             space.note_execution(linear);
         }
-        if unseen {
-            self.note_writable(ram_page, self.current, kind, index);
+        if inline {
+            self.note_reverse(ram_page, self.current, kind, index);
         }
         let mapped = self.hit(kind, linear, request.access)?;
         self.compare(state, linear, request, &mapped, &aside);
@@ -222,7 +224,7 @@ impl Mmu {
     /// A page fault drops what there is of its page, where translations are kept.
     pub(super) fn forget_faulting(&mut self, state: &mut CpuState, linear: u64) {
         let Some(keeper) = &mut self.keeper else { return };
-        self.losses += 1;
+        self.invalidations += 1;
         keeper.forget_around(linear, PAGE_SHIFT);
         self.spaces[self.current].drop_page(linear);
         self.refresh_key(state);

@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code, reason = "looks into the table as engines do")]
 
-use super::entry::{HELD, TlbEntry, tlb_index};
-use super::spaces::Mmu;
+use super::address_spaces::Mmu;
+use super::entry::{TlbEntry, WRITE_PROTECTED, tlb_index};
 use super::walk::{Access, PageWalk, WalkResult, walk};
 use super::{FillRequest, guest_tables::GuestTables};
 use crate::registers::{Cr0, Cr4, Efer};
@@ -111,7 +111,7 @@ impl Rig {
         self.memory.write(PhysAddr(at), bytes);
         (0..2).for_each(|cpu| self.memory.peers().serve_written(cpu, |_| {}));
         let (mmu, state) = &mut self.mmus[by];
-        mmu.device_wrote(state, PhysAddr(at), bytes.len() as u64);
+        mmu.device_wrote(state, at >> 12, at & 0xFFF, bytes.len() as u64);
     }
     fn change_tables(&mut self, by: usize) {
         let table = TABLES + self.random.below(TABLE_PAGES) * 0x1000;
@@ -176,7 +176,7 @@ impl Rig {
         .ok()
     }
 
-    /// Checks all that the tables of vCPU `vcpu` in its present space say.
+    /// Checks all that the tables of vCPU `vcpu` in its present address space say.
     fn check(&mut self, vcpu: usize) -> usize {
         let mut hits = 0;
         for cpl in [0, 3] {
@@ -210,12 +210,12 @@ impl Rig {
             assert_eq!(r.as_ref().map(host), Some(e.host), "{what} {access:?} {r:x?}");
             hits += 1;
         }
-        if e.is_for(linear) && (e.write_tag == linear || e.write_tag == linear ^ HELD) {
+        if e.is_for(linear) && (e.write_tag == linear || e.write_tag == linear ^ WRITE_PROTECTED) {
             let r = self.fresh(mmu, state, linear, Access::Read, user).expect(what);
             assert!(r.writable, "{what}: dirty and writable {r:x?}");
             let page = self.memory.ram_page_of_host(e.host).expect(what);
-            let watched = self.memory.page_state(page).load(Ordering::Acquire) & PageState::PAGE_TABLE != 0;
-            assert!(!watched || e.write_tag != linear, "{what}: written unseen");
+            let tracked = self.memory.page_state(page).load(Ordering::Acquire) & PageState::PAGE_TABLE != 0;
+            assert!(!tracked || e.write_tag != linear, "{what}: written inline");
         }
         hits
     }
@@ -255,20 +255,20 @@ fn pages_are_watched_no_longer_when_they_hold_data() {
     let request = FillRequest { access: Access::Read, user: false };
     mmu.translate(state, 0, request, true).unwrap();
     let leaf = (TABLES + 0x3000) >> 12;
-    let watched =
+    let tracked =
         |rig: &Rig| rig.memory.page_state(leaf).load(Ordering::Acquire) & PageState::PAGE_TABLE != 0;
-    assert!(watched(&rig));
+    assert!(tracked(&rig));
     // Entries that nothing came from may be written for ever: the page is in use.
     for n in 0..100 {
         rig.write(0, TABLES + 0x3000 + 8 + n * 8, &entry(5));
     }
-    assert!(watched(&rig));
+    assert!(tracked(&rig));
     rig.write(0, TABLES + 0x3000, &[0; 8]);
     for n in 0..16 {
-        assert!(watched(&rig));
+        assert!(tracked(&rig));
         rig.write(0, TABLES + 0x3000 + n * 8, &[0; 8]);
     }
-    assert!(!watched(&rig));
+    assert!(!tracked(&rig));
 }
 
 /// A rig of 4-level paging with supervisor pages: `roots` roots at TABLES share three more tables, and

@@ -1,20 +1,20 @@
 //! What depends on which page-table entries: one MMU's side of the
-//! [`TableWatch`](trimotor_bus::table_watch::TableWatch).
+//! [`TableTracking`](trimotor_bus::table_tracking::TableTracking).
 //!
-//! For each page of page tables that translations came from, an MMU knows in which of its spaces and
-//! in which *roles* it was used: what linear addresses lie behind its granules. Most tables have one
-//! role. A self-referencing table has one for each level, tables shared by processes have one role in
-//! several spaces; a page in more roles than [`ROLES`] makes writes to it drop whole spaces.
+//! For each page of page tables that translations came from, an MMU knows in which of its address spaces and
+//! in which *mapped ranges* it was used: what linear addresses lie behind its granules. Most tables have one
+//! mapped range. A self-referencing table has one for each level, tables shared by processes have one mapped range in
+//! several address spaces; a page in more mapped ranges than [`MAPPED_RANGES`] makes writes to it drop whole address spaces.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use trimotor_bus::memory::PageState;
-use trimotor_bus::table_watch::TableEvent;
+use trimotor_bus::table_tracking::TableEvent;
 use trimotor_bus::{GuestMemory, PhysAddr};
 
-/// Roles kept of a page.
-const ROLES: usize = 4;
-/// Writes to a page that nothing came from, after which it is no longer watched: tables that were
+/// Mapped ranges kept of a page.
+const MAPPED_RANGES: usize = 4;
+/// Writes to a page that nothing came from, after which it is no longer tracked: tables that were
 /// freed and now hold data are data again soon.
 const IDLE_WRITES: u16 = 16;
 
@@ -48,22 +48,22 @@ impl Path {
 }
 
 /// What lies behind the granules of a table: a base address, and in its low bits the `log2` of how
-/// many bytes lie behind a granule, 64 for levels that are dropped with their space as a whole.
+/// many bytes lie behind a granule, 64 for levels that are dropped with their address space as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Role(u64);
+struct MappedRange(u64);
 
-impl Role {
-    /// The role of a table of level `level` on the way to `linear`. `wide`: entries of 8 bytes.
+impl MappedRange {
+    /// The mapped range of a table of level `level` on the way to `linear`. `wide`: entries of 8 bytes.
     #[inline]
-    fn new(linear: u64, level: u8, wide: bool) -> Role {
+    fn new(linear: u64, level: u8, wide: bool) -> MappedRange {
         let shift = match (level, wide) {
             (1, true) => 12,
             (2, true) => 21,
             (1, false) => 13,
             (2, false) => 23,
-            _ => return Role(64),
+            _ => return MappedRange(64),
         };
-        Role(linear >> (shift + 9) << (shift + 9) | shift)
+        MappedRange(linear >> (shift + 9) << (shift + 9) | shift)
     }
     fn shift(self) -> u32 {
         (self.0 & 127) as u32
@@ -76,34 +76,34 @@ impl Role {
 /// How one page is used as a page table.
 #[derive(Clone, Copy, Default)]
 struct TableUse {
-    /// A bit a space.
+    /// A bit an address space.
     spaces: u32,
-    roles_used: u8,
+    mapped_ranges_used: u8,
     idle_writes: u16,
-    roles: [Role; ROLES],
+    mapped_ranges: [MappedRange; MAPPED_RANGES],
 }
 
 impl TableUse {
     #[inline]
-    fn add_role(&mut self, role: Role) {
-        let used = self.roles_used as usize;
-        if self.roles[..used].contains(&role) {
+    fn add_mapped_range(&mut self, mapped: MappedRange) {
+        let used = self.mapped_ranges_used as usize;
+        if self.mapped_ranges[..used].contains(&mapped) {
             return;
         }
-        if used < ROLES {
-            self.roles[used] = role;
-            self.roles_used += 1;
+        if used < MAPPED_RANGES {
+            self.mapped_ranges[used] = mapped;
+            self.mapped_ranges_used += 1;
         } else {
-            self.roles[0] = Role(64);
+            self.mapped_ranges[0] = MappedRange(64);
         }
     }
 }
 
-/// What depends on an entry: the spaces, and in each the ranges.
+/// What depends on an entry: the address spaces, and in each the ranges.
 pub(super) struct Dependents {
-    /// A bit a space.
+    /// A bit an address space.
     pub(super) spaces: u32,
-    ranges: [(u64, u32); ROLES],
+    ranges: [(u64, u32); MAPPED_RANGES],
     len: usize,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Tracker {
     /// The number of the vCPU.
     cpu: usize,
     /// By RAM page: an index of `uses` plus one, or 0. Zeroed memory.
-    slots: Box<[u32]>,
+    indices: Box<[u32]>,
     uses: Vec<TableUse>,
     /// Events seen.
     seen: u64,
@@ -131,15 +131,15 @@ impl Tracker {
         Tracker {
             memory: memory.clone(),
             cpu,
-            slots: vec![0; memory.ram_pages()].into_boxed_slice(),
+            indices: vec![0; memory.mapped_pages() as usize].into_boxed_slice(),
             uses: Vec::new(),
             seen: memory.tables().attach(),
         }
     }
 
-    /// Notes that a translation of `linear` in `space` came from the entries of `path`; `wide`:
-    /// entries of 8 bytes. Calls `used` for pages that become watched (`true`), or that are but which
-    /// other vCPUs may still write unseen.
+    /// Notes that a translation of `linear` in `address space` came from the entries of `path`; `wide`:
+    /// entries of 8 bytes. Calls `used` for pages that become tracked (`true`), or that are but which
+    /// other vCPUs may still write inline.
     #[inline]
     pub(super) fn track(
         &mut self,
@@ -153,9 +153,9 @@ impl Tracker {
             // Tables in ROM do not change.
             let Some(ram_page) = self.memory.ram_page(addr) else { continue };
             let newly = self.memory.tables().mark(ram_page, (addr.page_offset() / 8) as u32);
-            let table = self.slot(ram_page);
+            let table = self.table_use(ram_page);
             table.spaces |= 1 << space;
-            table.add_role(Role::new(linear, level, wide));
+            table.add_mapped_range(MappedRange::new(linear, level, wide));
             if newly {
                 table.idle_writes = 0;
             } else if self.memory.peers().alone() {
@@ -171,24 +171,24 @@ impl Tracker {
         }
     }
     #[inline]
-    fn slot(&mut self, ram_page: u64) -> &mut TableUse {
-        let slot = &mut self.slots[ram_page as usize];
-        if *slot == 0 {
+    fn table_use(&mut self, ram_page: u64) -> &mut TableUse {
+        let index = &mut self.indices[ram_page as usize];
+        if *index == 0 {
             self.uses.push(TableUse::default());
-            *slot = self.uses.len() as u32;
+            *index = self.uses.len() as u32;
         }
-        &mut self.uses[*slot as usize - 1]
+        &mut self.uses[*index as usize - 1]
     }
 
     /// What came from a granule.
     pub(super) fn dependents(&self, ram_page: u64, granule: u32) -> Dependents {
-        let mut found = Dependents { spaces: 0, ranges: [(0, 0); ROLES], len: 0 };
-        if let Some(slot) = self.slots[ram_page as usize].checked_sub(1) {
-            let table = &self.uses[slot as usize];
+        let mut found = Dependents { spaces: 0, ranges: [(0, 0); MAPPED_RANGES], len: 0 };
+        if let Some(index) = self.indices[ram_page as usize].checked_sub(1) {
+            let table = &self.uses[index as usize];
             found.spaces = table.spaces;
-            found.len = table.roles_used as usize;
-            for (range, role) in found.ranges.iter_mut().zip(table.roles) {
-                *range = (role.linear(granule), role.shift());
+            found.len = table.mapped_ranges_used as usize;
+            for (range, mapped) in found.ranges.iter_mut().zip(table.mapped_ranges) {
+                *range = (mapped.linear(granule), mapped.shift());
             }
         }
         found
@@ -200,18 +200,18 @@ impl Tracker {
     pub(super) fn written(&mut self, ram_page: u64, granule: u32) -> bool {
         self.memory.tables().written(ram_page, granule, &mut self.seen)
     }
-    /// What came from a granule of a page was dropped. A table without marks has no roles left; but
-    /// events that were not looked at yet need the roles.
+    /// What came from a granule of a page was dropped. A table without marks has no mapped ranges left; but
+    /// events that were not looked at yet need the mapped ranges.
     pub(super) fn dropped(&mut self, ram_page: u64) {
-        if self.memory.tables().settled(ram_page, self.seen) {
-            *self.slot(ram_page) = TableUse::default();
+        if self.memory.tables().is_quiescent(ram_page, self.seen) {
+            *self.table_use(ram_page) = TableUse::default();
         }
     }
-    /// A page was written where nothing came from. After some of that, a page without marks is watched
+    /// A page was written where nothing came from. After some of that, a page without marks is tracked
     /// no longer.
     #[inline]
     pub(super) fn idle_write(&mut self, ram_page: u64) {
-        let table = self.slot(ram_page);
+        let table = self.table_use(ram_page);
         table.idle_writes += 1;
         if table.idle_writes >= IDLE_WRITES {
             table.idle_writes = 0;
@@ -236,12 +236,12 @@ impl Tracker {
         self.memory.tables().events_since(&mut self.seen)
     }
 
-    /// A space was emptied: nothing depends on anything for its sake.
+    /// An address space was emptied: nothing depends on anything for its sake.
     pub(super) fn forget_space(&mut self, space: usize) {
         for table in &mut self.uses {
             table.spaces &= !(1 << space);
             if table.spaces == 0 {
-                table.roles_used = 0;
+                table.mapped_ranges_used = 0;
             }
         }
     }
@@ -259,15 +259,15 @@ mod tests {
 
     #[test]
     fn a_role_tells_what_lies_behind_a_granule() {
-        let r = Role::new(0xFFFF_8000_1234_5678, 1, true);
+        let r = MappedRange::new(0xFFFF_8000_1234_5678, 1, true);
         assert_eq!((r.linear(1), r.shift()), (0xFFFF_8000_1220_1000, 12));
-        let r = Role::new(0x1234_5678, 2, true);
+        let r = MappedRange::new(0x1234_5678, 2, true);
         assert_eq!((r.linear(511), r.shift()), (0x3FE0_0000, 21));
-        let r = Role::new(0x1234_5678, 1, false);
+        let r = MappedRange::new(0x1234_5678, 1, false);
         assert_eq!((r.linear(3), r.shift()), (0x1200_6000, 13));
-        let r = Role::new(0x1234_5678, 2, false);
+        let r = MappedRange::new(0x1234_5678, 2, false);
         assert_eq!((r.linear(3), r.shift()), (0x0180_0000, 23));
-        assert_eq!(Role::new(0x1234_5678, 4, true).shift(), 64);
+        assert_eq!(MappedRange::new(0x1234_5678, 4, true).shift(), 64);
     }
 
     #[test]
@@ -284,10 +284,10 @@ mod tests {
     fn too_many_roles_mean_everything() {
         let mut t = TableUse::default();
         for n in 0..6u64 {
-            t.add_role(Role::new(n << 21, 1, true));
-            t.add_role(Role::new(n << 21, 1, true));
+            t.add_mapped_range(MappedRange::new(n << 21, 1, true));
+            t.add_mapped_range(MappedRange::new(n << 21, 1, true));
         }
-        assert_eq!(t.roles_used as usize, ROLES);
-        assert!(t.roles.contains(&Role(64)));
+        assert_eq!(t.mapped_ranges_used as usize, MAPPED_RANGES);
+        assert!(t.mapped_ranges.contains(&MappedRange(64)));
     }
 }

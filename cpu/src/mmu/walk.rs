@@ -72,7 +72,7 @@ pub trait PageWalk {
     /// false where it changed in between (the walk starts again).
     fn set_bits(&mut self, addr: PhysAddr, old: u64, bits: u64, bytes: u8) -> bool;
     /// The table entries that a translation came from, outermost first. Does nothing
-    /// unless somebody wants to know: people, or who must hear when an entry changes.
+    /// unless somebody wants to know: people, or an MMU that must learn when an entry changes.
     fn note(&mut self, _level: u8, _addr: PhysAddr, _entry: u64) {}
 }
 

@@ -8,6 +8,11 @@ use trimotor_bus::board::APIC_TIMER_HZ;
 const LAST_BASIC: u32 = 0x16;
 /// Last leaf for hypervisors.
 const LAST_HYPERVISOR: u32 = 0x4000_0010;
+/// First and last leaf of KVM's interface. Drivers look for its vendor in steps of 100h (Linux, "KVM CPUID bits").
+const KVM: u32 = 0x4000_0100;
+const LAST_KVM: u32 = 0x4000_0101;
+/// Its vendor. Linux drives a VMware mouse on VMware and KVM only; nothing else of the interface is offered.
+const KVM_VENDOR: &[u8; 12] = b"KVMKVMKVM\0\0\0";
 /// Last extended leaf.
 const LAST_EXTENDED: u32 = 0x8000_0008;
 /// The vendor.
@@ -66,7 +71,9 @@ impl CpuModel {
     pub fn cpuid(&self, leaf: u32, subleaf: u32, state: &CpuidState) -> [u32; 4] {
         // Beyond the last leaf, Intel's processors answer as for the last basic one.
         let leaf = match leaf {
-            0..=LAST_BASIC | 0x4000_0000..=LAST_HYPERVISOR | 0x8000_0000..=LAST_EXTENDED => leaf,
+            0..=LAST_BASIC | 0x4000_0000..=LAST_HYPERVISOR | KVM..=LAST_KVM | 0x8000_0000..=LAST_EXTENDED => {
+                leaf
+            }
             _ => LAST_BASIC,
         };
         match leaf {
@@ -91,6 +98,9 @@ impl CpuModel {
                 word(HYPERVISOR_VENDOR, 8),
             ],
             LAST_HYPERVISOR => [(self.tsc_hz / 1000) as u32, (APIC_TIMER_HZ / 1000) as u32, 0, 0],
+            KVM => [LAST_KVM, word(KVM_VENDOR, 0), word(KVM_VENDOR, 4), word(KVM_VENDOR, 8)],
+            // None of its features, and no hint.
+            LAST_KVM => [0; 4],
             0x8000_0000 => [LAST_EXTENDED, 0, 0, 0],
             0x8000_0001 => self.extended(state),
             0x8000_0002..=0x8000_0004 => self.brand((leaf - 0x8000_0002) as usize * 16),
@@ -285,6 +295,15 @@ mod tests {
         let s = CpuidState { xcr0: 0x207, ..s };
         assert_eq!(model("max").cpuid(0xD, 0, &s), [0x207, 840, 840, 0]);
         assert_eq!(model("x86-64-v1").cpuid(0xD, 0, &s), [0; 4]);
+    }
+
+    #[test]
+    fn kvm_is_named_where_drivers_look_for_it_and_offers_nothing() {
+        let (model, state) = (model("x86-64-v3"), CpuidState::default());
+        let [last, b, c, d] = model.cpuid(0x4000_0100, 0, &state);
+        let name = [b, c, d].map(u32::to_le_bytes).concat();
+        assert_eq!(name, b"KVMKVMKVM\0\0\0");
+        assert_eq!((last, model.cpuid(last, 0, &state)), (0x4000_0101, [0; 4]));
     }
 
     #[test]

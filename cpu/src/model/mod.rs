@@ -34,7 +34,7 @@ pub use cpuid::CpuidState;
 pub use feature::{FEATURES, Feature, FeatureSet, Level, Place, Row};
 pub use parse::{ModelError, NAMES};
 
-use crate::registers::xfeature;
+use crate::registers::{Cr4, Efer, xfeature};
 use iced_x86::CpuidFeature;
 
 /// Family 6, model 36h, stepping 1.
@@ -121,6 +121,41 @@ impl CpuModel {
             }
         }
         bits
+    }
+
+    /// The bits of CR4 that this CPU has.
+    pub fn cr4_known(&self) -> Cr4 {
+        let mut known = Cr4::TSD | Cr4::PCE;
+        let pairs = [
+            (Feature::Vme, Cr4::VME | Cr4::PVI),
+            (Feature::De, Cr4::DE),
+            (Feature::Pse, Cr4::PSE),
+            (Feature::Pae, Cr4::PAE),
+            (Feature::Mce, Cr4::MCE),
+            (Feature::Pge, Cr4::PGE),
+            (Feature::Fxsr, Cr4::OSFXSR),
+            (Feature::Sse, Cr4::OSXMMEXCPT),
+            (Feature::Umip, Cr4::UMIP),
+            (Feature::La57, Cr4::LA57),
+            (Feature::Fsgsbase, Cr4::FSGSBASE),
+            (Feature::Pcid, Cr4::PCIDE),
+            (Feature::Xsave, Cr4::OSXSAVE),
+            (Feature::Smep, Cr4::SMEP),
+            (Feature::Smap, Cr4::SMAP),
+            (Feature::Pku, Cr4::PKE),
+        ];
+        for (feature, bits) in pairs {
+            if self.has(feature) {
+                known |= bits;
+            }
+        }
+        known
+    }
+
+    /// The bits of IA32_EFER that can be written on this CPU.
+    pub fn efer_known(&self) -> Efer {
+        let pairs = [(Feature::Syscall, Efer::SCE), (Feature::Lm, Efer::LME), (Feature::Nx, Efer::NXE)];
+        pairs.into_iter().filter(|(feature, _)| self.has(*feature)).map(|(_, bit)| bit).collect()
     }
 
     /// Whether an instruction of one of iced-x86's features exists on this CPU.

@@ -148,6 +148,9 @@ fn check(cases: &[(u16, Execute, Execute)], count: usize) {
         for _ in 0..count {
             let before = units.unit();
             let memory_before = units.memory();
+            if PARTIAL.iter().any(|row| row.0 == opcode) && underflow_differs(&before) {
+                continue;
+            }
             let names_st0 = opcode & 0xC0 == 0xC0 && !(0x1E0..0x200).contains(&opcode);
             let fixed = matches!(opcode, 0x6D9 | 0x2E9) || !names_st0;
             let i = if fixed { 1 } else { units.pick(8) as u8 };
@@ -208,6 +211,15 @@ fn scaling_and_remainders_are_the_hosts() {
 
 const FUNCTIONS: &[(u16, Execute, Execute)] = cases! { 0x1F0 0x1F1 0x1F2 0x1F3 0x1F9 0x1FB 0x1FE 0x1FF };
 
+/// Whether Intel's processors may differ from AMD's, with which the engines agree: in when an operand or a result that is denormal
+/// raises an underflow.
+fn underflow_differs(before: &X87State) -> bool {
+    const UNDERFLOW_MASK: u16 = 1 << 4;
+    let st0 = before.regs[usize::from(before.top & 7)].0;
+    let tiny = u16::from_le_bytes([st0[8], st0[9]]) & 0x7FFF <= 1;
+    (tiny || before.control & UNDERFLOW_MASK == 0) && trimotor_test_needs::intel_host()
+}
+
 /// Gives `x` what differs in `y` by no more than one unit of the last place of a result.
 fn within_one_ulp(x: &mut X87State, y: &X87State) {
     for (a, b) in x.regs.iter_mut().zip(y.regs) {
@@ -228,6 +240,9 @@ fn functions_are_the_hosts_within_one_ulp() {
         let mut shown = 0;
         for _ in 0..5000 {
             let before = units.unit();
+            if underflow_differs(&before) {
+                continue;
+            }
             let (mut x, mut y) = (before, before);
             on_host(&mut x, 1, ArithFlags(0), &mut [0; 16]);
             ours(&mut y, 1, ArithFlags(0), &mut [0; 16]);

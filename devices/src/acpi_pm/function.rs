@@ -3,7 +3,7 @@
 
 use super::{AcpiPm, AcpiPmStateV1};
 use crate::device::Device;
-use crate::pci::{ConfigSpaceStateV1, Piix4Pm};
+use crate::pci::{ConfigSpaceStateV1, Piix4Pm, PmPlace};
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board::PM_BASE;
 use trimotor_bus::{
@@ -29,6 +29,10 @@ impl PowerManagement {
     /// The function `config` in front of `registers`.
     pub fn new(config: Piix4Pm, registers: AcpiPm) -> Self {
         Self { config, registers }
+    }
+    /// A handle that tells where the block of ports is.
+    pub fn place(&self) -> PmPlace {
+        self.config.place()
     }
 }
 

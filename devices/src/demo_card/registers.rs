@@ -12,7 +12,9 @@ pub const IO_BAR: u8 = 0;
 /// Which BAR has the registers (64 bits wide, so BAR 3 is its upper half).
 pub const REGISTER_BAR: u8 = 2;
 /// Which BAR has the MSI-X table.
-pub const MSIX_BAR: u8 = 4;
+pub const MSIX_BAR: u8 = 1;
+/// Which BAR has the card's memory (64 bits wide, prefetchable, so BAR 5 is its upper half).
+pub const VRAM_BAR: u8 = 4;
 /// Bytes of the ports.
 pub const IO_BYTES: u32 = 32;
 /// Bytes of the registers.
@@ -36,6 +38,17 @@ pub const STATUS: u64 = 0x30;
 pub const COMPLETED: u64 = 0x38;
 /// Read only: the numbers of the last sixteen requests that completed, four bits each, the last one lowest.
 pub const ORDER: u64 = 0x40;
+
+/// Read only: how many pages of the card's memory were written since this was last read, by whoever wrote them.
+pub const DIRTY: u64 = 0x48;
+
+/// Guest-physical address of the table of requests: sixteen entries of 32 bytes, each source, destination and length as
+/// the registers have them, and eight bytes that nobody reads.
+pub const TABLE: u64 = 0x50;
+/// Write only: begins the request whose number is in bits 3:0, which the table describes.
+pub const QUEUE: u64 = 0x58;
+/// Bytes of an entry of the table.
+pub const ENTRY_BYTES: u64 = 32;
 
 /// The most bytes of a request.
 pub const MAX_BYTES: u64 = 4096;

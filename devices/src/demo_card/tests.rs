@@ -43,7 +43,11 @@ impl Bench {
             (Arc::new(Waiting::default()), Arc::new(Pin::default()), Arc::new(Messages::default()));
         let master = BusMaster::new(memory.clone());
         let intx = IrqLine::new(pin.clone(), 0);
-        let card = DemoCard::new(intx, messages.clone(), master, waiting.clone());
+        let own = CardMemory {
+            vram: Some(memory.add_device_memory("vram", 64 << 10).unwrap()),
+            rom: Some(memory.add_rom("rom", &rom::images(), rom::BYTES.into()).unwrap()),
+        };
+        let card = DemoCard::new(intx, messages.clone(), master, waiting.clone(), own);
         Self { card, memory, waiting, pin, messages }
     }
     fn set(&mut self, register: u64, value: u64) {
@@ -148,6 +152,21 @@ fn requests_go_on_in_a_card_that_was_restored() {
     let mut bytes = [0; 4];
     other.memory.read(PhysAddr(0x2200), &mut bytes);
     assert_eq!((&bytes, other.get(ORDER)), (b"dcba", 0x12));
+}
+
+#[test]
+fn memory_of_the_card_is_there_by_register_accesses_too() {
+    let mut bench = Bench::new();
+    bench.card.bar_write(VRAM_BAR, 0xFFFE, Width::Word, 0x1234, NOW);
+    bench.card.bar_write(VRAM_BAR, 0xFFFF, Width::Word, 0x56, NOW);
+    assert_eq!(bench.card.bar_read(VRAM_BAR, 0xFFFE, Width::Word, NOW), 0x5634);
+    assert_eq!(bench.card.bar_read(VRAM_BAR, u64::MAX, Width::Word, NOW), 0xFFFF);
+    bench.card.bar_write(VRAM_BAR, u64::MAX, Width::Qword, 0, NOW);
+    bench.card.bar_write(ROM_BAR, 0, Width::Qword, 0, NOW);
+    assert_eq!(bench.card.bar_read(ROM_BAR, 0, Width::Word, NOW), 0xAA55);
+    assert_eq!((bench.get(DIRTY), bench.get(DIRTY)), (16, 0));
+    bench.card.bar_write(VRAM_BAR, 0x3001, Width::Byte, 1, NOW);
+    assert_eq!((bench.get(DIRTY), bench.get(DIRTY)), (1, 0));
 }
 
 #[test]

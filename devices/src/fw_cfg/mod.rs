@@ -7,6 +7,9 @@
 //! two big-endian dwords, the address of a request block in memory, by which whole items are
 //! copied at once.
 //!
+//! Files may follow the machine: ACPI tables say where the firmware has put the power-management registers
+//! ([`ChangingFiles`]).
+//!
 //! All items are read-only: a request to write is answered with an error. Beyond its end an
 //! item reads as zeroes. No interrupt.
 
@@ -91,9 +94,16 @@ pub enum FwCfgError {
     },
 }
 
+/// Files that change with the machine.
+pub trait ChangingFiles: Send {
+    /// Files by name, each as long as before, where they have changed since they were last asked for.
+    fn changed(&mut self) -> Option<Vec<(String, Vec<u8>)>>;
+}
+
 /// The device.
 pub struct FwCfg {
     memory: Arc<dyn DmaBus>,
+    changing: Option<Box<dyn ChangingFiles>>,
     items: BTreeMap<u16, Vec<u8>>,
     /// Names in order of their keys.
     names: Vec<String>,
@@ -118,7 +128,16 @@ impl FwCfg {
         items.insert(KEY_SIGNATURE, b"QEMU".to_vec());
         items.insert(KEY_ID, (ID_TRADITIONAL | ID_DMA).to_le_bytes().to_vec());
         let directory = 0u32.to_be_bytes().to_vec();
-        Self { memory, items, names: Vec::new(), directory, selected: 0, offset: 0, dma_address: 0 }
+        Self {
+            memory,
+            changing: None,
+            items,
+            names: Vec::new(),
+            directory,
+            selected: 0,
+            offset: 0,
+            dma_address: 0,
+        }
     }
 
     /// Adds an item with a key of the specification.
@@ -166,6 +185,24 @@ impl FwCfg {
         Ok(key)
     }
 
+    /// Asks `files`, from now on, for the content of files that were added.
+    pub fn set_changing(&mut self, files: Box<dyn ChangingFiles>) {
+        self.changing = Some(files);
+    }
+    /// Takes the content of files that have changed.
+    fn refresh(&mut self) {
+        let Some(changed) = self.changing.as_mut().and_then(|files| files.changed()) else { return };
+        for (name, bytes) in changed {
+            let Some(at) = self.names.iter().position(|other| *other == name) else { continue };
+            // The directory, which firmware may have read, has the length.
+            if let Some(item) = self.items.get_mut(&(FIRST_FILE + at as u16))
+                && item.len() == bytes.len()
+            {
+                *item = bytes;
+            }
+        }
+    }
+
     /// The bytes of a file, if it is there.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         let at = self.names.iter().position(|n| n == name)?;
@@ -192,6 +229,7 @@ impl FwCfg {
     }
 
     fn next_byte(&mut self) -> u8 {
+        self.refresh();
         let byte = self.item().and_then(|item| item.get(self.offset as usize)).copied().unwrap_or(0);
         self.offset = self.offset.saturating_add(1);
         byte
@@ -234,6 +272,7 @@ impl FwCfg {
 
     /// Copies `length` bytes of the selected item to `to`; zeroes behind its end.
     fn copy_out(&mut self, to: PhysAddr, length: u32) -> bool {
+        self.refresh();
         let (offset, memory) = (self.offset as usize, self.memory.clone());
         let item = self.item().unwrap_or(&[]);
         let rest = &item[offset.min(item.len())..];
@@ -283,7 +322,8 @@ impl PortDevice for FwCfg {
 impl SaveState for FwCfg {
     type State = FwCfgStateV1;
     fn save(&self) -> FwCfgStateV1 {
-        let Self { memory: _, items: _, names: _, directory: _, selected, offset, dma_address } = self;
+        let Self { memory: _, changing: _, items: _, names: _, directory: _, selected, offset, dma_address } =
+            self;
         FwCfgStateV1 { selected: *selected, offset: *offset, dma_address: *dma_address }
     }
     fn restore(&mut self, state: FwCfgStateV1) -> Result<(), RestoreError> {
@@ -359,6 +399,25 @@ mod tests {
             d.add_file(&n.to_string(), vec![]).unwrap();
         }
         assert_eq!(d.add_file("more", vec![]), Err(FwCfgError::Full { name: "more".into() }));
+    }
+
+    #[test]
+    fn files_follow_the_machine_and_keep_their_length() {
+        struct Next(Vec<Vec<u8>>);
+        impl ChangingFiles for Next {
+            fn changed(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
+                Some(vec![("f".to_owned(), self.0.pop()?), ("unknown".to_owned(), vec![])])
+            }
+        }
+        let (mut d, m) = device();
+        let key = d.add_file("f", vec![1, 2]).unwrap();
+        d.set_changing(Box::new(Next(vec![vec![5], vec![3, 4]])));
+        assert_eq!(read(&mut d, key, 2), [3, 4], "the last one has another length");
+        d.set_changing(Box::new(Next(vec![vec![6, 7]])));
+        assert_eq!(request(&mut d, &m, (key as u32) << 16 | CONTROL_SELECT | CONTROL_READ, 2, 0x2000), 0);
+        let mut got = [0; 2];
+        m.read(PhysAddr(0x2000), &mut got);
+        assert_eq!(got, [6, 7]);
     }
 
     #[test]

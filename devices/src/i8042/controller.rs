@@ -1,6 +1,7 @@
 //! The keyboard controller: registers, commands, output buffer. No bus, no clock, no lock.
 
 use super::keyboard::Keyboard;
+use super::mouse::Mouse;
 use super::translate;
 use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,10 @@ bitflags! {
         const UNLOCKED = 0x10;
         /// The byte in the output buffer is from the auxiliary device.
         const AUX = 0x20;
-        /// The device did not answer.
+        /// The device did not answer. There is always one.
         const TIMEOUT = 0x40;
+        /// The byte came with an error. None does.
+        const PARITY = 0x80;
     }
 
     /// The command byte (controller RAM 0).
@@ -53,10 +56,8 @@ const OUTPUT_KEYBOARD_FULL: u8 = 0x10;
 const OUTPUT_AUX_FULL: u8 = 0x20;
 /// The input port: not locked, colour display, no manufacturing jumper.
 const INPUT_PORT: u8 = 0xB0;
-/// What the keyboard takes to send a byte, in nanoseconds. A real one takes ten times as long.
+/// What a device takes to send a byte, in nanoseconds. A real one takes ten times as long.
 pub const BYTE_NS: u64 = 100_000;
-/// What a device answers that did not answer.
-const NO_ANSWER: u8 = 0xFE;
 /// Answers that wait for the output buffer: each command has one.
 const REPLIES: usize = 4;
 
@@ -69,6 +70,15 @@ enum Target {
     KeyboardBuffer,
     AuxBuffer,
     AuxDevice,
+    /// A password that is thrown away, up to a zero.
+    Password,
+}
+
+/// Half of the input port, which the upper half of the status register shows instead of its own bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum Poll {
+    Low,
+    High,
 }
 
 /// A byte in the output buffer.
@@ -76,7 +86,6 @@ enum Target {
 struct Output {
     byte: u8,
     aux: bool,
-    timeout: bool,
 }
 
 /// What a write asks of the rest of the machine.
@@ -108,8 +117,11 @@ pub struct ControllerStateV1 {
     last_was_command: bool,
     /// A break prefix was seen and not passed on.
     breaking: bool,
-    /// The keyboard's next byte is not here before this.
-    keyboard_byte_at: GuestTime,
+    /// The next byte of keyboard or mouse is not here before this.
+    byte_at: GuestTime,
+    /// The mouse sent the last byte: the keyboard comes first now.
+    aux_was_last: bool,
+    poll: Option<Poll>,
 }
 
 impl Controller {
@@ -131,7 +143,9 @@ impl Controller {
                 target: Target::Keyboard,
                 last_was_command: false,
                 breaking: false,
-                keyboard_byte_at: GuestTime::ZERO,
+                byte_at: GuestTime::ZERO,
+                aux_was_last: false,
+                poll: None,
             },
         }
     }
@@ -161,21 +175,24 @@ impl Controller {
         status.set(Status::SYSTEM, self.command_byte().contains(CommandByte::SYSTEM));
         status.set(Status::COMMAND, self.state.last_was_command);
         status.set(Status::AUX, self.state.output.is_some_and(|o| o.aux));
-        status.set(Status::TIMEOUT, self.state.output.is_some_and(|o| o.timeout));
-        status.bits()
+        match self.state.poll {
+            None => status.bits(),
+            Some(Poll::Low) => status.bits() & 0x0F | INPUT_PORT << 4,
+            Some(Poll::High) => status.bits() & 0x0F | INPUT_PORT & 0xF0,
+        }
     }
 
     /// Takes the byte out of the output buffer, as a read of port 60h does. An answer of the
     /// controller itself may follow with [`fill`](Self::fill).
     pub fn read_data(&mut self, now: GuestTime) -> u8 {
         let byte = self.state.output.take().map_or(0, |o| o.byte);
-        self.state.keyboard_byte_at = now + BYTE_NS;
+        self.state.byte_at = now + BYTE_NS;
         byte
     }
 
-    /// Moves the next byte into the output buffer if that is empty: answers first, then the
-    /// keyboard when it had the time to send.
-    pub fn fill(&mut self, keyboard: &mut Keyboard, now: GuestTime) {
+    /// Moves the next byte into the output buffer if that is empty: answers first, then keyboard and mouse in turn when they
+    /// had the time to send.
+    pub fn fill(&mut self, keyboard: &mut Keyboard, mouse: &mut Mouse, now: GuestTime) {
         if self.state.output.is_some() {
             return;
         }
@@ -183,37 +200,52 @@ impl Controller {
             self.state.output = Some(reply);
             return;
         }
-        if now < self.state.keyboard_byte_at {
+        if now < self.state.byte_at {
             return;
         }
-        while let Some(byte) = self.take_from(keyboard) {
-            let byte = if self.command_byte().contains(CommandByte::TRANSLATE) {
-                translate::step(&mut self.state.breaking, byte)
-            } else {
-                self.state.breaking = false;
-                Some(byte)
-            };
+        let order = if self.state.aux_was_last { [false, true] } else { [true, false] };
+        for aux in order {
+            let byte = if aux { self.take_from_mouse(mouse) } else { self.take_from_keyboard(keyboard) };
             if let Some(byte) = byte {
-                self.state.output = Some(Output { byte, aux: false, timeout: false });
+                self.state.output = Some(Output { byte, aux });
+                self.state.aux_was_last = aux;
                 return;
             }
         }
     }
 
-    fn take_from(&self, keyboard: &mut Keyboard) -> Option<u8> {
-        let disabled = self.command_byte().contains(CommandByte::KEYBOARD_DISABLED);
-        if disabled { None } else { keyboard.take_byte() }
+    fn take_from_mouse(&self, mouse: &mut Mouse) -> Option<u8> {
+        let disabled = self.command_byte().contains(CommandByte::AUX_DISABLED);
+        if disabled { None } else { mouse.take_byte() }
+    }
+    /// The keyboard's next byte, as the program gets it.
+    fn take_from_keyboard(&mut self, keyboard: &mut Keyboard) -> Option<u8> {
+        let command = self.command_byte();
+        if command.contains(CommandByte::KEYBOARD_DISABLED) {
+            return None;
+        }
+        while let Some(byte) = keyboard.take_byte() {
+            if !command.contains(CommandByte::TRANSLATE) {
+                self.state.breaking = false;
+                return Some(byte);
+            }
+            if let Some(byte) = translate::step(&mut self.state.breaking, byte) {
+                return Some(byte);
+            }
+        }
+        None
     }
 
     /// When [`fill`](Self::fill) has a byte to move, if it will.
-    pub fn next_event(&self, keyboard: &Keyboard) -> Option<GuestTime> {
-        let disabled = self.command_byte().contains(CommandByte::KEYBOARD_DISABLED);
-        let waits = self.state.output.is_none() && !disabled && keyboard.has_byte();
-        waits.then_some(self.state.keyboard_byte_at)
+    pub fn next_event(&self, keyboard: &Keyboard, mouse: &Mouse) -> Option<GuestTime> {
+        let command = self.command_byte();
+        let keys = !command.contains(CommandByte::KEYBOARD_DISABLED) && keyboard.has_byte();
+        let moves = !command.contains(CommandByte::AUX_DISABLED) && mouse.has_byte();
+        (self.state.output.is_none() && (keys || moves)).then_some(self.state.byte_at)
     }
 
     fn answer(&mut self, byte: u8) {
-        self.put(Output { byte, aux: false, timeout: false });
+        self.put(Output { byte, aux: false });
     }
     fn put(&mut self, output: Output) {
         if self.state.replies.len() == REPLIES {
@@ -226,10 +258,12 @@ impl Controller {
     pub fn write_command(&mut self, command: u8) -> Effect {
         self.state.last_was_command = true;
         self.state.target = Target::Keyboard;
+        self.state.poll = None;
         match command {
             0x20..=0x3F => self.answer(self.state.ram[(command & 0x1F) as usize]),
             0x60..=0x7F => self.state.target = Target::Ram(command & 0x1F),
             0xA4 => self.answer(0xF1), // No password.
+            0xA5 => self.state.target = Target::Password,
             0xA7 => self.set_command(CommandByte::AUX_DISABLED, true),
             0xA8 => self.set_command(CommandByte::AUX_DISABLED, false),
             0xA9 => self.answer(0x00), // The auxiliary interface has no fault.
@@ -244,6 +278,8 @@ impl Controller {
             0xAD => self.set_command(CommandByte::KEYBOARD_DISABLED, true),
             0xAE => self.set_command(CommandByte::KEYBOARD_DISABLED, false),
             0xC0 => self.answer(INPUT_PORT),
+            0xC1 => self.state.poll = Some(Poll::Low),
+            0xC2 => self.state.poll = Some(Poll::High),
             0xD0 => self.answer(self.output_port()),
             0xD1 => self.state.target = Target::OutputPort,
             0xD2 => self.state.target = Target::KeyboardBuffer,
@@ -254,7 +290,7 @@ impl Controller {
                 self.state.output_port = self.state.output_port & !OUTPUT_A20 | open;
                 return Effect::A20;
             }
-            0xE0 => self.answer(0x00), // Test inputs: both clocks low.
+            0xE0 => self.answer(self.test_inputs()),
             0xF0..=0xFF if command & OUTPUT_RESET == 0 => return Effect::Reset,
             _ => {}
         }
@@ -267,6 +303,13 @@ impl Controller {
         self.state.ram[0] = command.bits();
     }
 
+    /// The clock lines of keyboard (bit 0) and mouse (bit 1): low while the controller holds them.
+    fn test_inputs(&self) -> u8 {
+        let command = self.command_byte();
+        u8::from(!command.contains(CommandByte::KEYBOARD_DISABLED))
+            | u8::from(!command.contains(CommandByte::AUX_DISABLED)) << 1
+    }
+
     fn output_port(&self) -> u8 {
         let full = match self.state.output {
             None => 0,
@@ -277,13 +320,20 @@ impl Controller {
     }
 
     /// Writes port 60h: what the last command asked for, or a byte for the keyboard.
-    pub fn write_data(&mut self, byte: u8, keyboard: &mut Keyboard, now: GuestTime) -> Effect {
+    pub fn write_data(
+        &mut self,
+        byte: u8,
+        keyboard: &mut Keyboard,
+        mouse: &mut Mouse,
+        now: GuestTime,
+    ) -> Effect {
         self.state.last_was_command = false;
+        self.state.poll = None;
         match std::mem::replace(&mut self.state.target, Target::Keyboard) {
             Target::Keyboard => {
                 // A byte for the keyboard releases its clock.
                 self.set_command(CommandByte::KEYBOARD_DISABLED, false);
-                self.state.keyboard_byte_at = now + BYTE_NS;
+                self.state.byte_at = now + BYTE_NS;
                 keyboard.write(byte);
             }
             Target::Ram(at) => self.state.ram[at as usize] = byte,
@@ -296,8 +346,13 @@ impl Controller {
                 return Effect::A20;
             }
             Target::KeyboardBuffer => self.answer(byte),
-            Target::AuxBuffer => self.put(Output { byte, aux: true, timeout: false }),
-            Target::AuxDevice => self.put(Output { byte: NO_ANSWER, aux: true, timeout: true }),
+            Target::AuxBuffer => self.put(Output { byte, aux: true }),
+            Target::AuxDevice => {
+                self.state.byte_at = now + BYTE_NS;
+                mouse.write(byte);
+            }
+            Target::Password if byte != 0 => self.state.target = Target::Password,
+            Target::Password => {}
         }
         Effect::None
     }

@@ -3,6 +3,7 @@
 
 use super::keys::{KeyCode, KeyKind};
 use super::translate::{self, BREAK_PREFIX};
+use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use trimotor_bus::{GuestTime, RestoreError};
@@ -19,6 +20,20 @@ const TEST_PASSED: u8 = 0xAA;
 const IDENTITY: [u8; 2] = [0xAB, 0x83];
 /// Delay 500 ms, 10.9 characters a second.
 const DEFAULT_TYPEMATIC: u8 = 0x2B;
+
+bitflags! {
+    /// The indicators, as command EDh has them.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(transparent)]
+    pub struct Leds: u8 {
+        /// Scroll Lock.
+        const SCROLL_LOCK = 0x01;
+        /// Num Lock.
+        const NUM_LOCK = 0x02;
+        /// Caps Lock.
+        const CAPS_LOCK = 0x04;
+    }
+}
 
 /// What the next byte from the controller is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -42,7 +57,7 @@ pub struct Keyboard {
 pub struct KeyboardStateV1 {
     scan_code_set: u8,
     scanning: bool,
-    leds: u8,
+    leds: Leds,
     typematic: u8,
     expect: Expect,
     buffer: VecDeque<u8>,
@@ -62,7 +77,7 @@ impl Keyboard {
             state: KeyboardStateV1 {
                 scan_code_set: 2,
                 scanning: true,
-                leds: 0,
+                leds: Leds::empty(),
                 typematic: DEFAULT_TYPEMATIC,
                 expect: Expect::Command,
                 buffer: VecDeque::new(),
@@ -76,9 +91,13 @@ impl Keyboard {
         }
     }
 
-    /// The indicators: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
-    pub fn leds(&self) -> u8 {
+    /// The indicators.
+    pub fn leds(&self) -> Leds {
         self.state.leds
+    }
+    /// The keys that are down, in the order in which they went down.
+    pub fn held(&self) -> &[KeyCode] {
+        &self.state.held
     }
     /// Whether a byte waits for the controller.
     pub fn has_byte(&self) -> bool {
@@ -111,7 +130,7 @@ impl Keyboard {
         match expect {
             Expect::Command => self.reply(&[RESEND]),
             Expect::Leds => {
-                self.state.leds = byte & 7;
+                self.state.leds = Leds::from_bits_truncate(byte);
                 self.reply(&[ACKNOWLEDGE]);
             }
             Expect::Typematic => {
@@ -175,7 +194,7 @@ impl Keyboard {
             0xFF => {
                 self.set_defaults();
                 self.state.scan_code_set = 2;
-                self.state.leds = 0;
+                self.state.leds = Leds::empty();
                 self.state.scanning = true;
                 self.reply(&[ACKNOWLEDGE, TEST_PASSED]);
             }
@@ -305,7 +324,7 @@ impl Keyboard {
     }
 
     fn num_lock(&self) -> bool {
-        self.state.leds & 2 != 0
+        self.state.leds.contains(Leds::NUM_LOCK)
     }
 
     /// Codes of the shift keys that are held.
@@ -328,6 +347,9 @@ impl Keyboard {
         let refuse = |field, value: String| Err(RestoreError { part: "keyboard", field, value });
         if !(1..=3).contains(&state.scan_code_set) {
             return refuse("scan_code_set", state.scan_code_set.to_string());
+        }
+        if !Leds::all().contains(state.leds) {
+            return refuse("leds", state.leds.bits().to_string());
         }
         for (field, len, most) in [
             ("buffer", state.buffer.len(), BUFFER_BYTES + 1),

@@ -442,6 +442,33 @@ const KEYS: &[Row] = {
     ]
 };
 
+/// Names beside those of the table: what QEMU, and people, call some keys.
+#[rustfmt::skip]
+const OTHER_NAMES: &[(&str, KeyCode)] = &[
+    ("ret", KeyCode::Enter), ("return", KeyCode::Enter),
+    ("spc", KeyCode::Space), ("escape", KeyCode::Escape), ("bksp", KeyCode::Backspace),
+    ("del", KeyCode::Delete), ("ins", KeyCode::Insert), ("page_up", KeyCode::PageUp), ("pageup", KeyCode::PageUp),
+    ("page_down", KeyCode::PageDown), ("pagedown", KeyCode::PageDown), ("capslock", KeyCode::CapsLock),
+    ("numlock", KeyCode::NumLock), ("scrolllock", KeyCode::ScrollLock), ("break", KeyCode::Pause),
+    ("sysrq", KeyCode::PrintScreen), ("printscreen", KeyCode::PrintScreen), ("prtsc", KeyCode::PrintScreen),
+    ("shift_l", KeyCode::ShiftLeft), ("ctrl_l", KeyCode::ControlLeft), ("control", KeyCode::ControlLeft),
+    ("control_r", KeyCode::ControlRight), ("alt_l", KeyCode::AltLeft), ("altgr", KeyCode::AltRight),
+    ("meta_l", KeyCode::MetaLeft), ("win", KeyCode::MetaLeft), ("super", KeyCode::MetaLeft),
+    ("super_r", KeyCode::MetaRight), ("compose", KeyCode::Menu),
+    ("grave_accent", KeyCode::Grave), ("dot", KeyCode::Period), ("asterisk", KeyCode::KeypadMultiply),
+    ("kp_dot", KeyCode::KeypadDecimal), ("102nd", KeyCode::NonUsBackslash),
+    ("audionext", KeyCode::MediaNext), ("audioprev", KeyCode::MediaPrevious), ("audiostop", KeyCode::MediaStop),
+    ("audioplay", KeyCode::MediaPlay), ("audiomute", KeyCode::VolumeMute), ("volumeup", KeyCode::VolumeUp),
+    ("volumedown", KeyCode::VolumeDown), ("mediaselect", KeyCode::MediaSelect),
+];
+
+/// No key has this name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no key is called {0:?}: letters and digits are named as they are, others as in {EXAMPLES}")]
+pub struct UnknownKey(String);
+
+const EXAMPLES: &str = "ret, esc, spc, tab, f1, up, pgdn, insert, delete, home, minus, comma, kp_5, ctrl, alt, altgr, shift, meta_l, print";
+
 impl KeyCode {
     /// All keys.
     pub fn all() -> impl Iterator<Item = KeyCode> {
@@ -451,9 +478,19 @@ impl KeyCode {
     pub fn name(self) -> &'static str {
         KEYS[self as usize].name
     }
-    /// The key of a name.
+    /// The key of a name, or of another name that is in use, such as those of QEMU's `sendkey`.
     pub fn from_name(name: &str) -> Option<KeyCode> {
-        KEYS.iter().find(|row| row.name == name).map(|row| row.key)
+        let name = name.to_ascii_lowercase();
+        let own = KEYS.iter().find(|row| row.name == name).map(|row| row.key);
+        own.or_else(|| OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, key)| *key))
+    }
+    /// Keys that go down together, in the order of their names with `-` between them: `ctrl-alt-delete`.
+    ///
+    /// # Errors
+    /// The name that no key has.
+    pub fn from_chord(names: &str) -> Result<Vec<KeyCode>, UnknownKey> {
+        let key = |name: &str| KeyCode::from_name(name).ok_or_else(|| UnknownKey(name.to_owned()));
+        names.split('-').map(key).collect()
     }
     /// Make code of set 2; the upper byte is E0h or 0.
     pub fn set_2(self) -> u16 {
@@ -493,5 +530,24 @@ mod tests {
         assert!(unique(KEYS.iter().map(|r| r.set_2 as u32).collect()));
         assert!(unique(KeyCode::all().filter_map(|k| k.set_3()).map(u32::from).collect()));
         assert_eq!(KEYS.len(), KeyCode::Wake as usize + 1);
+        assert!(OTHER_NAMES.iter().all(|(name, _)| !name.contains('-')));
+    }
+
+    #[test]
+    fn chords_have_the_names_that_qemu_users_write() {
+        use KeyCode::*;
+        for (names, keys) in [
+            ("ctrl-alt-delete", vec![ControlLeft, AltLeft, Delete]),
+            ("Ctrl-Alt-Del", vec![ControlLeft, AltLeft, Delete]),
+            ("ret", vec![Enter]),
+            ("alt-sysrq-b", vec![AltLeft, PrintScreen, B]),
+            ("shift-kp_5", vec![ShiftLeft, Keypad5]),
+            ("altgr-q", vec![AltRight, Q]),
+        ] {
+            assert_eq!(KeyCode::from_chord(names), Ok(keys), "{names}");
+        }
+        let message = KeyCode::from_chord("ctrl-enter-any").unwrap_err().to_string();
+        assert!(message.contains("\"any\"") && message.contains("ret, esc"), "{message}");
+        assert!(KeyCode::from_chord("").is_err() && KeyCode::from_chord("ctrl-").is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::controller::BYTE_NS;
 use super::*;
+use crate::pointer::PointerButton;
 use crate::requests::MachineRequest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -67,6 +68,18 @@ impl Rig {
                 return all;
             }
             all.push(self.read());
+        }
+    }
+    /// The same, with the pauses between keys that waited.
+    fn drain_typed(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let codes = self.drain();
+            if codes.is_empty() {
+                return all;
+            }
+            all.extend(codes);
+            self.pass(STROKE_NS);
         }
     }
     fn key(&mut self, key: KeyCode, pressed: bool) {
@@ -156,7 +169,7 @@ fn a20_and_reset_lines() {
 }
 
 #[test]
-fn the_aux_port_loops_back_and_nobody_is_there() {
+fn the_aux_port_loops_back_and_reaches_the_mouse() {
     let mut rig = Rig::new();
     rig.command(0x60);
     rig.write(0x47);
@@ -167,12 +180,90 @@ fn the_aux_port_loops_back_and_nobody_is_there() {
     assert_eq!(rig.read(), 0xA5);
     rig.command(0xD4);
     rig.write(0xF2);
-    assert_eq!(rig.status() & 0x61, 0x61);
-    assert_eq!(rig.read(), 0xFE);
+    for answer in [0xFA, 0x00] {
+        assert_eq!(rig.status() & 1, 0, "a byte takes its time");
+        rig.pass(BYTE_NS);
+        assert_eq!(rig.status() & 0x61, 0x21);
+        assert_eq!(rig.irqs(), 1 << 12);
+        assert_eq!(rig.read(), answer);
+    }
     rig.command(0xD2);
     rig.write(0x77);
     assert_eq!(rig.status() & 0x61, 0x01);
     assert_eq!(rig.read(), 0x77);
+}
+
+#[test]
+fn a_disabled_mouse_keeps_its_bytes_and_the_keyboard_does_not_wait_for_it() {
+    let mut rig = Rig::new();
+    rig.command(0xA7);
+    rig.command(0xE0);
+    assert_eq!(rig.read(), 0x01, "the mouse's clock is held");
+    rig.command(0xD4);
+    rig.write(0xEE);
+    rig.key(KeyCode::A, true);
+    assert_eq!(rig.drain(), [0x1E]);
+    rig.command(0xA8);
+    assert_eq!(rig.drain(), [0xFA]);
+}
+
+#[test]
+fn keyboard_and_mouse_take_turns() {
+    let mut rig = Rig::new();
+    rig.command(0x60);
+    rig.write(0x07);
+    for _ in 0..3 {
+        rig.key(KeyCode::A, true);
+        rig.key(KeyCode::A, false);
+    }
+    rig.command(0xD4);
+    rig.write(0xE9);
+    let mut from = Vec::new();
+    loop {
+        rig.pass(BYTE_NS);
+        let status = rig.status();
+        if status & 1 == 0 {
+            break;
+        }
+        from.push(status & 0x20 != 0);
+        rig.read();
+    }
+    assert_eq!(from, [false, true, false, true, false, true, false, true, false, false, false, false, false]);
+}
+
+#[test]
+fn the_input_port_can_be_polled_and_passwords_are_thrown_away() {
+    let mut rig = Rig::new();
+    rig.command(0xC1);
+    assert_eq!(rig.status(), 0x0C);
+    rig.command(0xC2);
+    assert_eq!(rig.status(), 0xBC);
+    rig.command(0xC0);
+    assert_eq!(rig.status(), 0x1D);
+    assert_eq!(rig.read(), 0xB0);
+    rig.command(0xA5);
+    for byte in [0x1E, 0xFF, 0xED, 0x00] {
+        rig.write(byte);
+    }
+    assert!(rig.drain().is_empty(), "the keyboard saw none of them");
+    rig.command(0xA4);
+    assert_eq!(rig.read(), 0xF1);
+    rig.write(0xEE);
+    assert_eq!(rig.drain(), [0xEE]);
+}
+
+#[test]
+fn letting_go_of_all_keys_comes_behind_what_was_typed() {
+    let mut rig = Rig::new();
+    rig.key(KeyCode::ShiftLeft, true);
+    rig.key(KeyCode::A, true);
+    for (key, pressed) in [(KeyCode::A, false), (KeyCode::B, true)] {
+        assert!(rig.chip.type_event(key, pressed, rig.now));
+    }
+    rig.chip.release_all(rig.now);
+    assert_eq!(rig.drain_typed(), [0x2A, 0x1E, 0x9E, 0x30, 0xAA, 0xB0]);
+    rig.chip.release_all(rig.now);
+    assert!(rig.drain().is_empty());
 }
 
 #[test]
@@ -208,7 +299,7 @@ fn keyboard_commands() {
         }
         assert_eq!(rig.drain(), answer, "{sent:x?}");
     }
-    assert_eq!(rig.chip.leds(), 2);
+    assert_eq!(rig.chip.leds(), Leds::NUM_LOCK);
 }
 
 #[test]
@@ -310,27 +401,59 @@ fn an_overrun_is_marked_once() {
 fn typed_text_waits_for_the_guest() {
     let mut rig = Rig::new();
     let text = "Hello, World!\n".repeat(20);
-    assert_eq!(rig.chip.type_text(&text, rig.now), text.len());
-    let codes = rig.drain();
+    assert_eq!(rig.chip.type_text(Layout::US, &text, rig.now), text.len());
+    let codes = rig.drain_typed();
     assert!(!codes.contains(&0xFF), "nothing is lost");
     let enters = codes.iter().filter(|c| **c == 0x1C).count();
     assert_eq!(enters, 20);
     assert_eq!(&codes[..4], [0x2A, 0x23, 0xA3, 0xAA]);
     let long = "x".repeat(TYPE_AHEAD);
-    assert!(rig.chip.type_text(&long, rig.now) < TYPE_AHEAD);
+    assert!(rig.chip.type_text(Layout::US, &long, rig.now) < TYPE_AHEAD);
+}
+
+#[test]
+fn scheduled_keys_come_at_their_instants_and_behind_each_other() {
+    let mut rig = Rig::new();
+    let start = rig.now;
+    let key = |ms: u64, key, down| TimedKey { at: start + ms * 1_000_000, key, down };
+    let (a, b) = (KeyCode::A, KeyCode::B);
+    assert!(rig.chip.schedule([key(20, b, true), key(20, b, false), key(10, a, true), key(10, a, false)]));
+    assert_eq!(rig.chip.next_event(), Some(start + 10_000_000));
+    rig.now = start + 9_000_000;
+    assert!(rig.drain().is_empty());
+    rig.now = start + 10_000_000;
+    rig.chip.reset();
+    assert_eq!(rig.drain(), [0x1E, 0x9E], "a reset does not take them away");
+    // Those that the guest takes late come in their order.
+    let late = start + 500_000_000;
+    rig.chip.schedule([key(30, a, true), key(30, a, false)]);
+    rig.now = late;
+    assert_eq!(rig.drain_typed(), [0x30, 0xB0, 0x1E, 0x9E]);
+    let many = std::iter::repeat_n(key(900, a, true), MOST_SCHEDULED + 1);
+    assert!(!rig.chip.schedule(many));
+}
+
+#[test]
+fn keys_that_waited_go_down_two_milliseconds_apart() {
+    let mut rig = Rig::new();
+    rig.chip.type_text(Layout::US, "ab", rig.now);
+    assert_eq!(rig.drain(), [0x1E, 0x9E]);
+    assert!(rig.chip.next_event().is_some_and(|at| at > rig.now));
+    rig.pass(STROKE_NS);
+    assert_eq!(rig.drain(), [0x30, 0xB0]);
 }
 
 #[test]
 fn a_saved_state_goes_on_where_it_was() {
     let mut rig = Rig::new();
-    rig.chip.type_text("abc", rig.now);
+    rig.chip.type_text(Layout::US, "abc", rig.now);
     rig.command(0xDD);
     let state = rig.chip.save();
     let mut other = Rig::new();
     other.chip.restore(state).unwrap();
     assert_eq!(other.irqs(), 1 << 1);
     assert!(!other.requests.a20());
-    assert_eq!(other.drain(), [0x1E, 0x9E, 0x30, 0xB0, 0x2E, 0xAE]);
+    assert_eq!(other.drain_typed(), [0x1E, 0x9E, 0x30, 0xB0, 0x2E, 0xAE]);
 }
 
 #[test]
@@ -343,7 +466,20 @@ fn any_bytes_are_survived() {
         match seed >> 60 & 7 {
             0 | 1 => rig.command(byte),
             2 | 3 => rig.write(byte),
-            4 => _ = rig.read(),
+            4 if byte & 0x80 == 0 => _ = rig.read(),
+            4 => {
+                let way = (seed >> 16) as i32;
+                rig.chip.point(PointerEvent::Motion { dx: way, dy: !way }, rig.now);
+                rig.chip.point(PointerEvent::Wheel { down: way, right: way }, rig.now);
+                let button = PointerButton::ALL[byte as usize % 5];
+                rig.chip.point(PointerEvent::Button { button, down: way & 1 == 0 }, rig.now);
+                rig.chip.point(PointerEvent::Position { x: way as u16, y: byte.into() }, rig.now);
+            }
+            5 if byte & 0x80 == 0 => {
+                // For the mouse.
+                rig.command(0xD4);
+                rig.write(0xE0 | byte);
+            }
             5 => {
                 let key = KeyCode::all().nth(byte as usize % 100).unwrap();
                 rig.key(key, seed >> 50 & 1 == 0);

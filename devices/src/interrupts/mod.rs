@@ -3,27 +3,30 @@
 //! Devices drive wires ([`IrqLine`](trimotor_bus::IrqLine)); each ISA wire reaches the PIC and
 //! the IOAPIC at once, the PIC's INT reaches every local APIC's LINT0 and the IOAPIC's pin 0.
 //! Several devices may pull one wire ([`holder`](InterruptFabric::holder)). What comes out drives the pins of each vCPU ([`VcpuSignals`]); its acknowledge cycle comes
-//! back here and gets the vector. As interrupts arise from device threads as well as from the
-//! vCPU, all chips are behind one lock.
+//! back here and gets the vector. Interrupts arise from device threads as well as from vCPUs: PIC, IOAPIC and
+//! wires are behind one lock, each local APIC behind one of its own (`locals.rs`).
 //!
 //! Wires 0 to 15 are the ISA interrupts, 16 to 23 the IOAPIC's own pins. Numbers from 80h on
 //! are wires that are no interrupt requests ([`lines`]): NMI and its mask, SMI, and the HPET's
 //! legacy replacement, which takes the place of the PIT and the RTC on wires 0 and 8.
 
 mod access;
+mod describe;
 mod holder;
+mod locals;
 pub mod message;
 mod routing;
 
 use crate::device::Device;
 use crate::ioapic::{IoApic, IoApicStateV1};
-use crate::lapic::registers::LvtEntry;
-use crate::lapic::{LapicModel, LapicStateV1, LineEffect, LocalApic};
+use crate::lapic::{LapicModel, LapicStateV1, LocalApic};
 use crate::pic::{PicPair, PicPairStateV1};
+use crate::saved_state::saved_state;
+use locals::LocalApics;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trimotor_bus::board::{MAX_VCPUS, PIT_GSI, PIT_IRQ, RTC_IRQ};
-use trimotor_bus::{GuestTime, MsiSink, RestoreError, SaveState, Timed, VcpuSignals};
+use trimotor_bus::{GuestTime, MsiSink, RestoreError, SaveState, VcpuSignals};
 
 /// Numbers of wires that are no interrupt requests.
 pub mod lines {
@@ -50,11 +53,11 @@ pub struct InterruptsStateV1 {
     pic: PicPairStateV1,
     ioapic: IoApicStateV1,
     lapics: Vec<LapicStateV1>,
-    wires: Wires,
+    wires: WiresStateV1,
 }
 
 /// Wires beside those that the chips remember.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wires {
     /// The PIC's INT as the others saw it last.
     pic_output: bool,
@@ -66,6 +69,20 @@ struct Wires {
     pit: bool,
     rtc: bool,
     hpet: [bool; 2],
+}
+
+saved_state! {
+    /// The saved wires.
+    pub struct WiresStateV1 of Wires {
+        pic_output: bool,
+        nmi: bool,
+        nmi_masked: bool,
+        smi: bool,
+        hpet_legacy: bool,
+        pit: bool,
+        rtc: bool,
+        hpet: [bool; 2],
+    }
 }
 
 impl Wires {
@@ -85,13 +102,13 @@ impl Wires {
     }
 }
 
-/// The chips behind the lock.
+/// The chips that wires lead to, behind one lock.
 struct Chips {
     pic: PicPair,
     ioapic: IoApic,
-    lapics: Vec<LocalApic>,
     wires: Wires,
-    signals: Vec<Arc<VcpuSignals>>,
+    /// Where their messages go.
+    locals: Arc<LocalApics>,
     /// What each device pulls. No part of the state: devices that are restored drive their wires.
     holders: Vec<holder::Pulled>,
 }
@@ -99,22 +116,22 @@ struct Chips {
 /// The interrupt fabric. Shared; all methods take `&self`.
 pub struct InterruptFabric {
     chips: Mutex<Chips>,
+    locals: Arc<LocalApics>,
 }
 
 impl InterruptFabric {
     /// A fabric for as many vCPUs (1 to [`MAX_VCPUS`]) as there are `signals`, all of one `model`.
     pub fn new(signals: Vec<Arc<VcpuSignals>>, model: LapicModel) -> Arc<Self> {
         assert!((1..=MAX_VCPUS).contains(&signals.len()), "a board has 1 to {MAX_VCPUS} vCPUs");
-        let lapics = (0..signals.len()).map(|id| LocalApic::new(id as u8, model)).collect();
+        let locals = Arc::new(LocalApics::new(signals, model));
         let chips = Chips {
             pic: PicPair::new(),
             ioapic: IoApic::new(),
-            lapics,
             wires: Wires::default(),
-            signals,
+            locals: locals.clone(),
             holders: Vec::new(),
         };
-        Arc::new(Self { chips: Mutex::new(chips) })
+        Arc::new(Self { chips: Mutex::new(chips), locals })
     }
     /// One edge of the board's NMI, as a person makes it.
     pub fn pulse_nmi(&self) {
@@ -127,43 +144,44 @@ impl InterruptFabric {
         let mut chips = self.chips();
         chips.pic.reset();
         chips.ioapic.reset();
-        for apic in &mut chips.lapics {
-            apic.reset();
-        }
         chips.wires.nmi_masked = false;
-        for signals in &chips.signals {
-            signals.lower(VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI);
+        for cpu in 0..self.locals.count() {
+            self.locals.with(cpu, LocalApic::reset);
+            let edges = VcpuSignals::NMI | VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI;
+            self.locals.signals(cpu).lower(edges);
         }
         chips.pic_changed();
-        chips.update_all();
+        self.locals.drive_all();
     }
     fn chips(&self) -> MutexGuard<'_, Chips> {
         self.chips.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// When a local APIC timer expires next.
+    /// The number of vCPUs.
+    pub fn vcpus(&self) -> usize {
+        self.locals.count()
+    }
+    /// When the earliest local APIC timer expires.
     pub fn next_event(&self) -> Option<GuestTime> {
-        self.chips().lapics.iter().filter_map(LocalApic::next_event).min()
+        self.locals.next_event()
     }
-    /// Lets time pass for the local APIC timers.
+    /// Lets time pass for all local APIC timers.
     pub fn advance(&self, now: GuestTime) {
-        let mut chips = self.chips();
-        for cpu in 0..chips.lapics.len() {
-            if chips.lapics[cpu].advance(now) {
-                chips.update(cpu);
-            }
-        }
+        (0..self.vcpus()).for_each(|cpu| self.advance_timer(cpu, now));
     }
-    /// Tells `publish` when a local APIC timer expires next, while no other thread can change it.
-    pub fn publish_next_event(&self, publish: impl FnOnce(Option<GuestTime>)) {
-        let chips = self.chips();
-        publish(chips.lapics.iter().filter_map(LocalApic::next_event).min());
+    /// Lets time pass for the local APIC timer of a vCPU.
+    pub fn advance_timer(&self, cpu: usize, now: GuestTime) {
+        self.locals.drive(cpu, |apic| apic.advance(now));
+    }
+    /// Tells `publish` when the local APIC timer of a vCPU expires next, while no other thread can change it.
+    pub fn publish_next_event<R>(&self, cpu: usize, publish: impl FnOnce(Option<GuestTime>) -> R) -> R {
+        self.locals.with(cpu, |apic| publish(apic.next_event()))
     }
 }
 
 impl MsiSink for InterruptFabric {
     fn send(&self, address: u64, data: u32) {
         if let Some(message) = message::ApicMessage::from_msi(address, data) {
-            self.chips().deliver(message);
+            self.locals.deliver(message);
         }
     }
 }
@@ -172,12 +190,12 @@ impl InterruptFabric {
     /// The state of all chips.
     pub fn save(&self) -> InterruptsStateV1 {
         let chips = self.chips();
-        let Chips { pic, ioapic, lapics, wires, signals: _, holders: _ } = &*chips;
+        let Chips { pic, ioapic, wires, locals, holders: _ } = &*chips;
         InterruptsStateV1 {
             pic: pic.save(),
             ioapic: ioapic.save(),
-            lapics: lapics.iter().map(LocalApic::save).collect(),
-            wires: wires.clone(),
+            lapics: (0..locals.count()).map(|cpu| locals.with(cpu, |apic| apic.save())).collect(),
+            wires: wires.clone().into(),
         }
     }
     /// Takes a saved state. Edge signals (NMI, SMI, INIT, SIPI) that wait at a vCPU are not part
@@ -187,30 +205,35 @@ impl InterruptFabric {
     /// A chip refuses its part, or the number of vCPUs differs; nothing changes then.
     pub fn restore(&self, state: InterruptsStateV1) -> Result<(), RestoreError> {
         let InterruptsStateV1 { pic, ioapic, lapics, wires } = state;
+        let wires = Wires::from(wires);
         let mut chips = self.chips();
-        if lapics.len() != chips.lapics.len() {
+        if lapics.len() != self.vcpus() {
             let value = lapics.len().to_string();
             return Err(RestoreError { part: "interrupt fabric", field: "lapics", value });
         }
-        let (mut new_pic, mut new_ioapic, mut new_lapics) =
-            (chips.pic.clone(), chips.ioapic.clone(), chips.lapics.clone());
+        let (mut new_pic, mut new_ioapic) = (chips.pic.clone(), chips.ioapic.clone());
         new_pic.restore(pic)?;
         new_ioapic.restore(ioapic)?;
-        for (apic, state) in new_lapics.iter_mut().zip(lapics) {
-            apic.restore(state)?;
-        }
+        let restored = |(cpu, state)| {
+            let mut apic = self.locals.with(cpu, |apic| apic.clone());
+            apic.restore(state).map(|()| apic)
+        };
+        let lapics = lapics.into_iter().enumerate().map(restored).collect::<Result<Vec<_>, _>>()?;
         if !wires.fit(&new_pic, &new_ioapic) {
             let value = format!("{wires:?}");
             return Err(RestoreError { part: "interrupt fabric", field: "wires", value });
         }
-        (chips.pic, chips.ioapic, chips.lapics, chips.wires) = (new_pic, new_ioapic, new_lapics, wires);
-        chips.update_all();
+        self.locals.set_pic_output(wires.pic_output);
+        for (cpu, restored) in lapics.into_iter().enumerate() {
+            self.locals.drive(cpu, |apic| *apic = restored);
+        }
+        (chips.pic, chips.ioapic, chips.wires) = (new_pic, new_ioapic, wires);
         Ok(())
     }
 }
 
-/// The fabric as a device of the board. Its registers are reached through [`InterruptFabric`] itself, which
-/// has a lock of its own.
+/// The fabric as a device of the board. Its registers and timers are reached through [`InterruptFabric`] itself, which
+/// has locks of its own.
 pub struct FabricDevice(pub Arc<InterruptFabric>);
 
 impl Device for FabricDevice {
@@ -218,20 +241,10 @@ impl Device for FabricDevice {
         self.0.reset();
     }
     fn info(&self) -> String {
-        let chips = self.0.chips();
-        format!("PIC pair, IOAPIC, {} local APICs", chips.lapics.len())
+        format!("PIC pair, IOAPIC, {} local APICs", self.0.vcpus())
     }
-    fn timed(&mut self) -> Option<&mut dyn Timed> {
-        Some(self)
-    }
-}
-
-impl Timed for FabricDevice {
-    fn next_event(&self) -> Option<GuestTime> {
-        self.0.next_event()
-    }
-    fn advance(&mut self, now: GuestTime) {
-        self.0.advance(now);
+    fn describe(&self, topic: &str) -> Option<String> {
+        self.0.describe(topic)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From wires to messages to vCPU pins.
 
-use super::message::{ApicMessage, DeliveryMode};
-use super::{Chips, LineEffect, LocalApic, LvtEntry, lines};
+use super::{Chips, lines};
+use crate::lapic::registers::LvtEntry;
 use trimotor_bus::VcpuSignals;
 use trimotor_bus::board::{IOAPIC_PINS, PIT_GSI, PIT_IRQ, RTC_IRQ};
 
@@ -49,23 +49,21 @@ impl Chips {
             self.pic_changed();
         }
         if let Some(message) = self.ioapic.set_line(pin, high) {
-            self.deliver(message);
+            self.locals.deliver(message);
         }
     }
     fn nmi_wire(&mut self, high: bool) {
         let rose = high && !self.wires.nmi;
         self.wires.nmi = high;
         if rose && !self.wires.nmi_masked {
-            self.local_pin_rises(LvtEntry::Lint1);
+            self.locals.pin_rises(LvtEntry::Lint1);
         }
     }
     fn smi_wire(&mut self, high: bool) {
         let rose = high && !self.wires.smi;
         self.wires.smi = high;
         if rose {
-            for signals in &self.signals {
-                signals.raise(VcpuSignals::SMI);
-            }
+            (0..self.locals.count()).for_each(|cpu| self.locals.signals(cpu).raise(VcpuSignals::SMI));
         }
     }
     /// Passes on the PIC's INT after anything that may change it.
@@ -75,71 +73,20 @@ impl Chips {
             return;
         }
         self.wires.pic_output = output;
+        self.locals.set_pic_output(output);
         if output {
-            self.local_pin_rises(LvtEntry::Lint0);
+            self.locals.pin_rises(LvtEntry::Lint0);
         } else {
-            for apic in &mut self.lapics {
-                apic.set_external_request(false);
+            for cpu in 0..self.locals.count() {
+                self.locals.with(cpu, |apic| apic.set_external_request(false));
             }
         }
         if let Some(message) = self.ioapic.set_line(PIC_PIN, output) {
-            self.deliver(message);
+            self.locals.deliver(message);
         }
-        self.update_all();
-    }
-    fn local_pin_rises(&mut self, pin: LvtEntry) {
-        for cpu in 0..self.lapics.len() {
-            match self.lapics[cpu].pin_rises(pin) {
-                LineEffect::None => self.update(cpu),
-                LineEffect::Nmi => self.signals[cpu].raise(VcpuSignals::NMI),
-                LineEffect::Smi => self.signals[cpu].raise(VcpuSignals::SMI),
-                LineEffect::Init => self.init(cpu),
-            }
-        }
-    }
-    fn init(&mut self, cpu: usize) {
-        self.lapics[cpu].init();
-        self.signals[cpu].lower(VcpuSignals::SIPI);
-        self.signals[cpu].raise(VcpuSignals::INIT);
-        self.update(cpu);
+        self.locals.drive_all();
     }
 
-    /// Delivers a message to its destinations.
-    pub(super) fn deliver(&mut self, message: ApicMessage) {
-        if message.mode == DeliveryMode::LowestPriority {
-            let lowest = (0..self.lapics.len())
-                .filter(|cpu| self.lapics[*cpu].accepts_fixed())
-                .filter(|cpu| self.lapics[*cpu].is_destination(message.destination))
-                .min_by_key(|cpu| self.lapics[*cpu].ppr() >> 4);
-            if let Some(cpu) = lowest {
-                self.receive(cpu, message);
-            }
-            return;
-        }
-        for cpu in 0..self.lapics.len() {
-            if self.lapics[cpu].is_destination(message.destination) {
-                self.receive(cpu, message);
-            }
-        }
-    }
-    fn receive(&mut self, cpu: usize, message: ApicMessage) {
-        match message.mode {
-            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
-                if self.lapics[cpu].accepts_fixed() {
-                    self.lapics[cpu].accept(message.vector, message.level);
-                    self.update(cpu);
-                }
-            }
-            DeliveryMode::Smi => self.signals[cpu].raise(VcpuSignals::SMI),
-            DeliveryMode::Nmi => self.signals[cpu].raise(VcpuSignals::NMI),
-            DeliveryMode::Init => self.init(cpu),
-            DeliveryMode::StartUp => self.signals[cpu].raise_sipi(message.vector),
-            DeliveryMode::ExtInt => {
-                self.lapics[cpu].set_external_request(true);
-                self.update(cpu);
-            }
-        }
-    }
     /// The IOAPIC sees the end of a level-triggered vector.
     pub(super) fn end_of_interrupt(&mut self, vector: u8) {
         let mut released = self.ioapic.end_of_interrupt(vector);
@@ -147,24 +94,8 @@ impl Chips {
             let pin = released.trailing_zeros() as u8;
             released &= released - 1;
             if let Some(message) = self.ioapic.service(pin) {
-                self.deliver(message);
+                self.locals.deliver(message);
             }
-        }
-    }
-
-    /// Whether the PIC's request reaches this vCPU.
-    pub(super) fn external(&self, apic: &LocalApic) -> bool {
-        self.wires.pic_output && (apic.passes_external() || apic.external_request())
-    }
-    /// Drives a vCPU's INTR pin.
-    pub(super) fn update(&self, cpu: usize) {
-        let apic = &self.lapics[cpu];
-        self.signals[cpu].set_intr(apic.deliverable().is_some() || self.external(apic));
-    }
-    /// Drives every vCPU's INTR pin.
-    pub(super) fn update_all(&self) {
-        for cpu in 0..self.lapics.len() {
-            self.update(cpu);
         }
     }
 }

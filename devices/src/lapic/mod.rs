@@ -25,6 +25,7 @@
 //! Source: SDM Vol. 3A, Advanced Programmable Interrupt Controller (APIC).
 
 mod access;
+mod describe;
 mod interrupts;
 mod msr;
 pub mod registers;
@@ -35,9 +36,9 @@ pub use interrupts::LineEffect;
 pub use vectors::VectorSet;
 
 use crate::interrupts::message::ApicMessage;
+use crate::saved_state::saved_state;
 use registers::{ApicBase, Lvt};
-use serde::{Deserialize, Serialize};
-use timer::TimerState;
+use timer::{TimerState, TimerStateV1};
 use trimotor_bus::{GuestTime, PhysAddr, RestoreError, SaveState};
 
 /// What a register access asks of the interrupt fabric.
@@ -78,8 +79,8 @@ impl LapicModel {
 }
 
 /// Everything that a local APIC remembers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LapicStateV1 {
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct ApicState {
     base: u64,
     /// The id of xAPIC mode, as software may have written it.
     xapic_id: u8,
@@ -102,13 +103,34 @@ pub struct LapicStateV1 {
     timer: TimerState,
 }
 
+saved_state! {
+    /// The saved state of a local APIC.
+    pub struct LapicStateV1 of ApicState {
+        base: u64,
+        xapic_id: u8,
+        tpr: u8,
+        ldr: u32,
+        dfr: u32,
+        svr: u32,
+        icr: u64,
+        lvt: [u32; 6],
+        esr: u32,
+        errors: u32,
+        irr: VectorSet,
+        isr: VectorSet,
+        tmr: VectorSet,
+        external: bool,
+        timer: TimerStateV1,
+    }
+}
+
 /// The model of a local APIC: no wires; what leaves it are return values.
 #[derive(Clone, Debug)]
 pub struct LocalApic {
     /// Index of the vCPU, which is the APIC id after reset and in x2APIC mode.
     id: u8,
     model: LapicModel,
-    state: LapicStateV1,
+    state: ApicState,
 }
 
 impl LocalApic {
@@ -185,13 +207,13 @@ impl LocalApic {
     }
 }
 
-fn reset_state(base: u64, id: u8) -> LapicStateV1 {
+fn reset_state(base: u64, id: u8) -> ApicState {
     let mut lvt = [Lvt::MASKED.bits(); 6];
     if ApicBase::from_bits_retain(base).contains(ApicBase::BSP) {
         lvt[registers::LvtEntry::Lint0 as usize] = 0x700;
         lvt[registers::LvtEntry::Lint1 as usize] = 0x400;
     }
-    LapicStateV1 {
+    ApicState {
         base,
         xapic_id: id,
         tpr: 0,
@@ -214,9 +236,10 @@ impl SaveState for LocalApic {
     type State = LapicStateV1;
     fn save(&self) -> LapicStateV1 {
         let Self { id: _, model: _, state } = self;
-        state.clone()
+        state.clone().into()
     }
     fn restore(&mut self, state: LapicStateV1) -> Result<(), RestoreError> {
+        let state = ApicState::from(state);
         let refuse =
             |field, value: u64| RestoreError { part: "local APIC", field, value: format!("{value:#x}") };
         let base = ApicBase::from_bits_retain(state.base);

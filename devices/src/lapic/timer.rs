@@ -2,7 +2,7 @@
 
 use super::LocalApic;
 use super::registers::{Lvt, LvtEntry};
-use serde::{Deserialize, Serialize};
+use crate::saved_state::saved_state;
 use trimotor_bus::board::APIC_TIMER_HZ;
 use trimotor_bus::time::NS_PER_SECOND;
 use trimotor_bus::{GuestTime, RestoreError};
@@ -14,7 +14,7 @@ const TICK_NS: u64 = NS_PER_SECOND / APIC_TIMER_HZ;
 const MIN_PERIOD_NS: u64 = 2_000;
 
 /// The timer's part of the local APIC's state.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct TimerState {
     pub(super) divide: u8,
     pub(super) initial: u32,
@@ -24,6 +24,17 @@ pub(super) struct TimerState {
     pub(super) deadline: u64,
     /// What is added to the ticks since power-on to give this CPU's TSC.
     pub(super) tsc_offset: u64,
+}
+
+saved_state! {
+    /// The saved timer.
+    pub struct TimerStateV1 of TimerState {
+        divide: u8,
+        initial: u32,
+        expires: Option<GuestTime>,
+        deadline: u64,
+        tsc_offset: u64,
+    }
 }
 
 impl TimerState {

@@ -25,5 +25,5 @@ pub use config_space::{Bar, ConfigSpace, ConfigSpaceStateV1, Identity};
 pub use i440fx::I440fx;
 pub use mechanism::{ConfigCycles, ConfigMechanism};
 pub use msix::{Msix, MsixStateV1};
-pub use piix::{Piix3Isa, Piix4Pm, SOUTH_BRIDGE_SLOT};
+pub use piix::{Piix3Isa, Piix4Pm, PmPlace, SOUTH_BRIDGE_SLOT};
 pub use pirq::PirqRouter;

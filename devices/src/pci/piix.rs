@@ -12,6 +12,7 @@ use super::config_space::*;
 use super::pirq::{LINKS, PirqRouter, ROUTE_DISABLED};
 use crate::device::Device;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use trimotor_bus::pci::{PciRegion, PciSpace};
 use trimotor_bus::{GuestTime, PciFunction, Port, RestoreError, SaveState, Width, board};
 
@@ -105,9 +106,21 @@ impl SaveState for Piix3Isa {
     }
 }
 
+/// Where a power-management block is now, for who describes the machine to an operating system.
+#[derive(Clone, Debug)]
+pub struct PmPlace(Arc<AtomicU16>);
+
+impl PmPlace {
+    /// The block's first port; where it is closed, where it usually is.
+    pub fn base(&self) -> Port {
+        Port(self.0.load(Ordering::Acquire))
+    }
+}
+
 /// The power-management function.
 pub struct Piix4Pm {
     config: ConfigSpace,
+    place: PmPlace,
 }
 
 impl Piix4Pm {
@@ -130,17 +143,30 @@ impl Piix4Pm {
         config.preset(PMBA, &bits.to_le_bytes());
         config.allow(PMBA, &(!(board::PM_BYTES - 1)).to_le_bytes());
         config.allow(0x44, &[0xFF; 0x28]); // Counters, general-purpose control, device activity.
+        // APMC_EN of device activity B: SMIs from port B2h are set up already. They are not modelled: what they would do, turn
+        // ACPI on and off, the registers do; and firmware that finds the bit set waits for none.
+        config.preset(0x5B, &[0x02]);
         config.preset(PMREGMISC, &[base.is_some() as u8]);
         config.allow(PMREGMISC, &[0x01]);
         config.preset(0x90, &[0x01]);
         config.allow(0x90, &[0xF0, 0xFF, 0, 0]); // SMBus base.
         config.allow(0xD2, &[0x0F, 0xFF, 0xFF, 0xFF, 0xFF]); // SMBus host configuration.
-        Self { config }
+        let function = Self { config, place: PmPlace(Arc::default()) };
+        function.tell_place();
+        function
     }
 
     /// Bus reset: as built.
     pub fn reset(&mut self) {
         self.config.reset();
+        self.tell_place();
+    }
+    /// A handle that tells where the block is.
+    pub fn place(&self) -> PmPlace {
+        self.place.clone()
+    }
+    fn tell_place(&self) {
+        self.place.0.store(self.pm_base().unwrap_or(board::PM_BASE).0, Ordering::Release);
     }
 
     /// Where the power-management block answers now, if it does.
@@ -164,6 +190,7 @@ impl PciFunction for Piix4Pm {
     fn config_write(&mut self, offset: u8, width: Width, value: u32, _now: GuestTime) -> bool {
         let before = self.pm_base();
         self.config.write(offset, width, value);
+        self.tell_place();
         self.pm_base() != before
     }
     fn decoded_regions(&self) -> Vec<PciRegion> {
@@ -180,11 +207,13 @@ impl PciFunction for Piix4Pm {
 impl SaveState for Piix4Pm {
     type State = ConfigSpaceStateV1;
     fn save(&self) -> ConfigSpaceStateV1 {
-        let Self { config } = self;
+        let Self { config, place: _ } = self;
         config.save()
     }
     fn restore(&mut self, state: ConfigSpaceStateV1) -> Result<(), RestoreError> {
-        self.config.restore(state)
+        self.config.restore(state)?;
+        self.tell_place();
+        Ok(())
     }
 }
 

@@ -95,6 +95,27 @@ impl Pic8259 {
     pub fn output(&self) -> bool {
         self.highest_request().is_some()
     }
+    /// The interrupt mask register.
+    pub fn mask(&self) -> u8 {
+        self.state.imr
+    }
+    /// The registers, in a line as QEMU has it.
+    pub fn describe(&self) -> String {
+        let s = &self.state;
+        format!(
+            "irr={:02x} imr={:02x} isr={:02x} lines={:02x} hprio={} irq_base={:02x} rr_sel={} elcr={:02x} fnm={} int={}",
+            s.irr,
+            s.imr,
+            s.isr,
+            s.lines,
+            s.lowest.wrapping_add(1) & 7,
+            s.vector_base,
+            u8::from(s.read_isr),
+            s.elcr,
+            u8::from(s.special_fully_nested),
+            u8::from(self.output())
+        )
+    }
     /// The vectors' upper five bits.
     pub fn vector_base(&self) -> u8 {
         self.state.vector_base

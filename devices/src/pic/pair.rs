@@ -59,6 +59,23 @@ impl PicPair {
     pub fn line(&self, irq: u8) -> bool {
         if irq < 8 { self.master.line(irq) } else { self.slave.line(irq) }
     }
+    /// Whether ISA interrupt 0 to 15 is masked, at its own chip or at the cascade.
+    pub fn is_masked(&self, irq: u8) -> bool {
+        if irq < 8 {
+            self.master.mask() >> irq & 1 != 0
+        } else {
+            self.slave.mask() >> (irq & 7) & 1 != 0 || self.master.mask() >> CASCADE & 1 != 0
+        }
+    }
+    /// The vector of ISA interrupt 0 to 15.
+    pub fn vector(&self, irq: u8) -> u8 {
+        let chip = if irq < 8 { &self.master } else { &self.slave };
+        chip.vector_base() | irq & 7
+    }
+    /// Both chips' registers, a line each.
+    pub fn describe(&self) -> String {
+        format!("pic0: {}\npic1: {}", self.master.describe(), self.slave.describe())
+    }
     /// The master's INT pin.
     #[inline]
     pub fn output(&self) -> bool {

@@ -9,7 +9,7 @@
 //! level, an empty transmitter, and changes of the modem lines.
 //!
 //! [`uart`] is the chip, [`registers`] its bits, this file the glue to ports, wire and
-//! [`SerialBackend`]. Back ends that talk to the host are given from outside.
+//! [`SerialBackend`]. Back ends that talk to the host are given from outside; [`TestCable`] is one for tests.
 //!
 //! Time: by default a byte leaves at once ([`LineSpeed::Unlimited`]), since nobody wants a
 //! console at 11 kB/s. The interrupt wire still drops between two "transmitter empty"
@@ -27,17 +27,20 @@
 //! delivers bytes, not bits).
 
 pub mod registers;
+mod test_cable;
 pub mod uart;
 
 #[cfg(test)]
 mod tests;
 
 pub use registers::{InterruptCause, ModemControl, ModemStatus};
+pub use test_cable::TestCable;
 pub use uart::{InterruptGate, LineSpeed, Uart, UartStateV1};
 
 use crate::device::Device;
 use crate::isa_cycles;
 use registers::FIFO_BYTES;
+use serde::{Deserialize, Serialize};
 use trimotor_bus::{GuestTime, IrqLine, Port, PortDevice, RestoreError, SaveState, Timed, Width};
 
 /// Ports that a UART answers.
@@ -196,18 +199,28 @@ impl Timed for SerialPort {
     }
 }
 
-impl SaveState for SerialPort {
-    type State = UartStateV1;
+/// The saved state of a serial port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SerialPortStateV1 {
+    uart: UartStateV1,
+    /// Both make events of their own, of which a run that goes on must have neither more nor fewer.
+    input_waits: bool,
+    retry_at: Option<GuestTime>,
+}
 
-    fn save(&self) -> UartStateV1 {
-        let Self { irq: _, backend: _, base: _, uart, input_waits: _, retry_at: _, driven: _ } = self;
-        uart.save()
+impl SaveState for SerialPort {
+    type State = SerialPortStateV1;
+
+    fn save(&self) -> SerialPortStateV1 {
+        let Self { irq: _, backend: _, base: _, uart, input_waits, retry_at, driven: _ } = self;
+        SerialPortStateV1 { uart: uart.save(), input_waits: *input_waits, retry_at: *retry_at }
     }
 
-    fn restore(&mut self, state: UartStateV1) -> Result<(), RestoreError> {
-        self.uart.restore(state)?;
-        self.input_waits = true;
-        self.retry_at = None;
+    fn restore(&mut self, state: SerialPortStateV1) -> Result<(), RestoreError> {
+        let SerialPortStateV1 { uart, input_waits, retry_at } = state;
+        self.uart.restore(uart)?;
+        self.input_waits = input_waits;
+        self.retry_at = retry_at;
         self.driven = self.uart.interrupt();
         self.irq.set(self.driven);
         Ok(())

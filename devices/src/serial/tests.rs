@@ -352,7 +352,7 @@ fn a_saved_state_goes_on_where_it_was() {
     let state = rig.port.save();
     let mut other = Rig::new(LineSpeed::Unlimited);
     let mut bad = state.clone();
-    bad.break_for_test();
+    bad.uart.break_for_test();
     assert!(other.port.restore(bad).is_err());
     other.port.restore(state.clone()).unwrap();
     assert!(other.irq());

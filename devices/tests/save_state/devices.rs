@@ -3,21 +3,27 @@
 use super::{CHANGED_STATES, User, check_states};
 use std::sync::Arc;
 use trimotor_bus::{
-    BusMaster, GuestMemory, GuestTime, IrqLine, PciAddress, PciFunction, PhysAddr, Port, RestoreError,
-    SaveState, Timed, VcpuSignals, Width, board,
+    BusMaster, GuestMemory, GuestTime, IrqLine, PciAddress, PciBars, PciFunction, PhysAddr, Port, PortDevice,
+    PortRegisters, RegisterPort, RestoreError, SaveState, Timed, VcpuSignals, Width, board,
 };
 use trimotor_devices::acpi_pm::{AcpiPm, PowerManagement};
-use trimotor_devices::demo_card::DemoCard;
+use trimotor_devices::bios_services::{AtaPlace, BiosServices, BootOrder, DiskDrive, Drives, FloppyDrive};
+use trimotor_devices::demo_card::{CardMemory, DemoCard, rom};
 use trimotor_devices::device::Nowhere;
+use trimotor_devices::display::Surface;
 use trimotor_devices::dma8237::Dma8237;
+use trimotor_devices::drive::{Drive, DriveConfig, DrivePlace, Media};
+use trimotor_devices::e1000::{E1000, registers as e1000_registers};
 use trimotor_devices::fw_cfg::FwCfg;
 use trimotor_devices::hpet::Hpet;
-use trimotor_devices::i8042::{I8042, KeyCode};
+use trimotor_devices::i8042::{I8042, KeyCode, Layout, TimedKey};
 use trimotor_devices::interrupts::{InterruptFabric, InterruptsStateV1, lines};
 use trimotor_devices::lapic::LapicModel;
+use trimotor_devices::network::{MacAddress, NetworkCard, TestCable};
 use trimotor_devices::pci::piix::PM_BLOCK;
 use trimotor_devices::pci::{ConfigCycles, ConfigMechanism, I440fx, Piix3Isa, Piix4Pm, PirqRouter};
 use trimotor_devices::pit::Pit;
+use trimotor_devices::pointer::{PointerButton, PointerEvent};
 use trimotor_devices::post_port::{POST_PORT, PostPort};
 use trimotor_devices::pvpanic::PvPanic;
 use trimotor_devices::requests::MachineRequests;
@@ -25,14 +31,17 @@ use trimotor_devices::reset_control::ResetControl;
 use trimotor_devices::rtc::{CmosSizes, Rtc};
 use trimotor_devices::serial::{LineSpeed, SerialBackend, SerialPort};
 use trimotor_devices::test_device::{ECHO_MEMORY_BYTES, PageFlush, TestDevice};
-use trimotor_devices::vga_text::{FIRST_PORT, LAST_PORT, VgaText};
+use trimotor_devices::vga::pci::{FRAME_BUFFER_BAR, REGISTER_BAR, REGISTER_BYTES};
+use trimotor_devices::vga::{DISPI_PORT, FIRST_PORT, LAST_PORT, Vga};
+use trimotor_devices::vmmouse::{MAGIC, VmMouse};
 use trimotor_devices::x87_error::{COPROCESSOR_ERROR, X87Error};
 use trimotor_devices::{Completion, Device};
+use trimotor_storage::MemoryDisk;
 
 /// Changed states of devices that save hundreds of kilobytes.
 const LARGE: u32 = 100;
 
-fn wire() -> IrqLine {
+pub(super) fn wire() -> IrqLine {
     IrqLine::unconnected()
 }
 
@@ -96,8 +105,35 @@ fn keyboard_controller() {
         user.ports(i8042, 0x64..=0x64);
         let now = user.now;
         i8042.type_event(KeyCode::Pause, user.random.below(2) == 0, now);
-        i8042.type_text("Az", now);
+        i8042.type_text(Layout::US, "Az", now);
+        i8042.schedule([TimedKey { at: now + 3_000_000, key: KeyCode::B, down: true }]);
+        let way = user.random.below(700) as i32 - 350;
+        for event in [
+            PointerEvent::Motion { dx: way, dy: -way },
+            PointerEvent::Button { button: PointerButton::Side, down: way & 1 == 0 },
+            PointerEvent::Wheel { down: way, right: 1 },
+        ] {
+            i8042.point(event, now);
+        }
+        if way & 6 == 0 {
+            i8042.release_all(now);
+        }
         user.time(i8042);
+    });
+}
+
+#[test]
+fn vmmouse() {
+    check_states("vmmouse", CHANGED_STATES, VmMouse::new, |mouse, user| {
+        const CONTROLS: [u32; 4] = [0x4541_4552, 0xF5, 0x5342_4152, 0x4C45_5252];
+        let command = 39 + user.random.below(3) as u32;
+        let number = user.random.below(8) as u32;
+        let ebx = if command == 41 { CONTROLS[number as usize & 3] } else { number };
+        let mut registers = PortRegisters { eax: MAGIC, ecx: command, ebx, ..PortRegisters::default() };
+        assert!(mouse.port_call(&mut registers, user.now));
+        mouse.event(PointerEvent::Position { x: number as u16, y: 3 });
+        mouse.event(PointerEvent::Motion { dx: i32::MIN, dy: i32::MIN });
+        mouse.event(PointerEvent::Button { button: PointerButton::Left, down: number & 1 == 0 });
     });
 }
 
@@ -137,7 +173,8 @@ fn serial_port() {
 
 #[test]
 fn small_chips() {
-    check_states("DMA", CHANGED_STATES, Dma8237::new, |dma, user| {
+    let dma = || Dma8237::new(GuestMemory::new(1 << 20, &[]).unwrap());
+    check_states("DMA", CHANGED_STATES, dma, |dma, user| {
         user.ports(dma, 0x00..=0x0F);
         user.ports(dma, 0x81..=0x8F);
         user.ports(dma, 0xC0..=0xDF);
@@ -205,10 +242,18 @@ fn test_device() {
 
 #[test]
 fn vga() {
-    check_states("VGA", LARGE, VgaText::new, |vga, user| {
+    let mut surface = Surface::default();
+    check_states("VGA", LARGE, Vga::alone, |vga, user| {
         user.ports(vga, FIRST_PORT.0..=LAST_PORT.0);
+        user.ports(vga, DISPI_PORT.0..=DISPI_PORT.0 + 2);
         user.memory(vga, 0x2_0000);
+        user.configuration(vga);
+        user.bar(vga, FRAME_BUFFER_BAR, 1 << 20);
+        user.bar(vga, REGISTER_BAR, REGISTER_BYTES.into());
         _ = vga.screen();
+        if user.random.below(16) == 0 {
+            vga.draw(user.now, &mut surface, false);
+        }
     });
 }
 
@@ -253,17 +298,65 @@ impl ConfigCycles for NoFunction {
 fn demo_card() {
     let make = || {
         let fabric = InterruptFabric::new(vec![VcpuSignals::new()], LapicModel::full(1_000_000_000));
-        let memory = BusMaster::new(GuestMemory::new(1 << 20, &[]).unwrap());
-        DemoCard::new(wire(), fabric, memory, Arc::new(Nowhere))
+        let memory = GuestMemory::new(1 << 20, &[]).unwrap();
+        // Its other memory is saved by the machine.
+        let rom = memory.add_rom("rom", &rom::images(), rom::BYTES.into()).unwrap();
+        let own = CardMemory { vram: None, rom: Some(rom) };
+        DemoCard::new(wire(), fabric, BusMaster::new(memory), Arc::new(Nowhere), own)
     };
     check_states("demonstration card", CHANGED_STATES / 3, make, |card, user| {
         user.configuration(card);
-        for (bar, bytes) in [(0, 32), (2, 0x48), (4, 0x1000), (6, 2048)] {
+        for (bar, bytes) in [(0, 32), (1, 0x1000), (2, 0x50), (6, 8192)] {
             user.bar(card, bar, bytes);
         }
         let (token, now) = (user.random.below(16), user.now);
         let result = vec![1; user.random.below(300) as usize];
         card.complete(token, &result, now);
+    });
+}
+
+/// Registers that make the card do something, set as a driver would, and some others.
+fn use_e1000(card: &mut E1000, user: &mut User) {
+    use e1000_registers::{RCTL, RDBAL, RDH, RDLEN, RDT, REGISTER_BAR, TCTL, TDBAL, TDH, TDLEN, TDT};
+    let now = user.now;
+    for (register, limit) in
+        [(RDBAL, 1 << 20), (RDLEN, 0x400), (RDH, 64), (TDBAL, 1 << 20), (TDLEN, 0x400), (TDH, 64)]
+    {
+        card.bar_write(REGISTER_BAR, register, Width::Dword, user.random.below(limit), now);
+    }
+    for (register, bits) in [(RCTL, 0x2 | 0x18), (TCTL, 0x2), (RDT, 0), (TDT, 0)] {
+        let value = user.random.edge() as u32 & 0x06DF_B33F | bits;
+        let value = if register == RDT || register == TDT { value & 63 } else { value };
+        card.bar_write(REGISTER_BAR, register, Width::Dword, value.into(), now);
+    }
+    card.config_write(4, Width::Word, 7, now);
+    let frame = vec![user.random.edge() as u8; user.random.below(4000) as usize];
+    if card.has_room() {
+        card.receive(&frame.into(), now);
+    }
+    if user.random.below(8) == 0 {
+        card.carrier(user.random.below(2) == 0, now);
+    }
+}
+
+#[test]
+fn e1000() {
+    let make = || {
+        let memory = GuestMemory::new(1 << 20, &[]).unwrap();
+        for page in 0..256u64 {
+            let bytes: Vec<u8> = (0..4096u64).map(|n| (n * 7 + page * 3) as u8).collect();
+            memory.write(PhysAddr(page << 12), &bytes);
+        }
+        let mac = MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+        E1000::new(wire(), BusMaster::new(memory), Arc::new(TestCable::default()), mac, None)
+    };
+    check_states("e1000", CHANGED_STATES / 3, make, |card, user| {
+        user.configuration(card);
+        for (bar, bytes) in [(0, 0x200), (0, 0x6000), (2, 64)] {
+            user.bar(card, bar, bytes);
+        }
+        use_e1000(card, user);
+        user.time(card);
     });
 }
 
@@ -345,4 +438,57 @@ fn interrupt_access(chips: &Interrupts, user: &mut User) {
         8 => _ = fabric.acknowledge(cpu, now),
         _ => fabric.set_task_priority(cpu, value as u8),
     }
+}
+
+/// Calls for drives that are there, and some that are not: most of them wait for a worker when they are saved.
+#[test]
+fn bios_services() {
+    const FRAME: u64 = 0x1000;
+    let memory = GuestMemory::new(1 << 20, &[]).unwrap();
+    memory.write(PhysAddr(0x40E), &[0xC0, 0x9F]);
+    let make = || {
+        let drive = |media, sectors: usize| {
+            let medium = MemoryDisk::new(vec![0; sectors * 512]);
+            Drive::new(DriveConfig::new("", DrivePlace::Unattached, media), Some(Arc::new(medium)))
+        };
+        let place = Some(AtaPlace { controller: (0, 1, 1), channel: 0, unit: 0 });
+        let drives = Drives {
+            floppies: vec![FloppyDrive::new(drive(Media::Floppy, 720))],
+            disks: vec![DiskDrive { place, drive: drive(Media::Disk, 4096) }],
+            cds: vec![DiskDrive { place, drive: drive(Media::Cdrom, 400) }],
+        };
+        let master = BusMaster::new(memory.clone());
+        let requests = MachineRequests::new();
+        BiosServices::new(master, Arc::new(Nowhere), requests, drives, BootOrder::default())
+    };
+    check_states("BIOS services", CHANGED_STATES, make, |services, user| {
+        let call = |service: u16, ax: u16, dl: u8, services: &mut BiosServices| {
+            let mut frame = [0; 46];
+            frame[..2].copy_from_slice(&service.to_le_bytes());
+            frame[24] = dl;
+            frame[28] = 1;
+            frame[32..34].copy_from_slice(&ax.to_le_bytes());
+            frame[38] = 0x80;
+            memory.write(PhysAddr(FRAME), &frame);
+            services.port_write(Port(0x520), Width::Dword, FRAME as u32, user.now);
+        };
+        let number = user.random.below(3);
+        let ax = [0x0201, 0x0301, 0x4500, 0x4200, 0x4C00, 0x4D00][user.random.below(6) as usize];
+        let dl = [0, 0x80, 0xE0, 0x81][user.random.below(4) as usize];
+        memory.write(PhysAddr(0x800), &[0x13, 2, 1, 0, user.random.below(30) as u8]);
+        if number == 0 {
+            call(0x101, ax & 3, 0, services);
+        } else {
+            call(0x13, ax, dl, services);
+        }
+        if user.random.below(2) == 0 {
+            let answer = [[0, 1, 0].to_vec(), vec![7; 515], Vec::new()];
+            let token = user.random.below(8);
+            services.complete(token, &answer[user.random.below(3) as usize], user.now);
+        }
+        user.ports(services, 0x520..=0x524);
+        if user.random.below(16) == 0 {
+            services.reset(user.now);
+        }
+    });
 }

@@ -5,12 +5,14 @@
 //! as it was; one that is taken is what the device then saves, and the device lives on with it: all accesses, time
 //! and alarms without a panic. Builds with debug assertions and overflow checks run this too.
 //!
-//! A new device is a row in [`devices`].
+//! A new device is a row in [`devices`], in [`drives`] or in [`virtio`].
 
 #![allow(clippy::unwrap_used, reason = "a device that cannot be made ends the test")]
 
 mod devices;
+mod drives;
 mod mutate;
+mod virtio;
 
 use mutate::{Random, mutate};
 use serde_json::Value;

@@ -139,7 +139,7 @@ pub fn load(mut request: BootRequest, platform: &Platform) -> Result<BootPlan, B
     };
     let mut writes = tables.writes.clone();
     writes.append(&mut environment.layout.writes);
-    Ok(BootPlan { name: how, writes, entry })
+    Ok(BootPlan { name: how, writes, entry: Some(entry) })
 }
 
 /// What the loaders share: the guest's memory so far and the firmware tables.

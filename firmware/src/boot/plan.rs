@@ -50,8 +50,9 @@ pub struct BootPlan {
     pub name: String,
     /// What to put into memory.
     pub writes: Vec<MemoryWrite>,
-    /// The first processor's state.
-    pub entry: EntryState,
+    /// The first processor's state; none where it starts at the reset vector, as RESET leaves it, because
+    /// firmware code does the rest.
+    pub entry: Option<EntryState>,
 }
 
 /// RAM did not take all of a write: the plan was made for another memory size.
@@ -65,6 +66,11 @@ pub struct ApplyError {
 }
 
 impl BootPlan {
+    /// The plan of a machine whose firmware ROM finds out by itself what to boot.
+    pub fn firmware(name: impl Into<String>) -> Self {
+        Self { name: name.into(), writes: Vec::new(), entry: None }
+    }
+
     /// Fills guest memory. Firmware tables stand at E0000h to FFFFFh, so these windows are
     /// switched to RAM first, as firmware does when it shadows its ROM; the board should show
     /// the same in the chipset's PAM registers.

@@ -89,7 +89,7 @@ pub fn plan(platform: &Platform) -> Result<BootPlan, DemoError> {
     let mut writes = FirmwareTables::build(platform).writes;
     writes.push(MemoryWrite::bytes(PhysAddr(layout::MEMORY_MAP), memory_map(&platform.memory)));
     writes.push(MemoryWrite::bytes(PhysAddr(FLAT_LOAD), image()?));
-    Ok(BootPlan { name: "the demo guest".into(), writes, entry: EntryState::real(FLAT_LOAD as u16) })
+    Ok(BootPlan { name: "the demo guest".into(), writes, entry: Some(EntryState::real(FLAT_LOAD as u16)) })
 }
 
 #[cfg(test)]
@@ -114,6 +114,7 @@ mod tests {
             hpet: false,
             serial_ports: 1,
             pvpanic: false,
+            pm_base: trimotor_bus::board::PM_BASE,
         };
         let plan = plan(&platform).unwrap();
         let memory = trimotor_bus::GuestMemory::new(1 << 20, &[]).unwrap();

@@ -11,8 +11,7 @@
 
 use super::{Platform, checksum, dsdt, madt};
 use crate::boot::bytes::Record;
-use trimotor_bus::PhysAddr;
-use trimotor_bus::board;
+use trimotor_bus::{PhysAddr, Port, board};
 
 /// Six bytes: who made the machine.
 pub const OEM_ID: &[u8; 6] = b"TRIMTR";
@@ -57,7 +56,7 @@ pub(super) fn build(platform: &Platform, base: PhysAddr) -> Vec<PlacedTable> {
     let facs = placed.add(b"FACS", facs());
     let dsdt = placed.add(b"DSDT", dsdt::dsdt(platform));
     let first_listed = placed.tables.len();
-    placed.add(b"FACP", fadt(facs, dsdt));
+    placed.add(b"FACP", fadt(facs, dsdt, platform.pm_base));
     placed.add(b"APIC", madt::madt(platform));
     if platform.hpet {
         placed.add(b"HPET", hpet());
@@ -133,12 +132,14 @@ fn gas_io(port: u16, bytes: u8) -> [u8; 12] {
 }
 
 /// Fixed ACPI Description Table, revision 3. Offsets count from the table's start.
-fn fadt(facs: PhysAddr, dsdt: PhysAddr) -> Vec<u8> {
+fn fadt(facs: PhysAddr, dsdt: PhysAddr, pm_base: Port) -> Vec<u8> {
     const BYTES: usize = 244;
     const NO_C2: u16 = 101;
     const NO_C3: u16 = 1001;
     /// LEGACY_DEVICES and 8042.
     const BOOT_ARCHITECTURE: u16 = 0b11;
+    // A register of the block, wherever the block is.
+    let pm = |register: Port| pm_base.0.wrapping_add(register.0 - board::PM_BASE.0);
     let mut r = Record::new(BYTES);
     r.u32(36, facs.0 as u32);
     r.u32(40, dsdt.0 as u32);
@@ -147,10 +148,10 @@ fn fadt(facs: PhysAddr, dsdt: PhysAddr) -> Vec<u8> {
     r.u32(48, u32::from(board::SMI_COMMAND.0));
     r.u8(52, board::ACPI_ENABLE);
     r.u8(53, board::ACPI_DISABLE);
-    r.u32(56, u32::from(board::PM1A_EVENT.0));
-    r.u32(64, u32::from(board::PM1A_CONTROL.0));
-    r.u32(76, u32::from(board::PM_TIMER.0));
-    r.u32(80, u32::from(board::GPE0.0));
+    r.u32(56, u32::from(pm(board::PM1A_EVENT)));
+    r.u32(64, u32::from(pm(board::PM1A_CONTROL)));
+    r.u32(76, u32::from(pm(board::PM_TIMER)));
+    r.u32(80, u32::from(pm(board::GPE0)));
     r.u8(88, 4); // PM1 event block
     r.u8(89, 2); // PM1 control block
     r.u8(91, 4); // PM timer
@@ -165,10 +166,10 @@ fn fadt(facs: PhysAddr, dsdt: PhysAddr) -> Vec<u8> {
     r.u8(128, board::RESET_VALUE);
     // X_FIRMWARE_CTRL stays zero: only one of the two fields may name the FACS.
     r.u64(140, dsdt.0);
-    r.put(148, &gas_io(board::PM1A_EVENT.0, 4));
-    r.put(172, &gas_io(board::PM1A_CONTROL.0, 2));
-    r.put(208, &gas_io(board::PM_TIMER.0, 4));
-    r.put(220, &gas_io(board::GPE0.0, board::GPE0_BYTES));
+    r.put(148, &gas_io(pm(board::PM1A_EVENT), 4));
+    r.put(172, &gas_io(pm(board::PM1A_CONTROL), 2));
+    r.put(208, &gas_io(pm(board::PM_TIMER), 4));
+    r.put(220, &gas_io(pm(board::GPE0), board::GPE0_BYTES));
     table(b"FACP", 3, &r.0[HEADER_BYTES..])
 }
 

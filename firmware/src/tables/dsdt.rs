@@ -105,7 +105,7 @@ fn isa_bridge(platform: &Platform) -> Ready {
         (0x80, 1),
         (board::SYSTEM_CONTROL_A.0, 1),
         (board::SMI_COMMAND.0, 2),
-        (board::PM_BASE.0, board::PM_BYTES as u8),
+        (platform.pm_base.0, board::PM_BYTES as u8),
     ];
     parts.extend([
         isa_device("PIC_", "PNP0000", &pic, Some(2)),
@@ -114,6 +114,7 @@ fn isa_bridge(platform: &Platform) -> Ready {
         isa_device("SPKR", "PNP0800", &[(board::SYSTEM_CONTROL_B.0, 1)], None),
         isa_device("FPU_", "PNP0C04", &[(0xF0, 1)], Some(13)),
         isa_device("PS2K", "PNP0303", &keyboard, Some(board::KEYBOARD_IRQ)),
+        isa_device("PS2M", "PNP0F13", &[], Some(board::MOUSE_IRQ)),
         isa_device("SYSR", "PNP0C02", &system, None),
     ]);
     // Both controllers: channels 0 to 3, the page registers, channels 4 to 7; 4 is the cascade.

@@ -18,6 +18,7 @@ mod aml;
 pub mod bda;
 pub mod dsdt;
 pub mod e820;
+pub mod fw_cfg;
 #[cfg(test)]
 mod iasl_test;
 pub mod ivt;
@@ -28,7 +29,7 @@ pub mod smbios;
 pub use e820::{E820Entry, E820Kind, MemoryMap};
 
 use crate::boot::MemoryWrite;
-use trimotor_bus::PhysAddr;
+use trimotor_bus::{PhysAddr, Port};
 
 /// Where ACPI tables start; FACS first, because the others depend on no alignment of 64.
 const ACPI_BASE: PhysAddr = PhysAddr(e820::TABLE_AREA);
@@ -54,6 +55,8 @@ pub struct Platform {
     pub serial_ports: u8,
     /// Whether the board has pvpanic.
     pub pvpanic: bool,
+    /// Where the power-management block is: [`trimotor_bus::board::PM_BASE`], unless firmware from a file puts it elsewhere.
+    pub pm_base: Port,
 }
 
 /// All tables for a platform.
@@ -107,6 +110,7 @@ mod tests {
             hpet,
             serial_ports: vcpus.min(4),
             pvpanic: hpet,
+            pm_base: trimotor_bus::board::PM_BASE,
         };
         vec![p(1 << 20, 0, 1, false), p(512 << 20, 0, 2, true), p(3 << 30, 61 << 30, 8, true)]
     }

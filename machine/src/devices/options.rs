@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use trimotor_bus::{PciAddress, Port};
+use trimotor_devices::network::MacAddress;
 
 /// An option of a kind of device.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,14 @@ impl fmt::Display for DeviceConfig {
 /// A device that a board cannot have.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DeviceError {
+    /// It cannot be left out.
+    #[error("{name:?} is no device that a board can be without; it can be without {known}")]
+    NotRemovable {
+        /// The name.
+        name: String,
+        /// Those that can be left out.
+        known: String,
+    },
     /// No such kind.
     #[error("there is no device {name:?}; there are {known} (`trimotor devices` lists them)")]
     Kind {
@@ -80,6 +89,14 @@ pub enum DeviceError {
         name: String,
         /// The names that there are.
         known: String,
+    },
+    /// A drive that the machine cannot have.
+    #[error("drive {id}: {reason}")]
+    Drive {
+        /// The drive.
+        id: String,
+        /// Why.
+        reason: String,
     },
     /// The kind is there, and cannot be added so.
     #[error("--device {device}: {reason}")]
@@ -120,6 +137,18 @@ impl<'a> Options<'a> {
             _ => Err(self.refuse(&format!("{name}={text}: not a number from {least:#x} to {most:#x}"))),
         }
     }
+    /// A switch: `on` or `off`.
+    ///
+    /// # Errors
+    /// Something else.
+    pub fn switch(&self, name: &str, default: bool) -> Result<bool, DeviceError> {
+        match self.text(name) {
+            None => Ok(default),
+            Some("on" | "true") => Ok(true),
+            Some("off" | "false") => Ok(false),
+            Some(text) => Err(self.refuse(&format!("{name}={text}: neither on nor off"))),
+        }
+    }
     /// A port.
     ///
     /// # Errors
@@ -141,6 +170,15 @@ impl<'a> Options<'a> {
                 Err(self.refuse(&format!("addr={text}: not a slot from 0 to 1f with a function from 0 to 7")))
             }
         }
+    }
+    /// An Ethernet address, `mac=52:54:00:12:34:56`, if it is given.
+    ///
+    /// # Errors
+    /// Something else, or the address of a group.
+    pub fn mac(&self) -> Result<Option<MacAddress>, DeviceError> {
+        let parse =
+            |text: &str| text.parse().map_err(|reason: String| self.refuse(&format!("mac: {reason}")));
+        self.text("mac").map(parse).transpose()
     }
     /// The error that this device cannot be built, for `reason`.
     pub fn refuse(&self, reason: &str) -> DeviceError {

@@ -31,6 +31,8 @@ const LISTED: usize = 64;
 /// How long, and how closely.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan<'a> {
+    /// So many instructions run before the first comparison.
+    pub from: u64,
     /// Instructions of an interval.
     pub every: u64,
     /// RAM is compared after so many intervals.
@@ -81,9 +83,19 @@ pub fn run(
 ) -> Result<Outcome, MachineError> {
     let mut pair = Pair::new(make)?;
     // Up to where all was the same, memory included.
-    let mut same = 0;
+    let mut same = plan.from.min(plan.until);
     let mut shown = 0;
-    let mut at = 0;
+    let mut at = same;
+    let ends = pair.run_until(at);
+    if ends.iter().any(Option::is_some) {
+        let differ = pair.compare(&ends, true) == Verdict::Different;
+        let [first, _] = ends;
+        return Ok(if differ {
+            Outcome::Different(Box::new(Difference::unsteady(0, at)))
+        } else {
+            Outcome::Same(pair.instructions()[0], first)
+        });
+    }
     for interval in 1u64.. {
         let target = (at + plan.every.max(1)).min(plan.until);
         let ends = pair.run_until(target);

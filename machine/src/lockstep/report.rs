@@ -3,8 +3,6 @@
 use super::side::{Ends, Pair};
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use std::fmt;
-use trimotor_bus::PhysAddr;
-use trimotor_bus::address::PAGE_SIZE;
 use trimotor_cpu::{ArchState, SegReg, Segment};
 
 /// Differing bytes of memory that are shown.
@@ -185,15 +183,11 @@ fn memory(pair: &Pair) -> Vec<String> {
     let mut lines = Vec::new();
     let pages = pair.differing_pages();
     for page in &pages {
-        let [a, b] = pair.machines.each_ref().map(|machine| {
-            let mut bytes = vec![0; PAGE_SIZE as usize];
-            machine.board.memory.read(*page, &mut bytes);
-            bytes
-        });
+        let [a, b] = pair.machines.each_ref().map(|machine| machine.board.memory.ram_page_bytes(*page));
         for (n, (x, y)) in a.iter().zip(&b).enumerate().filter(|(_, (x, y))| x != y) {
             if lines.len() < SHOWN_BYTES {
-                let PhysAddr(at) = page.offset(n as u64);
-                lines.push(format!("memory {at:#x}: {x:02x} | {y:02x}"));
+                let page = pair.machines[0].board.memory.describe_page(*page);
+                lines.push(format!("memory {page} + {n:#x}: {x:02x} | {y:02x}"));
             }
         }
     }

@@ -4,7 +4,6 @@ use crate::clock::HostClock;
 use crate::exit::ExitReason;
 use crate::machine::{HostServices, Machine, MachineError};
 use std::sync::{Arc, Mutex, PoisonError};
-use trimotor_bus::PhysAddr;
 use trimotor_cpu::ArchState;
 use trimotor_devices::serial::SerialBackend;
 
@@ -106,7 +105,7 @@ impl Pair {
         self.machines.each_mut().map(|machine| machine.board.clock.now().ns())
     }
     /// The pages of RAM that differ.
-    pub(super) fn differing_pages(&self) -> Vec<PhysAddr> {
+    pub(super) fn differing_pages(&self) -> Vec<u64> {
         self.machines[0].board.memory.differing_pages(&self.machines[1].board.memory)
     }
     /// Compares everything but RAM, and RAM if `memory`.

@@ -5,9 +5,9 @@ use crate::{
     ClockSource, DeviceConfig, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError,
 };
 use std::sync::Arc;
-use trimotor_bus::CpuBus;
+use trimotor_bus::{CpuBus, PhysAddr};
 use trimotor_cpu::model::CpuModel;
-use trimotor_cpu::{ArchState, Vcpu, VcpuExit};
+use trimotor_cpu::{ArchState, DebugPoints, DebugStop, Vcpu, VcpuExit};
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
 use trimotor_test_needs::skip;
 
@@ -67,7 +67,7 @@ fn machine(
 }
 
 fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>) {
-    let plan = Plan { every, memory_every, until: 1_000_000, until_text: &[] };
+    let plan = Plan { from: 0, every, memory_every, until: 1_000_000, until_text: &[] };
     let mut output = Vec::new();
     let mut progress = |progress: Progress<'_>| {
         if let Progress::Same(_, new) = progress {
@@ -81,7 +81,7 @@ fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>
 #[test]
 fn a_text_of_the_guest_s_ends_the_comparison() {
     let texts = ["y".to_owned(), "x".to_owned()];
-    let plan = Plan { every: 1, memory_every: 1000, until: 1_000_000, until_text: &texts };
+    let plan = Plan { from: 0, every: 1, memory_every: 1000, until: 1_000_000, until_text: &texts };
     let outcome = run(plan, &mut with_seeds([5, 5]), &mut |_| ()).unwrap();
     // The OUT that writes it is the third before the end.
     let Outcome::Same(instructions, None) = outcome else { panic!("{outcome:?}") };
@@ -176,6 +176,18 @@ impl Vcpu for Wrong {
     fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize {
         self.inner.read_linear(addr, into)
     }
+    fn physical(&mut self, linear: u64) -> Option<PhysAddr> {
+        self.inner.physical(linear)
+    }
+    fn set_debug_points(&mut self, points: Option<&DebugPoints>) {
+        self.inner.set_debug_points(points);
+    }
+    fn set_stepping(&mut self, stepping: bool) {
+        self.inner.set_stepping(stepping);
+    }
+    fn take_debug_stop(&mut self) -> Option<DebugStop> {
+        self.inner.take_debug_stop()
+    }
     fn host_code(&mut self, linear: u64) -> Option<String> {
         self.inner.host_code(linear)
     }
@@ -207,7 +219,7 @@ fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
         }
         Ok(machine)
     };
-    let plan = Plan { every: 1000, memory_every: 1, until: 1_000_000, until_text: &[] };
+    let plan = Plan { from: 0, every: 1000, memory_every: 1, until: 1_000_000, until_text: &[] };
     match run(plan, &mut make, &mut |_| ()).unwrap() {
         Outcome::Different(difference) => Some(difference.to_string()),
         same => panic!("{same:?}"),

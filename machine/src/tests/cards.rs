@@ -7,46 +7,45 @@ use iced_x86::code_asm::*;
 const LOAD: u32 = 0x10_0000;
 /// Where the driver puts the card's BARs.
 const PORTS: u32 = 0xC000;
-const REGISTERS: u32 = 0xD000_0000;
+pub(super) const REGISTERS: u32 = 0xD000_0000;
 const VECTORS: u32 = 0xD001_0000;
 /// Its tables and buffers.
-const IDT: u32 = 0x20_0000;
-const COUNT: u32 = 0x20_2000;
-const SOURCE: u32 = 0x20_3000;
-const DESTINATION: u32 = 0x20_4000;
+pub(super) const IDT: u32 = 0x20_0000;
+pub(super) const COUNT: u32 = 0x20_2000;
+pub(super) const SOURCE: u32 = 0x20_3000;
+pub(super) const DESTINATION: u32 = 0x20_4000;
+const TABLE: u32 = 0x20_6000;
 const STACK: u32 = 0x20_F000;
 /// Bytes of each request.
 const BYTES: u32 = 64;
 
 /// Writes a register of PCI configuration space of slot 3.
-fn configure(a: &mut CodeAssembler, register: u32, value: u32) {
+pub(super) fn configure(a: &mut CodeAssembler, register: u32, value: u32) {
+    configure_slot(a, 3, register, value);
+}
+/// Writes a register of PCI configuration space.
+pub(super) fn configure_slot(a: &mut CodeAssembler, slot: u32, register: u32, value: u32) {
     a.mov(dx, 0xCF8u32).unwrap();
-    a.mov(eax, 0x8000_1800 | register).unwrap();
+    a.mov(eax, 0x8000_0000 | slot << 11 | register).unwrap();
     a.out(dx, eax).unwrap();
     a.mov(dx, 0xCFCu32).unwrap();
     a.mov(eax, value).unwrap();
     a.out(dx, eax).unwrap();
 }
-fn set(a: &mut CodeAssembler, register: u32, value: u32) {
+pub(super) fn set(a: &mut CodeAssembler, register: u32, value: u32) {
     a.mov(dword_ptr(REGISTERS + register), value).unwrap();
 }
-fn leave(a: &mut CodeAssembler, code: u32) {
+pub(super) fn leave(a: &mut CodeAssembler, code: u32) {
     a.mov(al, code).unwrap();
     a.out(0xF4, al).unwrap();
     a.hlt().unwrap();
 }
 
-/// A Multiboot 1 image that places the card's BARs and then runs what `build` writes.
-fn driver(build: impl Fn(&mut CodeAssembler)) -> Vec<u8> {
+/// A Multiboot 1 image of the 32-bit code that `build` writes.
+pub(super) fn multiboot(build: impl Fn(&mut CodeAssembler)) -> Vec<u8> {
     const MAGIC: u32 = 0x1BAD_B002;
     const HAS_ADDRESSES: u32 = 1 << 16;
     let mut a = CodeAssembler::new(32).unwrap();
-    a.mov(esp, STACK).unwrap();
-    configure(&mut a, 0x10, PORTS);
-    configure(&mut a, 0x18, REGISTERS);
-    configure(&mut a, 0x1C, 0);
-    configure(&mut a, 0x20, VECTORS);
-    configure(&mut a, 0x04, 7);
     build(&mut a);
     let entry = LOAD + 32;
     let code = a.assemble(entry.into()).unwrap();
@@ -55,10 +54,41 @@ fn driver(build: impl Fn(&mut CodeAssembler)) -> Vec<u8> {
     let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, entry];
     header.iter().flat_map(|field| field.to_le_bytes()).chain(code).collect()
 }
+/// One that places the card's BARs and then runs what `build` writes.
+pub(super) fn driver(build: impl Fn(&mut CodeAssembler)) -> Vec<u8> {
+    multiboot(|a| {
+        a.mov(esp, STACK).unwrap();
+        configure(a, 0x10, PORTS);
+        configure(a, 0x18, REGISTERS);
+        configure(a, 0x1C, 0);
+        configure(a, 0x14, VECTORS);
+        configure(a, 0x04, 7);
+        build(a);
+    })
+}
 
 /// Begins all sixteen requests, takes their interrupts (vectors 50h to 53h) until all are done, says in which order they
 /// completed and how many interrupts came on COM1, and leaves with code 3, or 5 where a byte is wrong.
-fn all_requests(a: &mut CodeAssembler) {
+pub(super) fn all_requests(a: &mut CodeAssembler) {
+    requests(a, |a| {
+        a.mov(dword_ptr(REGISTERS + 0x18), eax).unwrap();
+        a.mov(dword_ptr(REGISTERS + 0x28), ecx).unwrap();
+    });
+}
+/// The same, with requests that a table in memory describes, begun by a doorbell.
+fn requests_by_table(a: &mut CodeAssembler) {
+    requests(a, |a| {
+        set(a, 0x50, TABLE);
+        a.mov(ebx, ecx).unwrap();
+        a.shl(ebx, 5u32).unwrap();
+        a.mov(dword_ptr(ebx + TABLE), SOURCE).unwrap();
+        a.mov(dword_ptr(ebx + TABLE + 8), eax).unwrap();
+        a.mov(dword_ptr(ebx + TABLE + 16), BYTES).unwrap();
+        a.mov(dword_ptr(REGISTERS + 0x58), ecx).unwrap();
+    });
+}
+/// `begin` begins request ECX, with its destination in EAX; it may change EBX.
+fn requests(a: &mut CodeAssembler, begin: impl Fn(&mut CodeAssembler)) {
     let (mut handler, mut start, mut gate, mut wait, mut done) =
         (a.create_label(), a.create_label(), a.create_label(), a.create_label(), a.create_label());
     // The return address is the handler's.
@@ -108,8 +138,7 @@ fn all_requests(a: &mut CodeAssembler) {
     a.mov(eax, ecx).unwrap();
     a.shl(eax, 8u32).unwrap();
     a.add(eax, DESTINATION).unwrap();
-    a.mov(dword_ptr(REGISTERS + 0x18), eax).unwrap();
-    a.mov(dword_ptr(REGISTERS + 0x28), ecx).unwrap();
+    begin(a);
     a.inc(ecx).unwrap();
     a.cmp(ecx, 16).unwrap();
     a.jb(ring).unwrap();
@@ -171,21 +200,21 @@ fn check_and_report(a: &mut CodeAssembler) {
     leave(a, 2);
 }
 
-fn card_config(engine: Engine, cpus: u8, clock: ClockSource) -> MachineConfig {
+pub(super) fn card_config(engine: Engine, cpus: u8, clock: ClockSource) -> MachineConfig {
     let devices = ["isa-serial", "isa-debug-exit", "demo-card"].map(DeviceConfig::new).to_vec();
     MachineConfig { engine: Some(engine), cpus, clock, devices, ..super::config() }
 }
 
 /// A clock that goes on by a microsecond each time that someone looks.
 #[derive(Default)]
-struct Ticking(std::sync::atomic::AtomicU64);
+pub(super) struct Ticking(std::sync::atomic::AtomicU64);
 impl HostClock for Ticking {
     fn now_ns(&self) -> u64 {
         self.0.fetch_add(1000, std::sync::atomic::Ordering::Relaxed)
     }
 }
 
-fn card_machine(config: MachineConfig, image: &[u8]) -> (Machine, Log) {
+pub(super) fn card_machine(config: MachineConfig, image: &[u8]) -> (Machine, Log) {
     let log = Log::default();
     let services = HostServices {
         serial: vec![Box::new(log.clone())],
@@ -206,10 +235,12 @@ fn report(log: &Log) -> (u64, u32) {
 
 #[test]
 fn a_driver_sees_all_requests_done_with_the_hosts_clock() {
-    let image = driver(all_requests);
-    for engine in engines() {
+    let images = [driver(all_requests), driver(requests_by_table)];
+    for (engine, image) in
+        engines().into_iter().flat_map(|engine| images.each_ref().map(|image| (engine, image)))
+    {
         for cpus in [1, 4] {
-            let (mut machine, log) = card_machine(card_config(engine, cpus, ClockSource::Host), &image);
+            let (mut machine, log) = card_machine(card_config(engine, cpus, ClockSource::Host), image);
             assert_eq!(machine.run(), ExitReason::DebugExit(1), "{engine}, {cpus} vCPUs");
             let (order, interrupts) = report(&log);
             let mut numbers: Vec<u64> = (0..16).map(|i| order >> (4 * i) & 15).collect();
@@ -224,17 +255,42 @@ fn a_driver_sees_all_requests_done_with_the_hosts_clock() {
 /// With counted time the last request begun is the first one done, and two runs are the same.
 #[test]
 fn a_counted_run_of_the_driver_is_the_same_each_time() {
-    let image = driver(all_requests);
-    let mut ends = Vec::new();
-    for engine in engines() {
-        for _ in 0..2 {
-            let (mut machine, log) = card_machine(card_config(engine, 1, ClockSource::Instructions), &image);
-            assert_eq!(machine.run(), ExitReason::DebugExit(1), "{engine}");
-            assert_eq!(report(&log).0, 0xFEDC_BA98_7654_3210, "{engine}");
-            ends.push((machine.instructions(), report(&log)));
+    for image in [driver(all_requests), driver(requests_by_table)] {
+        let mut ends = Vec::new();
+        for engine in engines() {
+            for _ in 0..2 {
+                let (mut machine, log) =
+                    card_machine(card_config(engine, 1, ClockSource::Instructions), &image);
+                assert_eq!(machine.run(), ExitReason::DebugExit(1), "{engine}");
+                assert_eq!(report(&log).0, 0xFEDC_BA98_7654_3210, "{engine}");
+                ends.push((machine.instructions(), report(&log)));
+            }
         }
+        assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
     }
-    assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
+}
+
+/// A vCPU on a thread of its own rings while somebody has the card's lock.
+#[test]
+fn a_doorbell_waits_for_no_lock() {
+    use trimotor_bus::{CpuBus, PhysAddr, Width};
+    let image = driver(|a| leave(a, 1));
+    let config = card_config(engines()[0], 2, ClockSource::Host);
+    let (mut machine, _) = card_machine(config, &image);
+    assert_eq!(machine.run(), ExitReason::DebugExit(1));
+    let control = machine.control();
+    let board = machine.board();
+    let card = board.devices.find("demo-card@00:03.0").unwrap();
+    let mut bus = crate::vcpu_bus::VcpuBus::beside(board, 0, &control);
+    let locked = board.devices.lock(card);
+    // The table is all zeros: requests without a byte, which are refused.
+    bus.mmio_write(PhysAddr(u64::from(REGISTERS) + 0x58), Width::Dword, 3);
+    bus.mmio_write(PhysAddr(u64::from(REGISTERS) + 0x58), Width::Dword, 5);
+    drop(locked);
+    let status = PhysAddr(u64::from(REGISTERS) + 0x30);
+    assert_eq!(bus.mmio_read(status, Width::Dword), 0, "nobody has told the card");
+    board.answer_doorbells(&mut crate::clock::TimeSource::Board(&board.clock));
+    assert_eq!(bus.mmio_read(status, Width::Dword), 1 << (16 + 3) | 1 << (16 + 5));
 }
 
 /// The hostile twin: requests that write over the code that runs, and where no RAM is.
@@ -334,7 +390,7 @@ fn busy(config: MachineConfig, image: &[u8]) -> std::ops::Range<u64> {
     first..(first..).find(|at| idle(*at)).unwrap()
 }
 
-fn restored(bytes: &[u8], engine: Engine, log: Log) -> Result<Machine, MachineError> {
+pub(super) fn restored(bytes: &[u8], engine: Engine, log: Log) -> Result<Machine, MachineError> {
     let services =
         HostServices { serial: vec![Box::new(log)], ..HostServices::new(Arc::new(Ticking::default())) };
     let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());

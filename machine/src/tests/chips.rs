@@ -12,7 +12,7 @@ pub(super) fn engines() -> Vec<Engine> {
 }
 
 /// The code that `build` writes, to run at 0000:7C00 in real mode.
-fn assemble(build: impl Fn(&mut CodeAssembler)) -> Vec<u8> {
+pub(super) fn assemble(build: impl Fn(&mut CodeAssembler)) -> Vec<u8> {
     let mut a = CodeAssembler::new(16).unwrap();
     build(&mut a);
     a.assemble(0x7C00).unwrap()
@@ -78,7 +78,7 @@ mod panics {
             while !control.paused() {
                 std::thread::yield_now();
             }
-            control.resume();
+            control.send(Command::Resume);
             let (reason, _) = thread.join().unwrap();
             assert_eq!(reason, ExitReason::DebugExit(1), "{engine}");
         }
@@ -122,7 +122,7 @@ mod ports {
     #[test]
     fn every_port_takes_every_width() {
         let mut machine = full_machine();
-        let board = machine.board();
+        let Machine { board, intake, .. } = &mut machine;
         let mut value = 0x1234_5678u32;
         for port in 0..=u16::MAX {
             for width in WIDTHS {
@@ -133,12 +133,12 @@ mod ports {
                 bus.port_write(Port(port), width, value);
                 board.clock.skip_to(GuestTime(u64::from(port) * 1000));
                 board.clock.now();
-                board.advance_due(&mut TimeSource::Board(&board.clock));
+                board.advance_due(&mut TimeSource::Board(&board.clock), intake);
             }
         }
     }
 
-    /// A wide access at the last port of a chip has its other bytes from who is there.
+    /// A wide access at the last port of a chip has its other bytes from the chip that is there.
     #[test]
     fn wide_accesses_cross_from_chip_to_chip() {
         let mut machine = full_machine();

@@ -11,12 +11,15 @@
 //! This crate knows no other of the project, so that all of them can use it. What needs an engine or a guest is in
 //! `trimotor-test-support`.
 
+mod ports;
 mod runner;
 
+pub use ports::free_port;
 pub use runner::{Case, Tests, run};
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Something that a test needs and that a host may lack.
@@ -30,8 +33,15 @@ pub struct Need {
 
 /// QEMU's PC, to compare with.
 pub const QEMU: Need = Need { name: "qemu", check: || program("qemu-system-x86_64", "qemu-system-x86") };
+/// QEMU's tools for disk images, `qemu-img` and `qemu-io`.
+pub const QEMU_IMG: Need = Need {
+    name: "qemu-img",
+    check: || program("qemu-img", "qemu-utils").and_then(|()| program("qemu-io", "qemu-utils")),
+};
 /// The ACPICA compiler.
 pub const IASL: Need = Need { name: "iasl", check: || program("iasl", "acpica-tools") };
+/// Network namespaces and TAP interfaces, and programs to set them up.
+pub const NAMESPACES: Need = Need { name: "namespaces", check: namespaces };
 /// Instructions recorded on an 80286: see [`recordings`].
 pub const RECORDINGS: Need = Need {
     name: "recordings",
@@ -59,6 +69,16 @@ pub fn program(name: &str, package: &str) -> Result<(), String> {
     match std::env::split_paths(&path).any(|folder| folder.join(name).is_file()) {
         true => Ok(()),
         false => Err(format!("{name} is not installed (Debian's package {package})")),
+    }
+}
+
+fn namespaces() -> Result<(), String> {
+    program("ip", "iproute2")?;
+    program("nsenter", "util-linux")?;
+    let status = Command::new("unshare").args(["-n", "-m", "true"]).stderr(Stdio::null()).status();
+    match status.is_ok_and(|status| status.success()) && Path::new("/dev/net/tun").exists() {
+        true => Ok(()),
+        false => Err("no right to make network namespaces and TAP interfaces (root has it)".into()),
     }
 }
 
@@ -96,6 +116,20 @@ pub fn skip(need: Result<(), String>) -> bool {
     // Not `eprintln`, which the harness captures and shows for failures only.
     let _ = std::io::stderr().write_all(line.as_bytes());
     true
+}
+
+/// Whether the host's processor is Intel's: where the manual leaves something undefined, they differ from AMD's, with which the
+/// engines agree.
+#[cfg(target_arch = "x86_64")]
+pub fn intel_host() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    // "GenuineIntel".
+    (leaf.ebx, leaf.edx, leaf.ecx) == (0x756E_6547, 0x4965_6E69, 0x6C65_746E)
+}
+/// No.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn intel_host() -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 use crate::support::guests::Guest;
 use std::fs;
+use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 use trimotor_cpu::model::CpuModel;
 use trimotor_devices::serial::SerialBackend;
 use trimotor_firmware::boot::{self, BootFile, BootPlan, BootRequest};
+use trimotor_machine::save::file::SavedMachine;
 use trimotor_machine::{BootSource, ClockSource, Engine, HostClock, HostServices, Machine, MachineConfig};
 
 /// Guest time counts instructions.
@@ -58,6 +60,16 @@ pub fn boot(
     initrd: Guest,
     configure: impl FnOnce(&mut MachineConfig),
 ) -> (Machine, Log) {
+    boot_with(engine, kernel, initrd, "", configure)
+}
+/// The same with more on the kernel's command line.
+pub fn boot_with(
+    engine: Engine,
+    kernel: Guest,
+    initrd: Guest,
+    append: &str,
+    configure: impl FnOnce(&mut MachineConfig),
+) -> (Machine, Log) {
     let mut config = MachineConfig {
         memory_bytes: 256 << 20,
         engine: Some(engine),
@@ -67,13 +79,13 @@ pub fn boot(
     configure(&mut config);
     let mut request = BootRequest::new(file(kernel));
     request.initrd = Some(file(initrd));
-    request.command_line = "console=ttyS0 quiet".to_owned();
+    request.command_line = format!("console=ttyS0 quiet {append}");
     let plan = boot::load(request, &config.platform()).expect("the guest can be loaded");
     let log = Log::default();
     (Machine::new(config, model(), services(&log), Box::new(plan)).expect("a machine"), log)
 }
 
-/// Saves a machine and lets another one go on from there, on `engine`.
+/// Saves a machine as a file and lets another one go on from there, on `engine`.
 pub fn go_on(machine: &mut Machine, engine: Engine, log: &Log) -> Machine {
     struct NoBoot;
     impl BootSource for NoBoot {
@@ -82,6 +94,7 @@ pub fn go_on(machine: &mut Machine, engine: Engine, log: &Log) -> Machine {
         }
     }
     let state = machine.save().expect("it can be saved");
-    Machine::restored(state, Some(engine), model(), services(log), Box::new(NoBoot))
-        .expect("it can be restored")
+    let file = state.write_to(Vec::new()).expect("there is room");
+    let saved = SavedMachine::read(Cursor::new(file)).expect("it is a saved machine");
+    saved.restore(Some(engine), model(), services(log), Box::new(NoBoot)).expect("it can be restored")
 }

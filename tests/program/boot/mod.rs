@@ -1,7 +1,8 @@
 //! Guests that boot.
 
-mod counted;
+pub mod counted;
 pub mod demo;
+pub mod input;
 pub mod linux;
 pub mod memtest;
 pub mod pvpanic;

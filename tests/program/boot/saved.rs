@@ -23,7 +23,6 @@ fn a_boot_that_is_cut_into_machines_says_the_same() {
     assert_eq!(whole.run(), ExitReason::PowerOff);
     let (end, expected) = (whole.instructions(), log.text());
     assert!(expected.contains("MARK-BOOTED"), "{expected}");
-    drop(whole);
     for (cuts, engines) in CUTS {
         let (mut machine, log) = start(engines[0]);
         for (cut, engine) in cuts.iter().zip(&engines[1..]) {
@@ -31,6 +30,9 @@ fn a_boot_that_is_cut_into_machines_says_the_same() {
             machine = go_on(&mut machine, *engine, &log);
         }
         assert_eq!(finish(&mut machine), end, "{cuts:?} {engines:?}");
+        assert_eq!(machine.vcpu_state(0), whole.vcpu_state(0), "{cuts:?} {engines:?}");
+        let differing = machine.memory().differing_pages(whole.memory());
+        assert!(differing.is_empty(), "{cuts:?} {engines:?}: pages {differing:?}");
         assert_eq!(log.text(), expected, "{cuts:?} {engines:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Debian's stress-ng in a Linux guest: 160 stressors that check what they compute, many at a time. Timers, signals,
+//! Debian's stress-ng in a Linux guest: 150 stressors that check what they compute, many at a time. Timers, signals,
 //! system calls and interrupts between processors come in numbers and orders that no test of ours has; a wake-up that
 //! is lost shows as a stall, which the kernel's watchdogs complain of.
 
@@ -8,7 +8,7 @@ use crate::support::needs::Tests;
 use crate::support::program::run_to_end;
 
 /// Groups of stressors that the guest runs (`src/guest/stress.rs`).
-const GROUPS: usize = 6;
+const GROUPS: usize = 8;
 
 pub fn tests() -> Tests {
     Tests::needing(&[DEBIAN])

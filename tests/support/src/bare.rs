@@ -96,7 +96,7 @@ impl BareMachine {
             match self.vcpu.run(&mut self.bus, until - self.vcpu.retired()) {
                 VcpuExit::Halted => return true,
                 VcpuExit::Budget => {}
-                VcpuExit::Shutdown(_) => return false,
+                _ => return false,
             }
         }
         false

@@ -48,10 +48,32 @@ pub enum Guest {
     InstallerKernel,
     /// The file system of Debian's 32-bit installer.
     InstallerInitrd,
+    /// PXELINUX, which boots Debian's 32-bit installer from a network; its module `ldlinux.c32` is beside it.
+    InstallerLoader,
+    /// The kernel of Debian's graphical installer.
+    GtkInstallerKernel,
+    /// The file system of Debian's graphical installer; its boot menu is in `boot-screens` beside it.
+    GtkInstallerInitrd,
+    /// GRUB for UEFI firmware that boots from a network; shim, which starts it, is `bootnetx64.efi` beside it.
+    EfiNetLoader,
+    /// X.Org and programs for the screen, for the full kernel.
+    Graphics,
+    /// grub-invaders, a Multiboot kernel.
+    Invaders,
     /// Panics with the cloud kernel, whose pvpanic driver it loads before.
     Panic,
     /// Runs stress-ng and powers off.
     Stress,
+    /// Drivers and programs for disks, CDs and floppies, for the full kernel.
+    Drives,
+    /// Drivers of virtio devices, for the full kernel.
+    Virtio,
+    /// Drivers and programs for networks, for the full kernel.
+    Network,
+    /// Shows each event of keyboard and mouse, for the full kernel.
+    Input,
+    /// A driver for the display adapter, for the full kernel.
+    Display,
     /// memtest86+.
     Memtest,
     /// The Xen hypervisor.
@@ -67,8 +89,19 @@ impl Guest {
             Guest::PowerOff => ("off.cpio.gz", None),
             Guest::InstallerKernel => ("di-i386/linux", Some("--i386-installer")),
             Guest::InstallerInitrd => ("di-i386/initrd.gz", Some("--i386-installer")),
+            Guest::InstallerLoader => ("di-i386/pxelinux.0", Some("--i386-installer")),
+            Guest::GtkInstallerKernel => ("di-gtk-amd64/linux", Some("--installer-gtk")),
+            Guest::GtkInstallerInitrd => ("di-gtk-amd64/initrd.gz", Some("--installer-gtk")),
+            Guest::EfiNetLoader => ("di-gtk-amd64/grubx64.efi", Some("--installer-gtk")),
+            Guest::Graphics => ("graphics.cpio.gz", Some("--graphics")),
+            Guest::Invaders => ("invaders", Some("--invaders")),
             Guest::Panic => ("panic.cpio.gz", Some("--panic")),
             Guest::Stress => ("stress.cpio.gz", Some("--stress")),
+            Guest::Drives => ("drives.cpio.gz", Some("--drives")),
+            Guest::Virtio => ("virtio.cpio.gz", Some("--virtio")),
+            Guest::Network => ("network.cpio.gz", Some("--network")),
+            Guest::Input => ("input.cpio.gz", Some("--input")),
+            Guest::Display => ("display.cpio.gz", Some("--display")),
             Guest::Memtest => ("memtest.bin", Some("--memtest")),
             Guest::Xen => ("xen", Some("--xen")),
         }

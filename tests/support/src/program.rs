@@ -1,6 +1,7 @@
 //! Runs the program with pipes, as a script would: send a line, wait for an answer.
 
 use super::pty::{Pty, set_size};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
 use std::fs::File;
@@ -23,6 +24,8 @@ pub struct Program {
     output: Receiver<Vec<u8>>,
     text: String,
     cut: Vec<u8>,
+    /// What was read of standard error.
+    messages: Vec<u8>,
     terminal: Option<File>,
     seen: usize,
     started: Instant,
@@ -61,11 +64,39 @@ pub fn run_to_end(arguments: &[&str]) -> Ended {
     program.wait()
 }
 
+/// Takes the desktop away on which the tests may run: no window is opened there.
+fn without_desktop(command: &mut Command) -> &mut Command {
+    for variable in ["DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
 impl Program {
     /// Starts the program with pipes.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+    /// The same with variables of the environment.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(executable());
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        without_desktop(&mut command).args(arguments).envs(variables.iter().copied());
+        Self::start_command(command)
+    }
+    /// The same by another program, which runs the one that its last arguments name in its own place, or below it.
+    pub fn start_under(launcher: &[&str], arguments: &[&str]) -> Self {
+        let mut command = Command::new(launcher[0]);
+        without_desktop(&mut command).args(&launcher[1..]).arg(executable()).args(arguments);
+        Self::start_command(command)
+    }
+    /// Starts another program in the same way: one that this one talks to, or that starts this one by a command line of its own.
+    pub fn start_other(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        without_desktop(&mut command).args(arguments).envs(variables.iter().copied());
+        Self::start_command(command)
+    }
+    fn start_command(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("trimotor starts");
         let input = child.stdin.take().expect("a pipe");
         let output = child.stdout.take().expect("a pipe");
@@ -85,7 +116,9 @@ impl Program {
         let pty = Pty::open(columns, rows);
         let mut command = Command::new(executable());
         command.args(arguments).env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8");
-        command.envs(variables.iter().copied());
+        // What the terminal is that these tests were started on does not matter.
+        ["COLORTERM", "TMUX", "STY"].into_iter().for_each(|name| _ = command.env_remove(name));
+        without_desktop(&mut command).envs(variables.iter().copied());
         command.stdin(pty.user_end()).stdout(pty.user_end()).stderr(pty.user_end());
         let child = command.spawn().expect("trimotor starts");
         let (input, output) = pty.into_host_ends();
@@ -113,6 +146,7 @@ impl Program {
             output: receiver,
             text: String::new(),
             cut: Vec::new(),
+            messages: Vec::new(),
             terminal: None,
             seen: 0,
             started,
@@ -143,14 +177,42 @@ impl Program {
             }
         }
     }
+    /// Waits until `wanted` is on standard error, where a message may come a moment after what it is about.
+    pub fn expect_message(&mut self, wanted: &str) {
+        while !String::from_utf8_lossy(&self.messages).contains(wanted) {
+            let left = HANG_GUARD.saturating_sub(self.started.elapsed());
+            let Some(pipe) = &mut self.child.stderr else { panic!("a terminal has no messages apart") };
+            let limit = Timespec::try_from(left).expect("it is short");
+            let waits =
+                poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&limit)).expect("it can be waited for");
+            let mut bytes = [0; 4096];
+            match if waits > 0 { pipe.read(&mut bytes).expect("a pipe is read") } else { 0 } {
+                0 => self.fail(&format!("says nothing of {wanted:?}")),
+                length => self.messages.extend(&bytes[..length]),
+            }
+        }
+    }
+    /// Waits until something is printed after what was waited for before, for so long at most; returns it, as much as there
+    /// is. None where all was returned and no more comes.
+    pub fn next_output(&mut self, limit: Duration) -> Option<String> {
+        if self.rest().is_empty() {
+            match self.output.recv_timeout(limit) {
+                Ok(bytes) => self.take_text(&bytes),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        let start = std::mem::replace(&mut self.seen, self.text.len());
+        Some(self.text[start..].to_owned())
+    }
     /// Waits for the program's end.
     pub fn wait(mut self) -> Ended {
         while self.read_more() {}
         let status = self.child.wait().expect("trimotor is a child");
-        let mut errors = String::new();
         if let Some(mut pipe) = self.child.stderr.take() {
-            pipe.read_to_string(&mut errors).expect("messages are UTF-8");
+            pipe.read_to_end(&mut self.messages).expect("a pipe is read");
         }
+        let errors = String::from_utf8(std::mem::take(&mut self.messages)).expect("messages are UTF-8");
         Ended { code: status.code(), output: std::mem::take(&mut self.text), errors }
     }
     /// Whether the terminal that the program runs on echoes and edits lines, as a shell wants it.
@@ -167,6 +229,10 @@ impl Program {
     /// What the program printed after what was waited for.
     pub fn rest(&self) -> &str {
         &self.text[self.seen..]
+    }
+    /// The process that was started.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
     /// Sends the program a signal.
     pub fn signal(&self, signal: Signal) {
@@ -204,10 +270,10 @@ impl Program {
     fn fail(&mut self, why: &str) -> ! {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let mut errors = String::new();
         if let Some(mut pipe) = self.child.stderr.take() {
-            let _ = pipe.read_to_string(&mut errors);
+            let _ = pipe.read_to_end(&mut self.messages);
         }
+        let errors = String::from_utf8_lossy(&self.messages);
         let tail: Vec<char> = self.text.chars().rev().take(SHOWN_BYTES).collect();
         let tail: String = tail.into_iter().rev().collect();
         panic!("trimotor {why}\n--- the end of its output\n{tail}\n--- its messages\n{errors}");

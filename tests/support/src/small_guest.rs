@@ -17,7 +17,7 @@ impl Scratch {
     pub fn new(name: &str) -> Scratch {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        Scratch(std::env::temp_dir().join(format!("trimotor-{name}-{process}-{number}")))
+        Scratch(std::env::temp_dir().join(format!("trimotor-{process}-{number}-{name}")))
     }
     /// The name, for command lines.
     pub fn path(&self) -> String {

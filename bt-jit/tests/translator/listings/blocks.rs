@@ -12,13 +12,13 @@ pub type Blocks = (&'static str, &'static str, Setting, &'static [(&'static str,
 pub const ALL: &[Blocks] = &[
     ("blocks_flow.txt", "jumps, calls and returns", KERNEL64, FLOW),
     ("blocks_flags.txt", "the arithmetic flags between instructions", KERNEL64, FLAGS),
-    ("blocks_groups.txt", "accesses that share one check", KERNEL64, GROUPS),
-    ("blocks_handover.txt", "what is handed over to the interpreter", KERNEL64, HANDOVER),
-    ("blocks_user.txt", "user code, whose accesses have slots", USER64, USER),
+    ("blocks_check_groups.txt", "accesses that share one check", KERNEL64, CHECK_GROUPS),
+    ("blocks_fallback.txt", "what falls back to the interpreter", KERNEL64, HANDOVER),
+    ("blocks_user.txt", "user code, whose accesses have inline caches", USER64, USER),
     ("blocks_mode32.txt", "32-bit code", USER32, MODE32),
 ];
 
-/// A loop's last block: the worked example of ARCHITECTURE.md.
+/// A loop's last block: the worked example of docs/translator.md.
 fn loop_with_load(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let mut top = a.create_label();
     a.set_label(&mut top)?;
@@ -127,7 +127,7 @@ const FLAGS: &[(&str, Assemble)] = &[
     }),
 ];
 
-const GROUPS: &[(&str, Assemble)] = &[
+const CHECK_GROUPS: &[(&str, Assemble)] = &[
     ("fields of one object", |a| {
         a.mov(rax, qword_ptr(rdi))?;
         a.mov(rcx, qword_ptr(rdi + 8))?;
@@ -150,7 +150,7 @@ const GROUPS: &[(&str, Assemble)] = &[
         a.pop(rbp)?;
         a.ret()
     }),
-    ("an access between that may be handed over", |a| {
+    ("an access between that may fall back to the interpreter", |a| {
         a.mov(rax, qword_ptr(rdi))?;
         a.mov(rdx, qword_ptr(rsi))?;
         a.mov(rcx, qword_ptr(rdi + 8))?;
@@ -176,7 +176,7 @@ const HANDOVER: &[(&str, Assemble)] = &[
         a.mov(rax, rcx)?;
         a.syscall()
     }),
-    ("an instruction that is run alone", |a| {
+    ("an instruction that is stepped", |a| {
         a.mov(rax, rcx)?;
         a.loop_(0x200u64)
     }),

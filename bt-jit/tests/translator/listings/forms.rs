@@ -10,6 +10,7 @@ pub type Forms = (&'static str, &'static str, Setting, Assemble);
 
 /// All files of forms, apart from those with vectors.
 pub const ALL: &[Forms] = &[
+    ("alu.txt", "the instructions of the ALU", KERNEL64, super::alu::all),
     ("integer_registers.txt", "integer instructions on registers", KERNEL64, integer_registers),
     ("integer_memory.txt", "integer instructions with memory operands", KERNEL64, integer_memory),
     ("flags.txt", "instructions that use or make some of the flags", KERNEL64, flags),

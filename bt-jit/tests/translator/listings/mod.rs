@@ -6,6 +6,7 @@
 //! Files of *forms* have each instruction alone, without the block around it; files of *blocks* have whole blocks
 //! as they are placed. Thunks and the vCPU's state have names, and host addresses do not appear.
 
+mod alu;
 mod blocks;
 mod forms;
 mod render;
@@ -23,6 +24,7 @@ use trimotor_test_needs::Tests;
 pub fn tests() -> Tests {
     Tests::needing(&[TRANSLATOR])
         .test(instruction_forms)
+        .test(alu_instructions_are_emitted_as_they_are)
         .test(whole_blocks)
         .test(a_block_ends_where_the_listing_says)
 }
@@ -97,6 +99,10 @@ fn instruction_forms() {
     for (name, title, setting, code) in forms::ALL.iter().chain(vector_forms::ALL) {
         check(name, &list_forms(title, *setting, *code));
     }
+}
+
+fn alu_instructions_are_emitted_as_they_are() {
+    alu::each_row_is_emitted_as_it_is(&list_forms("ALU", KERNEL64, alu::all));
 }
 
 fn whole_blocks() {

@@ -9,6 +9,7 @@ use trimotor_bt_jit::thunks::{Runtime, Thunks};
 use trimotor_bt_jit::translate::{HostFeatures, Source, Tools, Translation};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu_interp::core::mode;
+use trimotor_cpu_interp::debugger::PageOffsets;
 
 /// Where guest code starts in its page.
 pub const START: u16 = 0x100;
@@ -60,6 +61,7 @@ pub struct Lister {
 impl Lister {
     /// For one kind of guest code. The listings are the same on all hosts.
     pub fn new(setting: Setting) -> Lister {
+        trimotor_bt_jit::host_flags::assume_on_this_thread(true);
         let model = CpuModel::parse("max", 1_000_000_000).unwrap();
         let mut memory = CodeMemory::new(1 << 20).unwrap();
         let nowhere = Runtime {
@@ -86,12 +88,13 @@ impl Lister {
             bytes: &page,
             offset: START,
             second_page: None,
-            plain: false,
-            x87_handed_over: false,
+            cuts: &PageOffsets::NONE,
+            uncoalesced: false,
+            x87_fallback: false,
             base: BASE,
-            first_site: 0,
+            first_fallback: 0,
             first_link: 0,
-            first_slot: 0,
+            first_ic: 0,
             counter: None,
         };
         let translation = self.tools.translate(&source, &self.thunks).unwrap().expect("a block");

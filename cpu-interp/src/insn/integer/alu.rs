@@ -1,13 +1,13 @@
-//! ADD, OR, ADC, SBB, AND, SUB, XOR, CMP, TEST, INC, DEC, NEG, NOT.
+//! The instructions of the ALU, by the rows of `cpu/src/alu/table.rs`: handlers for one and two operands, and the choice among
+//! all. Shifts have theirs in [`shift`].
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
-
-use super::{by_kind, done, load, missed, modify};
+use super::{by_kind, done, load, missed, modify, shift};
 use crate::access::Guest;
 use crate::core::{Core, Int};
-use crate::op::{Exit, Handler, Op, next};
-use iced_x86::{Code, Instruction, Mnemonic, OpKind};
-use trimotor_cpu::alu::Alu;
+use crate::op::{At, Exit, Handler, Op, next};
+use iced_x86::{Code, Instruction, OpKind};
+use trimotor_cpu::alu::{Alu, Binary, Operation, Unary, instruction, operation};
+use trimotor_cpu::alu_instructions;
 use trimotor_cpu::flags::ArithFlags;
 
 /// An operand type of ALU instructions.
@@ -17,147 +17,67 @@ impl Operand for u16 {}
 impl Operand for u32 {}
 impl Operand for u64 {}
 
-/// An operation with two sources.
-pub(crate) trait Binary: 'static {
-    /// False for CMP and TEST, which only set flags.
-    const WRITES: bool = true;
-    fn of<T: Operand>(a: T, b: T, f: ArithFlags) -> (T, ArithFlags);
-    /// The handler with all checks for a register and memory.
-    fn slow_rm<T: Operand>() -> Handler
-    where
-        Self: Sized,
-    {
-        rm::<Self, T, 2>
+fn rr<O: Binary, T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let (r, f) = O::of::<T>(core.reg(op.r1), core.reg(op.r2), core.state.arith);
+    core.state.arith = f;
+    if O::WRITES {
+        core.set_reg(op.r1, r);
     }
-    /// The handler with all checks for memory and an immediate.
-    fn slow_mi<T: Operand>() -> Handler
-    where
-        Self: Sized,
-    {
-        mi::<Self, T, 2>
+    next(core, op)
+}
+fn ri<O: Binary, T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let (r, f) = O::of::<T>(core.reg(op.r1), T::cut(op.imm), core.state.arith);
+    core.state.arith = f;
+    if O::WRITES {
+        core.set_reg(op.r1, r);
     }
+    next(core, op)
 }
-macro_rules! binaries {
-    ($($name:ident, $writes:literal, |$a:ident, $b:ident, $f:ident| $e:expr;)*) => {$(
-        pub(crate) struct $name;
-        impl Binary for $name {
-            const WRITES: bool = $writes;
-            #[inline(always)]
-            fn of<T: Operand>($a: T, $b: T, $f: ArithFlags) -> (T, ArithFlags) { let _ = $f; $e }
-        }
-    )*};
-}
-binaries! {
-    Add, true, |a, b, f| a.add(b);
-    Or, true, |a, b, f| a.or(b);
-    Adc, true, |a, b, f| a.adc(b, f);
-    Sbb, true, |a, b, f| a.sbb(b, f);
-    And, true, |a, b, f| a.and(b);
-    Sub, true, |a, b, f| a.sub(b);
-    Xor, true, |a, b, f| a.xor(b);
-    Cmp, false, |a, b, f| a.sub(b);
-    Test, false, |a, b, f| a.and(b);
-}
-
-/// An operation with one source.
-pub(crate) trait Unary: 'static {
-    fn of<T: Operand>(a: T, f: ArithFlags) -> (T, ArithFlags);
-}
-macro_rules! unaries {
-    ($($name:ident, |$a:ident, $f:ident| $e:expr;)*) => {$(
-        pub(crate) struct $name;
-        impl Unary for $name {
-            #[inline(always)]
-            fn of<T: Operand>($a: T, $f: ArithFlags) -> (T, ArithFlags) { let _ = $f; $e }
-        }
-    )*};
-}
-unaries! {
-    Inc, |a, f| a.inc(f);
-    Dec, |a, f| a.dec(f);
-    Neg, |a, f| a.neg();
-    Not, |a, f| (T::cut(!a.to_u64()), f);
-}
-
-unsafe fn rr<O: Binary, T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (r, f) = O::of::<T>(core.reg((*op).r1), core.reg((*op).r2), core.state.arith);
-        core.state.arith = f;
-        if O::WRITES {
-            core.set_reg((*op).r1, r);
-        }
-        next(core, op)
+/// A register and memory.
+pub(super) fn rm<O: Binary, T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let Some(b) = load::<T, K>(core, op) else { return missed::<K>(core, op, rm::<O, T, 2>) };
+    let (r, f) = O::of::<T>(core.reg(op.r1), b, core.state.arith);
+    core.state.arith = f;
+    if O::WRITES {
+        core.set_reg(op.r1, r);
     }
-}
-unsafe fn ri<O: Binary, T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (r, f) = O::of::<T>(core.reg((*op).r1), T::cut((*op).imm), core.state.arith);
-        core.state.arith = f;
-        if O::WRITES {
-            core.set_reg((*op).r1, r);
-        }
-        next(core, op)
-    }
-}
-unsafe fn rm<O: Binary, T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let Some(b) = load::<T, K>(core, op) else { return missed::<K>(core, op, rm::<O, T, 2>) };
-        let (r, f) = O::of::<T>(core.reg((*op).r1), b, core.state.arith);
-        core.state.arith = f;
-        if O::WRITES {
-            core.set_reg((*op).r1, r);
-        }
-        done::<K>(core, op)
-    }
+    done::<K>(core, op)
 }
 /// Memory and a second source, which `SOURCE` says: 0 is `r1`, 1 the immediate.
-unsafe fn mem<O: Binary, T: Operand, const SOURCE: u8, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let b = if SOURCE == 0 { core.reg::<T>((*op).r1) } else { T::cut((*op).imm) };
-        if !O::WRITES {
-            let Some(a) = load::<T, K>(core, op) else {
-                return missed::<K>(core, op, mem::<O, T, SOURCE, 2>);
-            };
-            core.state.arith = O::of::<T>(a, b, core.state.arith).1;
-            return done::<K>(core, op);
-        }
-        match modify::<T, ArithFlags, K>(core, op, move |core, a| O::of::<T>(a, b, core.state.arith)) {
-            Some(f) => core.state.arith = f,
-            None => return missed::<K>(core, op, mem::<O, T, SOURCE, 2>),
-        }
-        done::<K>(core, op)
+fn mem<O: Binary, T: Operand, const SOURCE: u8, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let b = if SOURCE == 0 { core.reg::<T>(op.r1) } else { T::cut(op.imm) };
+    if !O::WRITES {
+        let Some(a) = load::<T, K>(core, op) else {
+            return missed::<K>(core, op, mem::<O, T, SOURCE, 2>);
+        };
+        core.state.arith = O::of::<T>(a, b, core.state.arith).1;
+        return done::<K>(core, op);
     }
-}
-unsafe fn mr<O: Binary, T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe { mem::<O, T, 0, K>(core, op) }
-}
-unsafe fn mi<O: Binary, T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe { mem::<O, T, 1, K>(core, op) }
-}
-unsafe fn one_r<O: Unary, T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (r, f) = O::of::<T>(core.reg((*op).r1), core.state.arith);
-        core.state.arith = f;
-        core.set_reg((*op).r1, r);
-        next(core, op)
+    match modify::<T, ArithFlags, K>(core, op, move |core, a| O::of::<T>(a, b, core.state.arith)) {
+        Some(f) => core.state.arith = f,
+        None => return missed::<K>(core, op, mem::<O, T, SOURCE, 2>),
     }
+    done::<K>(core, op)
 }
-unsafe fn one_m<O: Unary, T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        match modify::<T, ArithFlags, K>(core, op, move |core, a| O::of::<T>(a, core.state.arith)) {
-            Some(f) => core.state.arith = f,
-            None => return missed::<K>(core, op, one_m::<O, T, 2>),
-        }
-        done::<K>(core, op)
+fn mr<O: Binary, T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    mem::<O, T, 0, K>(core, op)
+}
+/// Memory and an immediate.
+pub(super) fn mi<O: Binary, T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    mem::<O, T, 1, K>(core, op)
+}
+fn one_r<O: Unary, T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let (r, f) = O::of::<T>(core.reg(op.r1), core.state.arith);
+    core.state.arith = f;
+    core.set_reg(op.r1, r);
+    next(core, op)
+}
+fn one_m<O: Unary, T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    match modify::<T, ArithFlags, K>(core, op, move |core, a| O::of::<T>(a, core.state.arith)) {
+        Some(f) => core.state.arith = f,
+        None => return missed::<K>(core, op, one_m::<O, T, 2>),
     }
+    done::<K>(core, op)
 }
 
 fn binary_form<O: Binary, T: Operand>(i: &Instruction, op: &Op) -> Handler {
@@ -198,43 +118,38 @@ fn unary<O: Unary>(i: &Instruction, op: &Op) -> Handler {
     }
 }
 
-/// The handler for `i`, if it is one of this module's.
-pub(crate) fn select(i: &Instruction, op: &mut Op) -> Option<Handler> {
-    Some(match i.mnemonic() {
-        Mnemonic::Add => binary::<Add>(i, op),
-        Mnemonic::Or => binary::<Or>(i, op),
-        Mnemonic::Adc => binary::<Adc>(i, op),
-        Mnemonic::Sbb => binary::<Sbb>(i, op),
-        Mnemonic::And => binary::<And>(i, op),
-        Mnemonic::Sub => binary::<Sub>(i, op),
-        Mnemonic::Xor => binary::<Xor>(i, op),
-        Mnemonic::Cmp => binary::<Cmp>(i, op),
-        Mnemonic::Test => binary::<Test>(i, op),
-        Mnemonic::Inc => unary::<Inc>(i, op),
-        Mnemonic::Dec => unary::<Dec>(i, op),
-        Mnemonic::Neg => unary::<Neg>(i, op),
-        Mnemonic::Not => unary::<Not>(i, op),
-        _ => return None,
-    })
+/// Chooses by an instruction's shape among the functions that choose by size and form.
+macro_rules! by_shape {
+    (Binary $name:ident $i:ident $op:ident) => {
+        binary::<operation::$name>($i, $op)
+    };
+    (Compare $name:ident $i:ident $op:ident) => {
+        binary::<operation::$name>($i, $op)
+    };
+    (Unary $name:ident $i:ident $op:ident) => {
+        unary::<operation::$name>($i, $op)
+    };
+    (Shift $name:ident $i:ident $op:ident) => {
+        shift::single::<operation::$name>($i, $op)
+    };
+    (DoubleShift $name:ident $i:ident $op:ident) => {
+        shift::double::<operation::$name>($i, $op)
+    };
 }
+macro_rules! define_select {
+    ($([$($mnemonic:ident)+] $shape:ident $name:ident $operands:tt $e:expr; $locks:literal;
+        $reads:ident, $changes:ident, $undefined:ident; $recompute:ident)*) => {
+        /// The handler for `i`, if it is an instruction of the ALU.
+        pub(crate) fn select(i: &Instruction, op: &Op) -> Option<Handler> {
+            Some(match instruction(i.mnemonic())?.operation {
+                $(Operation::$name => by_shape!($shape $name i op),)*
+            })
+        }
+    };
+}
+alu_instructions!(define_select);
 
 /// Whether [`select`] knows the form.
 pub(crate) fn implements(code: Code) -> bool {
-    use Mnemonic as M;
-    matches!(
-        code.mnemonic(),
-        M::Add
-            | M::Or
-            | M::Adc
-            | M::Sbb
-            | M::And
-            | M::Sub
-            | M::Xor
-            | M::Cmp
-            | M::Test
-            | M::Inc
-            | M::Dec
-            | M::Neg
-            | M::Not
-    )
+    instruction(code.mnemonic()).is_some()
 }

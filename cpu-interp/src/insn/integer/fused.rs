@@ -5,76 +5,58 @@
 //! with its link, its position and its place in the instruction count; nothing else knows of
 //! the pair. Only jumps that are linked within their page take part.
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
-
-use super::alu::{Add, And, Binary, Cmp, Dec, Operand, Sub, Test, Unary, operand_bytes};
-use super::{BASE, kind_of, load, missed};
+use super::alu::{self, Operand, operand_bytes};
+use super::{BASE, SLOW, kind_of, load, missed};
 use crate::core::Core;
 use crate::jump::take_link;
-use crate::op::{Exit, Handler, Op, next};
+use crate::op::{At, Exit, Handler, Op, next};
 use iced_x86::{Instruction, Mnemonic, OpKind};
+use trimotor_cpu::alu::operation::{Add, And, Cmp, Dec, Sub, Test};
+use trimotor_cpu::alu::{Binary, Unary};
 use trimotor_cpu::flags::ArithFlags;
 
 /// The jump behind `op`, given the flags that `op` left.
 #[inline(always)]
-unsafe fn jump<const CC: u8>(core: &mut Core, op: *const Op, f: ArithFlags) -> Exit {
-    // SAFETY: the op behind a fused op is its jump.
-    unsafe {
-        let jcc = op.add(1);
-        if f.condition(CC) { take_link(core, jcc) } else { next(core, jcc) }
-    }
+fn jump<const CC: u8>(core: &mut Core, op: At<'_>, f: ArithFlags) -> Exit {
+    let jcc = op.next();
+    if f.condition(CC) { take_link(core, jcc) } else { next(core, jcc) }
 }
 
-unsafe fn rr<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (r, f) = O::of::<T>(core.reg((*op).r1), core.reg((*op).r2), core.state.arith);
-        core.state.arith = f;
-        if O::WRITES {
-            core.set_reg((*op).r1, r);
-        }
-        jump::<CC>(core, op, f)
+fn rr<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let (r, f) = O::of::<T>(core.reg(op.r1), core.reg(op.r2), core.state.arith);
+    core.state.arith = f;
+    if O::WRITES {
+        core.set_reg(op.r1, r);
     }
+    jump::<CC>(core, op, f)
 }
-unsafe fn ri<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (r, f) = O::of::<T>(core.reg((*op).r1), T::cut((*op).imm), core.state.arith);
-        core.state.arith = f;
-        if O::WRITES {
-            core.set_reg((*op).r1, r);
-        }
-        jump::<CC>(core, op, f)
+fn ri<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let (r, f) = O::of::<T>(core.reg(op.r1), T::cut(op.imm), core.state.arith);
+    core.state.arith = f;
+    if O::WRITES {
+        core.set_reg(op.r1, r);
     }
+    jump::<CC>(core, op, f)
 }
-unsafe fn one<O: Unary, T: Operand, const CC: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (r, f) = O::of::<T>(core.reg((*op).r1), core.state.arith);
-        core.state.arith = f;
-        core.set_reg((*op).r1, r);
-        jump::<CC>(core, op, f)
-    }
+fn one<O: Unary, T: Operand, const CC: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let (r, f) = O::of::<T>(core.reg(op.r1), core.state.arith);
+    core.state.arith = f;
+    core.set_reg(op.r1, r);
+    jump::<CC>(core, op, f)
 }
 /// Register and memory of base and displacement.
-unsafe fn rm<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let Some(b) = load::<T, BASE>(core, op) else { return missed::<BASE>(core, op, O::slow_rm::<T>()) };
-        let f = O::of::<T>(core.reg((*op).r1), b, core.state.arith).1;
-        core.state.arith = f;
-        jump::<CC>(core, op, f)
-    }
+fn rm<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let Some(b) = load::<T, BASE>(core, op) else { return missed::<BASE>(core, op, alu::rm::<O, T, SLOW>) };
+    let f = O::of::<T>(core.reg(op.r1), b, core.state.arith).1;
+    core.state.arith = f;
+    jump::<CC>(core, op, f)
 }
 /// Memory of base and displacement, and an immediate.
-unsafe fn mi<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let Some(a) = load::<T, BASE>(core, op) else { return missed::<BASE>(core, op, O::slow_mi::<T>()) };
-        let f = O::of::<T>(a, T::cut((*op).imm), core.state.arith).1;
-        core.state.arith = f;
-        jump::<CC>(core, op, f)
-    }
+fn mi<O: Binary, T: Operand, const CC: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let Some(a) = load::<T, BASE>(core, op) else { return missed::<BASE>(core, op, alu::mi::<O, T, SLOW>) };
+    let f = O::of::<T>(a, T::cut(op.imm), core.state.arith).1;
+    core.state.arith = f;
+    jump::<CC>(core, op, f)
 }
 
 /// The variant of a handler for condition `cc`; the parity and overflow conditions have none.

@@ -3,10 +3,10 @@
 //! The hot ones (moves, ALU, shifts, stack) are handlers of their own, specialised by operation,
 //! operand size and operand form; [`select`] chooses among them. Memory forms come in three
 //! kinds: [`BASE`] (base and displacement), [`INDEXED`], and [`SLOW`], which handles everything
-//! else, and to which the other two hand over when the inline translation misses. The rest are
+//! else, and to which the other two jump when the inline translation misses. The rest are
 //! ordinary bodies in rows.
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
+#![allow(unsafe_code, reason = "what is read, changed and written is accessed by one pointer")]
 
 pub mod alu;
 pub mod bcd;
@@ -22,11 +22,11 @@ pub mod string;
 
 use crate::core::{Core, Int, mode};
 use crate::lower::Lowering;
-use crate::op::{Exit, Handler, Op, info, leave_after, next, stop};
+use crate::op::{At, Exit, Handler, Op, info, leave_after, next, stop};
 use iced_x86::{Code, Instruction};
 use trimotor_cpu::Fault;
 use trimotor_cpu::mmu::Access;
-use trimotor_cpu::state::slot;
+use trimotor_cpu::state::reg_file;
 
 /// Memory operand of base and displacement, inline translation.
 pub(crate) const BASE: u8 = 0;
@@ -39,7 +39,7 @@ pub(crate) const SLOW: u8 = 2;
 pub(crate) fn kind_of(op: &Op) -> u8 {
     if op.info & info::GENERAL != 0 {
         SLOW
-    } else if op.index == slot::ZERO {
+    } else if op.index == reg_file::ZERO {
         BASE
     } else {
         INDEXED
@@ -51,13 +51,12 @@ pub(crate) fn select(lowering: &Lowering<'_>, i: &Instruction, op: &mut Op) -> O
     let is64 = lowering.mode & mode::CODE_SIZE == mode::CODE64;
     alu::select(i, op)
         .or_else(|| moves::select(i, op))
-        .or_else(|| shift::select(i, op))
         .or_else(|| if is64 { stack::select(i, op) } else { None })
 }
 
 /// Whether [`select`] knows the form.
 pub(crate) fn implements(code: Code) -> bool {
-    alu::implements(code) || moves::implements(code) || shift::implements(code)
+    alu::implements(code) || moves::implements(code)
 }
 
 /// The linear address of an inline memory operand.
@@ -67,110 +66,85 @@ pub(crate) fn linear<const K: u8>(core: &Core, op: &Op) -> u64 {
     if K == INDEXED {
         sum = sum.wrapping_add(core.reg::<u64>(op.index) << op.scale);
     }
-    sum.wrapping_add(core.reg::<u64>(op.seg)) & core.reg::<u64>(slot::LINEAR_MASK)
+    sum.wrapping_add(core.reg::<u64>(op.seg)) & core.reg::<u64>(reg_file::LINEAR_MASK)
 }
 
 /// Loads the memory operand; `None`: the inline translation missed, or (for [`SLOW`]) see `fault`.
 #[inline(always)]
-pub(crate) unsafe fn load<T: Int + crate::access::Guest, const K: u8>(
-    core: &mut Core,
-    op: *const Op,
-) -> Option<T> {
-    // SAFETY: `op` is an op of the running block; hits lead to readable guest memory.
-    unsafe {
-        if K == SLOW {
-            return load_slow(core, op);
-        }
-        let linear = linear::<K>(core, &*op);
-        core.host_to_read(linear, T::BYTES as u64).map(|p| p.cast::<T>().read_unaligned())
+pub(crate) fn load<T: Int + crate::access::Guest, const K: u8>(core: &mut Core, op: At<'_>) -> Option<T> {
+    if K == SLOW {
+        return load_slow(core, op);
     }
+    core.read_inline(linear::<K>(core, &op))
 }
 
 /// Loads with all checks. Out of line, and with a result that fits registers: what is returned through memory
 /// would be a local of the handler whose address escapes, and the handler could not tail-call.
 #[inline(never)]
-unsafe fn load_slow<T: Int + crate::access::Guest>(core: &mut Core, op: *const Op) -> Option<T> {
-    // SAFETY: `op` is an op of the running block.
-    unsafe {
-        core.current = op;
-        match core.load_at::<T>(&*op, 0) {
-            Ok(value) => Some(value),
-            Err(fault) => {
-                core.fault = fault;
-                None
-            }
+fn load_slow<T: Int + crate::access::Guest>(core: &mut Core, op: At<'_>) -> Option<T> {
+    core.current = op.as_ptr();
+    match core.load_at::<T>(&op, 0) {
+        Ok(value) => Some(value),
+        Err(fault) => {
+            core.fault = fault;
+            None
         }
     }
 }
 
 /// Stores to the memory operand; false as in [`load`].
 #[inline(always)]
-pub(crate) unsafe fn store<T: Int + crate::access::Guest, const K: u8>(
+pub(crate) fn store<T: Int + crate::access::Guest, const K: u8>(
     core: &mut Core,
-    op: *const Op,
+    op: At<'_>,
     value: T,
 ) -> bool {
-    // SAFETY: `op` is an op of the running block; hits lead to writable guest memory.
-    unsafe {
-        if K == SLOW {
-            core.current = op;
-            return match core.store_at::<T>(&*op, 0, value) {
-                Ok(()) => true,
-                Err(fault) => {
-                    core.fault = fault;
-                    false
-                }
-            };
-        }
-        let linear = linear::<K>(core, &*op);
-        match core.host_to_write(linear, T::BYTES as u64) {
-            Some(p) => {
-                p.cast::<T>().write_unaligned(value);
-                true
+    if K == SLOW {
+        core.current = op.as_ptr();
+        return match core.store_at::<T>(&op, 0, value) {
+            Ok(()) => true,
+            Err(fault) => {
+                core.fault = fault;
+                false
             }
-            None => false,
-        }
+        };
     }
+    core.write_inline(linear::<K>(core, &op), value)
 }
 
 /// Reads, changes and writes the memory operand; `change` returns the new value and what else
 /// is to be committed. `None` as in [`load`].
 #[inline(always)]
-pub(crate) unsafe fn modify<T: Int + crate::access::Guest, R, const K: u8>(
+pub(crate) fn modify<T: Int + crate::access::Guest, R, const K: u8>(
     core: &mut Core,
-    op: *const Op,
+    op: At<'_>,
     change: impl Fn(&Core, T) -> (T, R),
 ) -> Option<R> {
-    // SAFETY: `op` is an op of the running block; hits lead to writable guest memory, and what can be
-    // written can be read.
-    unsafe {
-        if K == SLOW {
-            return modify_noting(core, op, change);
-        }
-        let linear = linear::<K>(core, &*op);
-        let p = core.host_to_write(linear, T::BYTES as u64)?.cast::<T>();
-        let (new, rest) = change(core, p.read_unaligned());
-        p.write_unaligned(new);
-        Some(rest)
+    if K == SLOW {
+        return modify_noting(core, op, change);
     }
+    let linear = linear::<K>(core, &op);
+    let p = core.host_to_write(linear, T::BYTES as u64)?.cast::<T>();
+    // SAFETY: the table says that these bytes are mapped guest memory that may be written, and so read.
+    let (new, rest) = change(core, unsafe { p.read_unaligned() });
+    // SAFETY: as above.
+    unsafe { p.write_unaligned(new) };
+    Some(rest)
 }
 
 /// [`modify_slow`], with the fault noted in the core. Out of line as [`load_slow`] is.
 #[inline(never)]
-unsafe fn modify_noting<T: Int + crate::access::Guest, R>(
+fn modify_noting<T: Int + crate::access::Guest, R>(
     core: &mut Core,
-    op: *const Op,
+    op: At<'_>,
     change: impl Fn(&Core, T) -> (T, R),
 ) -> Option<R> {
-    // SAFETY: `op` is an op of the running block.
-    unsafe {
-        core.current = op;
-        match modify_slow(core, &*op, change) {
-            Ok(rest) => Some(rest),
-            Err(fault) => {
-                core.fault = fault;
-                None
-            }
+    core.current = op.as_ptr();
+    match modify_slow(core, &op, change) {
+        Ok(rest) => Some(rest),
+        Err(fault) => {
+            core.fault = fault;
+            None
         }
     }
 }
@@ -209,22 +183,18 @@ pub(crate) fn modify_slow<T: Int + crate::access::Guest, R>(
 
 /// Ends a handler whose memory access is done.
 #[inline(always)]
-pub(crate) unsafe fn done<const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: `op` is an op of the running block, and not its last.
-    unsafe { if K == SLOW && core.attention { leave_after(core, op) } else { next(core, op) } }
+pub(crate) fn done<const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    if K == SLOW && core.attention { leave_after(core, op) } else { next(core, op) }
 }
 
-/// Ends a handler whose memory access missed or faulted: hands over to `slow`, or stops.
+/// Ends a handler whose memory access missed or faulted: jumps to `slow`, or stops.
 #[inline(always)]
-pub(crate) unsafe fn missed<const K: u8>(core: &mut Core, op: *const Op, slow: Handler) -> Exit {
-    // SAFETY: `op` is an op of the running block.
-    unsafe {
-        if K == SLOW {
-            let fault = core.fault;
-            stop(core, op, fault)
-        } else {
-            slow(core, op)
-        }
+pub(crate) fn missed<const K: u8>(core: &mut Core, op: At<'_>, slow: Handler) -> Exit {
+    if K == SLOW {
+        let fault = core.fault;
+        stop(core, op, fault)
+    } else {
+        slow(core, op)
     }
 }
 

@@ -1,55 +1,38 @@
 //! MOV, MOVZX, MOVSX, MOVSXD, LEA, XCHG, CMOVcc, SETcc.
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
-
 use super::alu::{Operand, operand_bytes};
 use super::{by_kind, done, load, missed, modify, store};
 use crate::core::{Core, Int};
-use crate::op::{Exit, Handler, Op, info, next};
+use crate::op::{At, Exit, Handler, Op, info, next};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
-unsafe fn mov_rr<T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = core.reg::<T>((*op).r2);
-        core.set_reg((*op).r1, value);
-        next(core, op)
-    }
+fn mov_rr<T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let value = core.reg::<T>(op.r2);
+    core.set_reg(op.r1, value);
+    next(core, op)
 }
-unsafe fn mov_ri<T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        core.set_reg((*op).r1, T::cut((*op).imm));
-        next(core, op)
-    }
+fn mov_ri<T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    core.set_reg(op.r1, T::cut(op.imm));
+    next(core, op)
 }
-unsafe fn mov_rm<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let Some(value) = load::<T, K>(core, op) else { return missed::<K>(core, op, mov_rm::<T, 2>) };
-        core.set_reg((*op).r1, value);
-        done::<K>(core, op)
-    }
+fn mov_rm<T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let Some(value) = load::<T, K>(core, op) else { return missed::<K>(core, op, mov_rm::<T, 2>) };
+    core.set_reg(op.r1, value);
+    done::<K>(core, op)
 }
-unsafe fn mov_mr<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = core.reg::<T>((*op).r1);
-        if !store::<T, K>(core, op, value) {
-            return missed::<K>(core, op, mov_mr::<T, 2>);
-        }
-        done::<K>(core, op)
+fn mov_mr<T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let value = core.reg::<T>(op.r1);
+    if !store::<T, K>(core, op, value) {
+        return missed::<K>(core, op, mov_mr::<T, 2>);
     }
+    done::<K>(core, op)
 }
-unsafe fn mov_mi<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = T::cut((*op).imm);
-        if !store::<T, K>(core, op, value) {
-            return missed::<K>(core, op, mov_mi::<T, 2>);
-        }
-        done::<K>(core, op)
+fn mov_mi<T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let value = T::cut(op.imm);
+    if !store::<T, K>(core, op, value) {
+        return missed::<K>(core, op, mov_mi::<T, 2>);
     }
+    done::<K>(core, op)
 }
 
 /// Extension from `S` to `D`.
@@ -57,115 +40,80 @@ unsafe fn mov_mi<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exi
 fn extend<D: Int, S: Int, const SIGNED: bool>(value: S) -> D {
     D::cut(if SIGNED { value.to_i64() as u64 } else { value.to_u64() })
 }
-unsafe fn extend_rr<D: Operand, S: Operand, const SIGNED: bool>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = core.reg::<S>((*op).r2);
-        core.set_reg((*op).r1, extend::<D, S, SIGNED>(value));
-        next(core, op)
-    }
+fn extend_rr<D: Operand, S: Operand, const SIGNED: bool>(core: &mut Core, op: At<'_>) -> Exit {
+    let value = core.reg::<S>(op.r2);
+    core.set_reg(op.r1, extend::<D, S, SIGNED>(value));
+    next(core, op)
 }
-unsafe fn extend_rm<D: Operand, S: Operand, const SIGNED: bool, const K: u8>(
-    core: &mut Core,
-    op: *const Op,
-) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let Some(value) = load::<S, K>(core, op) else {
-            return missed::<K>(core, op, extend_rm::<D, S, SIGNED, 2>);
-        };
-        core.set_reg((*op).r1, extend::<D, S, SIGNED>(value));
-        done::<K>(core, op)
-    }
+fn extend_rm<D: Operand, S: Operand, const SIGNED: bool, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let Some(value) = load::<S, K>(core, op) else {
+        return missed::<K>(core, op, extend_rm::<D, S, SIGNED, 2>);
+    };
+    core.set_reg(op.r1, extend::<D, S, SIGNED>(value));
+    done::<K>(core, op)
 }
-unsafe fn zero_extend_rm<D: Operand, S: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe { extend_rm::<D, S, false, K>(core, op) }
+fn zero_extend_rm<D: Operand, S: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    extend_rm::<D, S, false, K>(core, op)
 }
-unsafe fn sign_extend_rm<D: Operand, S: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe { extend_rm::<D, S, true, K>(core, op) }
+fn sign_extend_rm<D: Operand, S: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    extend_rm::<D, S, true, K>(core, op)
 }
 
-unsafe fn lea<T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = core.effective(&*op);
-        core.set_reg((*op).r1, T::cut(value));
-        next(core, op)
-    }
+fn lea<T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let value = core.effective(&op);
+    core.set_reg(op.r1, T::cut(value));
+    next(core, op)
 }
 /// LEA of 64-bit addresses without and with an index.
-unsafe fn lea64<T: Operand, const INDEX: bool>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let mut value = core.reg::<u64>((*op).base).wrapping_add((*op).disp as i64 as u64);
-        if INDEX {
-            value = value.wrapping_add(core.reg::<u64>((*op).index) << (*op).scale);
-        }
-        core.set_reg((*op).r1, T::cut(value));
-        next(core, op)
+fn lea64<T: Operand, const INDEX: bool>(core: &mut Core, op: At<'_>) -> Exit {
+    let mut value = core.reg::<u64>(op.base).wrapping_add(op.disp as i64 as u64);
+    if INDEX {
+        value = value.wrapping_add(core.reg::<u64>(op.index) << op.scale);
     }
+    core.set_reg(op.r1, T::cut(value));
+    next(core, op)
 }
 
-unsafe fn xchg_rr<T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let (a, b) = (core.reg::<T>((*op).r1), core.reg::<T>((*op).r2));
-        core.set_reg((*op).r1, b);
-        core.set_reg((*op).r2, a);
-        next(core, op)
-    }
+fn xchg_rr<T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let (a, b) = (core.reg::<T>(op.r1), core.reg::<T>(op.r2));
+    core.set_reg(op.r1, b);
+    core.set_reg(op.r2, a);
+    next(core, op)
 }
-unsafe fn xchg_m<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let new = core.reg::<T>((*op).r1);
-        match modify::<T, T, K>(core, op, move |_, old| (new, old)) {
-            Some(old) => core.set_reg((*op).r1, old),
-            None => return missed::<K>(core, op, xchg_m::<T, 2>),
-        }
-        done::<K>(core, op)
+fn xchg_m<T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let new = core.reg::<T>(op.r1);
+    match modify::<T, T, K>(core, op, move |_, old| (new, old)) {
+        Some(old) => core.set_reg(op.r1, old),
+        None => return missed::<K>(core, op, xchg_m::<T, 2>),
     }
+    done::<K>(core, op)
 }
 
 /// CMOVcc; the condition is in `r3`.
-unsafe fn cmov_rr<T: Operand>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let from = if core.state.arith.condition((*op).r3) { (*op).r2 } else { (*op).r1 };
-        let value = core.reg::<T>(from);
-        core.set_reg((*op).r1, value);
-        next(core, op)
-    }
+fn cmov_rr<T: Operand>(core: &mut Core, op: At<'_>) -> Exit {
+    let from = if core.state.arith.condition(op.r3) { op.r2 } else { op.r1 };
+    let value = core.reg::<T>(from);
+    core.set_reg(op.r1, value);
+    next(core, op)
 }
-unsafe fn cmov_rm<T: Operand, const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let Some(value) = load::<T, K>(core, op) else { return missed::<K>(core, op, cmov_rm::<T, 2>) };
-        let value = if core.state.arith.condition((*op).r3) { value } else { core.reg::<T>((*op).r1) };
-        core.set_reg((*op).r1, value);
-        done::<K>(core, op)
-    }
+fn cmov_rm<T: Operand, const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let Some(value) = load::<T, K>(core, op) else { return missed::<K>(core, op, cmov_rm::<T, 2>) };
+    let value = if core.state.arith.condition(op.r3) { value } else { core.reg::<T>(op.r1) };
+    core.set_reg(op.r1, value);
+    done::<K>(core, op)
 }
 /// SETcc; the condition is in `r3`.
-unsafe fn set_r(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = core.state.arith.condition((*op).r3) as u8;
-        core.set_reg((*op).r1, value);
-        next(core, op)
-    }
+fn set_r(core: &mut Core, op: At<'_>) -> Exit {
+    let value = core.state.arith.condition(op.r3) as u8;
+    core.set_reg(op.r1, value);
+    next(core, op)
 }
-unsafe fn set_m<const K: u8>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block.
-    unsafe {
-        let value = core.state.arith.condition((*op).r3) as u8;
-        if !store::<u8, K>(core, op, value) {
-            return missed::<K>(core, op, set_m::<2>);
-        }
-        done::<K>(core, op)
+fn set_m<const K: u8>(core: &mut Core, op: At<'_>) -> Exit {
+    let value = core.state.arith.condition(op.r3) as u8;
+    if !store::<u8, K>(core, op, value) {
+        return missed::<K>(core, op, set_m::<2>);
     }
+    done::<K>(core, op)
 }
 
 fn mov<T: Operand>(i: &Instruction, op: &Op) -> Handler {
@@ -200,7 +148,7 @@ fn sign_extend<D: Operand, S: Operand>(i: &Instruction, op: &Op) -> Handler {
 fn lea_form<T: Operand>(op: &Op) -> Handler {
     if op.info & (info::ADDR16 | info::ADDR32) != 0 {
         lea::<T>
-    } else if op.index == trimotor_cpu::state::slot::ZERO {
+    } else if op.index == trimotor_cpu::state::reg_file::ZERO {
         lea64::<T, false>
     } else {
         lea64::<T, true>

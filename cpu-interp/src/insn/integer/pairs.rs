@@ -2,17 +2,16 @@
 //!
 //! The first op of such a pair gets a handler that does the work of both and goes on behind the second
 //! one: one dispatch less, and where the second sets all flags the first need not compute them. The
-//! second op stays as it is, for whoever comes to it alone. Neither can fault, leave the block or
+//! second op stays as it is, for jumps that lead to it. Neither can fault, leave the block or
 //! reach memory, so nothing else knows of the pair.
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
-
-use super::alu::{Add, And, Binary, Operand, Or, Sub, Xor, operand_bytes};
-use super::shift::{Rol, Ror, Shift, Shl, Shr};
+use super::alu::{Operand, operand_bytes};
 use crate::core::Core;
-use crate::op::{Exit, Handler, Op, go};
+use crate::op::{At, Exit, Handler, Op, go};
 use iced_x86::{Instruction, Mnemonic, OpKind};
 use std::marker::PhantomData;
+use trimotor_cpu::alu::operation::{Add, And, Or, Rol, Ror, Shl, Shr, Sub, Xor};
+use trimotor_cpu::alu::{Binary, Shift};
 use trimotor_cpu::flags::ArithFlags;
 
 /// What takes part in pairs.
@@ -73,16 +72,15 @@ trait Part: 'static {
     /// It sets all flags, whatever they were, and does not look at them.
     const SETS_ALL_FLAGS: bool;
     /// Does it; returns the flags, given those before.
-    unsafe fn work(core: &mut Core, op: *const Op, f: ArithFlags) -> ArithFlags;
+    fn work(core: &mut Core, op: At<'_>, f: ArithFlags) -> ArithFlags;
 }
 
 struct Move<T>(PhantomData<T>);
 impl<T: Operand> Part for Move<T> {
     const SETS_ALL_FLAGS: bool = false;
     #[inline(always)]
-    unsafe fn work(core: &mut Core, op: *const Op, f: ArithFlags) -> ArithFlags {
-        // SAFETY: handlers get ops of the running block.
-        unsafe { core.set_reg::<T>((*op).r1, core.reg((*op).r2)) };
+    fn work(core: &mut Core, op: At<'_>, f: ArithFlags) -> ArithFlags {
+        core.set_reg::<T>(op.r1, core.reg(op.r2));
         f
     }
 }
@@ -90,53 +88,41 @@ struct Registers<O, T>(PhantomData<(O, T)>);
 impl<O: Binary, T: Operand> Part for Registers<O, T> {
     const SETS_ALL_FLAGS: bool = true;
     #[inline(always)]
-    unsafe fn work(core: &mut Core, op: *const Op, f: ArithFlags) -> ArithFlags {
-        // SAFETY: handlers get ops of the running block.
-        unsafe {
-            let (r, f) = O::of::<T>(core.reg((*op).r1), core.reg((*op).r2), f);
-            core.set_reg((*op).r1, r);
-            f
-        }
+    fn work(core: &mut Core, op: At<'_>, f: ArithFlags) -> ArithFlags {
+        let (r, f) = O::of::<T>(core.reg(op.r1), core.reg(op.r2), f);
+        core.set_reg(op.r1, r);
+        f
     }
 }
 struct Immediate<O, T>(PhantomData<(O, T)>);
 impl<O: Binary, T: Operand> Part for Immediate<O, T> {
     const SETS_ALL_FLAGS: bool = true;
     #[inline(always)]
-    unsafe fn work(core: &mut Core, op: *const Op, f: ArithFlags) -> ArithFlags {
-        // SAFETY: handlers get ops of the running block.
-        unsafe {
-            let (r, f) = O::of::<T>(core.reg((*op).r1), T::cut((*op).imm), f);
-            core.set_reg((*op).r1, r);
-            f
-        }
+    fn work(core: &mut Core, op: At<'_>, f: ArithFlags) -> ArithFlags {
+        let (r, f) = O::of::<T>(core.reg(op.r1), T::cut(op.imm), f);
+        core.set_reg(op.r1, r);
+        f
     }
 }
 struct Shifted<S, T>(PhantomData<(S, T)>);
 impl<S: Shift, T: Operand> Part for Shifted<S, T> {
     const SETS_ALL_FLAGS: bool = false;
     #[inline(always)]
-    unsafe fn work(core: &mut Core, op: *const Op, f: ArithFlags) -> ArithFlags {
-        // SAFETY: handlers get ops of the running block.
-        unsafe {
-            let (r, f) = S::of::<T>(core.reg((*op).r1), (*op).imm as u8, f);
-            core.set_reg((*op).r1, r);
-            f
-        }
+    fn work(core: &mut Core, op: At<'_>, f: ArithFlags) -> ArithFlags {
+        let (r, f) = S::of::<T>(core.reg(op.r1), op.imm as u8, f);
+        core.set_reg(op.r1, r);
+        f
     }
 }
 
 /// The handler of a pair.
-unsafe fn pair<A: Part, B: Part>(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: the op behind the first of a pair is the second, and there is another one behind it.
-    unsafe {
-        let before = core.state.arith;
-        let first = A::work(core, op, before);
-        // The host's flags that nobody looks at are not even taken.
-        let f = B::work(core, op.add(1), if B::SETS_ALL_FLAGS { before } else { first });
-        core.state.arith = f;
-        go(core, op.add(2))
-    }
+fn pair<A: Part, B: Part>(core: &mut Core, op: At<'_>) -> Exit {
+    let before = core.state.arith;
+    let first = A::work(core, op, before);
+    // The host's flags that nobody looks at are not even taken.
+    let f = B::work(core, op.next(), if B::SETS_ALL_FLAGS { before } else { first });
+    core.state.arith = f;
+    go(core, op.next().next())
 }
 
 fn with_first<A: Part, T: Operand>(second: Kind) -> Handler {

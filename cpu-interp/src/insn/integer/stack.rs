@@ -1,11 +1,9 @@
 //! PUSH, POP, PUSHA, POPA, ENTER, LEAVE. (PUSHF and POPF are with the flags of the system; segment
 //! registers with the segments.)
 
-#![allow(unsafe_code, reason = "handlers walk the ops of a block by pointer")]
-
 use crate::access::Guest;
 use crate::core::{Core, Int};
-use crate::op::{Done, Exit, Handler, Op, Row, body, next, row};
+use crate::op::{At, Done, Exit, Handler, Op, Row, body, next, row};
 use iced_x86::{Code, Instruction};
 use trimotor_cpu::mmu::Access;
 use trimotor_cpu::{Fault, SegReg};
@@ -13,27 +11,21 @@ use trimotor_cpu::{Fault, SegReg};
 const RBP: u8 = 40;
 
 /// PUSH r64 in 64-bit mode.
-unsafe fn push_r64(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block; a hit leads to writable guest memory.
-    unsafe {
-        let sp = core.state.slots[4].wrapping_sub(8);
-        let Some(p) = core.host_to_write(sp, 8) else { return PUSH_R64_SLOW(core, op) };
-        p.cast::<u64>().write_unaligned(core.reg::<u64>((*op).r1));
-        core.state.slots[4] = sp;
-        next(core, op)
+fn push_r64(core: &mut Core, op: At<'_>) -> Exit {
+    let sp = core.state.reg_file[4].wrapping_sub(8);
+    if !core.write_inline(sp, core.reg::<u64>(op.r1)) {
+        return PUSH_R64_SLOW(core, op);
     }
+    core.state.reg_file[4] = sp;
+    next(core, op)
 }
 /// POP r64 in 64-bit mode.
-unsafe fn pop_r64(core: &mut Core, op: *const Op) -> Exit {
-    // SAFETY: handlers get ops of the running block; a hit leads to readable guest memory.
-    unsafe {
-        let sp = core.state.slots[4];
-        let Some(p) = core.host_to_read(sp, 8) else { return POP_R64_SLOW(core, op) };
-        let value = p.cast::<u64>().read_unaligned();
-        core.state.slots[4] = sp.wrapping_add(8);
-        core.set_reg((*op).r1, value);
-        next(core, op)
-    }
+fn pop_r64(core: &mut Core, op: At<'_>) -> Exit {
+    let sp = core.state.reg_file[4];
+    let Some(value) = core.read_inline::<u64>(sp) else { return POP_R64_SLOW(core, op) };
+    core.state.reg_file[4] = sp.wrapping_add(8);
+    core.set_reg(op.r1, value);
+    next(core, op)
 }
 const PUSH_R64_SLOW: Handler = body(push_r::<u64>);
 const POP_R64_SLOW: Handler = body(pop_r::<u64>);
@@ -67,7 +59,7 @@ fn pop_r<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
 /// POP r/m: a memory operand is addressed with the stack pointer after the pop.
 fn pop_m<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     let value = core.peek::<T>(0)?;
-    let old = core.state.slots[4];
+    let old = core.state.reg_file[4];
     core.drop_stack(T::BYTES as u64);
     if !op.has_mem() {
         core.set_reg(op.r1, value);
@@ -75,7 +67,7 @@ fn pop_m<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     }
     let stored = core.store(op, value);
     if stored.is_err() {
-        core.state.slots[4] = old;
+        core.state.reg_file[4] = old;
     }
     stored
 }
@@ -129,7 +121,7 @@ fn enter<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
     let (frame, level) = (op.imm as u16 as u64, (op.imm >> 32) & 31);
     let size = T::BYTES as u64;
     let mask = core.stack_mask();
-    let old_sp = core.state.slots[4];
+    let old_sp = core.state.reg_file[4];
     let result = enter_frames::<T>(core, level, size, mask).and_then(|frame_pointer| {
         let sp = core.stack_pointer().wrapping_sub(frame) & mask;
         // The last byte of the new frame must be writable.
@@ -144,7 +136,7 @@ fn enter<T: Int + Guest>(core: &mut Core, op: &Op) -> Done {
             Ok(())
         }
         Err(fault) => {
-            core.state.slots[4] = old_sp;
+            core.state.reg_file[4] = old_sp;
             Err(fault)
         }
     }
@@ -153,7 +145,7 @@ fn enter_frames<T: Int + Guest>(core: &mut Core, level: u64, size: u64, mask: u6
     let bp = core.reg::<T>(RBP);
     core.push(bp)?;
     // As wide as the operand, not as the stack: with a 16-bit stack the upper half of ESP goes to EBP too.
-    let frame_pointer = core.state.slots[4];
+    let frame_pointer = core.state.reg_file[4];
     for n in 1..level {
         let at = core.reg::<u64>(RBP).wrapping_sub(n * size) & mask;
         let linear = core.segment_linear(SegReg::Ss, at, size, Access::Read)?;

@@ -10,6 +10,7 @@ use super::alu::Operand;
 use crate::core::{Core, Int};
 use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
+use trimotor_bus::Width;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::mmu::Access;
 use trimotor_cpu::{Fault, SegReg};
@@ -22,6 +23,14 @@ const RDI: usize = 7;
 const PORTION: u64 = 4096;
 /// Bytes after which a block copy or fill does.
 const PORTION_BYTES: u64 = 1 << 16;
+/// As so many bytes counts an element that goes alone: a device may take long to answer.
+const ALONE_BYTES: u64 = 256;
+/// The same for one of a run that goes to a device at once.
+const TOGETHER_BYTES: u64 = 64;
+/// Elements of such a run at most.
+const RUN: usize = 64;
+/// So many elements at most go alone before the table is asked again.
+const MOST_ALONE: u64 = 32;
 
 /// What a string instruction knows of its operands.
 #[derive(Clone, Copy)]
@@ -41,24 +50,24 @@ fn operands<T: Int>(core: &Core, op: &Op) -> Result<Operands, Fault> {
 /// Sets an index register as the address size writes it.
 #[inline(always)]
 fn set_index(core: &mut Core, register: usize, value: u64, mask: u64) {
-    let r = &mut core.state.slots[register];
+    let r = &mut core.state.reg_file[register];
     *r = if mask == 0xFFFF { *r & !mask | value & mask } else { value & mask };
 }
 #[inline(always)]
 fn advance(core: &mut Core, register: usize, by: i64, mask: u64) {
-    let value = core.state.slots[register].wrapping_add(by as u64);
+    let value = core.state.reg_file[register].wrapping_add(by as u64);
     set_index(core, register, value, mask);
 }
 
 #[inline(always)]
 fn load_source<T: Operand>(core: &mut Core, o: Operands) -> Result<T, Fault> {
-    let at = core.state.slots[RSI] & o.mask;
+    let at = core.state.reg_file[RSI] & o.mask;
     let linear = core.segment_linear(o.source, at, T::BYTES as u64, Access::Read)?;
     core.read_linear(linear)
 }
 #[inline(always)]
 fn destination<T: Operand>(core: &mut Core, o: Operands, access: Access) -> Result<u64, Fault> {
-    let at = core.state.slots[RDI] & o.mask;
+    let at = core.state.reg_file[RDI] & o.mask;
     core.segment_linear(SegReg::Es, at, T::BYTES as u64, access)
 }
 
@@ -73,7 +82,7 @@ fn portion(core: &Core) -> u64 {
 #[inline(always)]
 fn repeat(core: &mut Core, o: Operands, mut once: impl FnMut(&mut Core) -> Result<bool, Fault>) -> Done {
     for _ in 0..portion(core) {
-        let count = core.state.slots[RCX] & o.mask;
+        let count = core.state.reg_file[RCX] & o.mask;
         if count == 0 {
             return Ok(());
         }
@@ -89,31 +98,57 @@ fn repeat(core: &mut Core, o: Operands, mut once: impl FnMut(&mut Core) -> Resul
     Err(Fault::RESUME)
 }
 
-/// Repeats upwards by RCX: piece by piece where `piece` can (it returns the bytes it did), else
-/// `once`, for one element.
+/// Repeats upwards by RCX: piece by piece where `piece` can (it returns the bytes it did), `run` by run of elements
+/// where a device takes them (it returns how many), else `once`, for one element.
 fn by_pieces(
     core: &mut Core,
     o: Operands,
     piece: impl Fn(&mut Core, Operands) -> u64,
+    run: impl Fn(&mut Core, Operands) -> u64,
     mut once: impl FnMut(&mut Core) -> Result<bool, Fault>,
 ) -> Done {
     if portion(core) == 1 {
         return repeat(core, o, once);
     }
     let mut moved = 0;
+    // Elements that go alone before the table is asked again: more and more where a device answers.
+    let mut alone = 1;
     while moved < PORTION_BYTES {
         let bytes = piece(core, o);
-        if core.state.slots[RCX] & o.mask == 0 {
+        if core.state.reg_file[RCX] & o.mask == 0 {
             return Ok(());
         }
-        if bytes == 0 {
-            // What the table does not have, and page crossings.
-            let count = core.state.slots[RCX] & o.mask;
+        if bytes > 0 {
+            moved += bytes;
+            alone = 1;
+            continue;
+        }
+        // Where one element has found a device, the next ones may go there together.
+        let together = if alone > 1 { run(core, o) } else { 0 };
+        if together > 0 {
+            moved += together * TOGETHER_BYTES;
+            if core.state.reg_file[RCX] & o.mask == 0 {
+                return Ok(());
+            }
+            if core.attention {
+                return Err(Fault::RESUME);
+            }
+            continue;
+        }
+        // What the table does not have, and page crossings.
+        for _ in 0..alone {
+            let count = core.state.reg_file[RCX] & o.mask;
             once(core)?;
             set_index(core, RCX, count - 1, o.mask);
-            return if count == 1 { Ok(()) } else { Err(Fault::RESUME) };
+            if count == 1 {
+                return Ok(());
+            }
+            if core.attention {
+                return Err(Fault::RESUME);
+            }
         }
-        moved += bytes;
+        moved += alone * ALONE_BYTES;
+        alone = (2 * alone).min(MOST_ALONE);
     }
     Err(Fault::RESUME)
 }
@@ -132,7 +167,7 @@ fn movs<T: Operand>(core: &mut Core, op: &Op) -> Done {
         return once(core).map(|_| ());
     }
     if o.step > 0 {
-        return by_pieces(core, o, copy_piece::<T>, once);
+        return by_pieces(core, o, copy_piece::<T>, copy_run::<T>, once);
     }
     repeat(core, o, once)
 }
@@ -148,8 +183,8 @@ fn elements_to_wrap<T: Int>(index: u64, mask: u64) -> u64 {
 
 /// Copies as many elements as lie in the present pages of both sides; returns bytes (0: none).
 fn copy_piece<T: Operand>(core: &mut Core, o: Operands) -> u64 {
-    let (si, di) = (core.state.slots[RSI] & o.mask, core.state.slots[RDI] & o.mask);
-    let count = core.state.slots[RCX] & o.mask;
+    let (si, di) = (core.state.reg_file[RSI] & o.mask, core.state.reg_file[RDI] & o.mask);
+    let count = core.state.reg_file[RCX] & o.mask;
     let size = T::BYTES as u64;
     let Ok(from) = core.segment_linear(o.source, si, size, Access::Read) else { return 0 };
     let Ok(to) = core.segment_linear(SegReg::Es, di, size, Access::Write) else { return 0 };
@@ -187,6 +222,66 @@ fn copy_piece<T: Operand>(core: &mut Core, o: Operands) -> u64 {
     bytes
 }
 
+/// The linear address of the elements at index register `register`, and how many of at most `most` follow each other in one page and
+/// within their segment.
+fn elements<T: Int>(core: &mut Core, o: Operands, register: usize, most: u64) -> Option<(u64, u64)> {
+    let (segment, access) =
+        if register == RSI { (o.source, Access::Read) } else { (SegReg::Es, Access::Write) };
+    let index = core.state.reg_file[register] & o.mask;
+    let size = T::BYTES as u64;
+    let linear = core.segment_linear(segment, index, size, access).ok()?;
+    let n = most.min(elements_in_page::<T>(linear)).min(elements_to_wrap::<T>(index, o.mask));
+    let whole = n > 0 && core.segment_linear(segment, index, n * size, access).is_ok();
+    whole.then_some((linear, n))
+}
+/// How many elements a run may have.
+fn run_count(core: &Core, o: Operands) -> u64 {
+    (core.state.reg_file[RCX] & o.mask).min(RUN as u64)
+}
+
+/// Copies a run of elements to a device, from RAM or from the device itself; returns how many (0: none).
+fn copy_run<T: Operand>(core: &mut Core, o: Operands) -> u64 {
+    let Some(width) = Width::from_bytes(T::BYTES) else { return 0 };
+    let count = core.state.reg_file[RCX] & o.mask;
+    let Some((from, n)) = elements::<T>(core, o, RSI, run_count(core, o)) else { return 0 };
+    let Some((to, n)) = elements::<T>(core, o, RDI, n) else { return 0 };
+    let Some(device) = core.device_at(to, Access::Write, width) else { return 0 };
+    let bytes = n as usize * T::BYTES;
+    let done = if let Some(p) = core.host_to_read(from, bytes as u64) {
+        let mut elements = [0; 8 * RUN];
+        // SAFETY: the range is mapped guest memory by the table.
+        unsafe { std::ptr::copy(p, elements.as_mut_ptr(), bytes) };
+        core.write_device_run(device, width, &elements[..bytes])
+    } else {
+        let source = core.device_at(from, Access::Read, width);
+        source.is_some_and(|source| core.copy_device_run(source, device, width, n as usize))
+    };
+    if !done {
+        return 0;
+    }
+    advance(core, RSI, bytes as i64, o.mask);
+    advance(core, RDI, bytes as i64, o.mask);
+    set_index(core, RCX, count - n, o.mask);
+    n
+}
+/// Writes a run of elements to a device; returns how many (0: none).
+fn fill_run<T: Operand>(core: &mut Core, o: Operands) -> u64 {
+    let Some(width) = Width::from_bytes(T::BYTES) else { return 0 };
+    let count = core.state.reg_file[RCX] & o.mask;
+    let Some((to, n)) = elements::<T>(core, o, RDI, run_count(core, o)) else { return 0 };
+    let Some(device) = core.device_at(to, Access::Write, width) else { return 0 };
+    let value = core.reg::<T>(RAX).to_u64().to_le_bytes();
+    let mut elements = [0; 8 * RUN];
+    let bytes = &mut elements[..n as usize * T::BYTES];
+    bytes.chunks_exact_mut(T::BYTES).for_each(|element| element.copy_from_slice(&value[..T::BYTES]));
+    if !core.write_device_run(device, width, bytes) {
+        return 0;
+    }
+    advance(core, RDI, bytes.len() as i64, o.mask);
+    set_index(core, RCX, count - n, o.mask);
+    n
+}
+
 fn stos<T: Operand>(core: &mut Core, op: &Op) -> Done {
     let o = operands::<T>(core, op)?;
     let once = |core: &mut Core| {
@@ -200,15 +295,15 @@ fn stos<T: Operand>(core: &mut Core, op: &Op) -> Done {
         return once(core).map(|_| ());
     }
     if o.step > 0 {
-        return by_pieces(core, o, fill_piece::<T>, once);
+        return by_pieces(core, o, fill_piece::<T>, fill_run::<T>, once);
     }
     repeat(core, o, once)
 }
 
 /// Fills as many elements as lie in the present page; returns bytes (0: none).
 fn fill_piece<T: Operand>(core: &mut Core, o: Operands) -> u64 {
-    let di = core.state.slots[RDI] & o.mask;
-    let count = core.state.slots[RCX] & o.mask;
+    let di = core.state.reg_file[RDI] & o.mask;
+    let count = core.state.reg_file[RCX] & o.mask;
     let size = T::BYTES as u64;
     let Ok(to) = core.segment_linear(SegReg::Es, di, size, Access::Write) else { return 0 };
     let n = count.min(elements_in_page::<T>(to)).min(elements_to_wrap::<T>(di, o.mask));

@@ -7,7 +7,7 @@ use crate::Interpreter;
 use iced_x86::code_asm::CodeAssembler;
 use std::sync::Arc;
 use trimotor_bus::cpu_bus::NoSuchMsr;
-use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, VcpuSignals, Width};
+use trimotor_bus::{CpuBus, GuestMemory, GuestTime, PhysAddr, Port, PortRegisters, VcpuSignals, Width};
 use trimotor_cpu::backend::ShutdownReport;
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, CpuBackend, Segment, Vcpu, VcpuExit};
@@ -42,6 +42,10 @@ pub(super) const DS1: u16 = 0x41;
 /// First free descriptor.
 pub(super) const FREE: u16 = 0x48;
 
+/// A backdoor port, and what EAX holds for a call.
+pub(super) const CALL_PORT: u16 = 0x5658;
+pub(super) const CALL_MAGIC: u32 = 0x1357_9BDF;
+
 /// A bus with nobody on it but a list of interrupts to acknowledge.
 #[derive(Default)]
 pub(super) struct RigBus {
@@ -67,6 +71,15 @@ impl CpuBus for RigBus {
         {
             signals.raise(*which);
         }
+    }
+    fn port_call(&mut self, port: Port, registers: &mut PortRegisters) -> bool {
+        let calls = port.0 == CALL_PORT && registers.eax == CALL_MAGIC;
+        if calls {
+            // Each register takes another one's value.
+            let PortRegisters { eax, ebx, ecx, edx, esi, edi } = *registers;
+            *registers = PortRegisters { eax: ebx, ebx: ecx, ecx: esi, edx, esi: edi, edi: eax };
+        }
+        calls
     }
     fn mmio_read(&mut self, _addr: PhysAddr, width: Width) -> u64 {
         width.mask()
@@ -321,7 +334,7 @@ impl Rig {
                     return if at < 0x1000 { End::Vector((at / 16) as u8) } else { End::Halt(s.rip) };
                 }
                 VcpuExit::Shutdown(report) => return End::Shutdown(*report),
-                VcpuExit::Budget => {}
+                VcpuExit::Budget | VcpuExit::Debugger => {}
             }
         }
         End::Running

@@ -467,7 +467,7 @@ fn another_vcpu_sees_it_when_it_runs() {
         (s.gpr[6], s.gpr[7]) = (TWO | P | RW, entry_at(TABLES, TREE, 1));
         vcpu.set_state(&s);
     }
-    // At first the table is not in use, and the first one may write it unseen.
+    // At first the table is not in use, and the first one may write it inline.
     for expected in [1, 2, 1, 2, 1] {
         both[0].run(&mut r.bus, 3);
         both[1].run(&mut r.bus, 20);

@@ -4,6 +4,7 @@ use super::rig::*;
 use trimotor_bus::PhysAddr;
 use trimotor_bus::VcpuSignals;
 use trimotor_bus::memory::{Smram, View};
+use trimotor_cpu::ArchState;
 use trimotor_cpu::state::Activity;
 
 #[test]
@@ -421,4 +422,44 @@ fn undefined_and_privileged_oddities() {
         r.ring3();
         assert_eq!(r.run_bytes(code), End::Vector(vector), "{code:x?}");
     }
+}
+
+#[test]
+fn a_backdoor_port_takes_and_gives_registers() {
+    let call = [0xED];
+    let old = 0xAAAA_BBBB_0000_0000u64;
+    let registers = |s: &mut ArchState| {
+        s.gpr = std::array::from_fn(|n| old | n as u64);
+        s.gpr[0] = CALL_MAGIC.into();
+        s.gpr[2] = old | u64::from(CALL_PORT);
+        s.gpr[4] = STACK;
+    };
+    let mut r = Rig::long();
+    r.change(registers);
+    r.run_bytes(&call);
+    let s = r.state();
+    // EAX from EBX, EBX from ECX, ECX from ESI, ESI from EDI, EDI from EAX; EDX was left alone.
+    let expected = [3, 6, old | u64::from(CALL_PORT), 1, STACK, old | 5, 7, u64::from(CALL_MAGIC)];
+    assert_eq!(s.gpr[..8], expected);
+    assert_eq!(s.gpr[8..], std::array::from_fn::<u64, 8, _>(|n| old | (n + 8) as u64));
+    // What is no call is a read, and so is a read of another width.
+    for (code, eax, expected) in [
+        (&[0xED][..], 5, 0x1122_3344 + u64::from(CALL_PORT)),
+        (
+            &[0x66, 0xED],
+            CALL_MAGIC,
+            u64::from(CALL_MAGIC & 0xFFFF_0000) | (0x3344 + u64::from(CALL_PORT)) & 0xFFFF,
+        ),
+    ] {
+        let mut r = Rig::long();
+        r.change(registers);
+        r.change(|s| s.gpr[0] = eax.into());
+        r.run_bytes(code);
+        assert_eq!((r.state().gpr[0], r.state().gpr[3]), (expected, old | 3));
+    }
+    // A program without the right to the port does not reach it.
+    let mut r = Rig::long();
+    r.change(registers);
+    r.ring3();
+    assert_eq!(r.run_bytes(&call), End::Vector(13));
 }

@@ -14,6 +14,9 @@ use crate::softfloat::{Rounding, flag};
 /// MXCSR as Rust and the host's C library expect it: all masked, round to nearest, no flags.
 pub const MXCSR_DEFAULT: u32 = 0x1F80;
 
+/// Bits that software may set; others raise #GP(0) in LDMXCSR, FXRSTOR and XRSTOR.
+pub const MXCSR_MASK: u32 = 0xFFFF;
+
 /// Denormals are zeros.
 const DAZ: u32 = 1 << 6;
 /// Flush to zero.

@@ -4,7 +4,7 @@
 //! An x86-64 host has the very unit that the guest expects: rounding, FTZ and DAZ come
 //! from MXCSR, exception flags gather in it, and which NaN wins out of two is hard-wired.
 //! So each operation here executes the instruction of its name in inline assembly, on
-//! operands that stand in vector registers, and whoever calls it has put the guest's
+//! operands that stand in vector registers, and its caller has put the guest's
 //! control bits into MXCSR, with all exceptions masked. Rust's own floating-point
 //! arithmetic promises none of this and is not used.
 //!
@@ -55,7 +55,7 @@ mod two_ways;
 pub use arithmetic::*;
 pub use compare::*;
 pub use convert::*;
-pub use environment::{Environment, load_mxcsr, read_mxcsr};
+pub use environment::{Environment, MXCSR_MASK, load_mxcsr, read_mxcsr};
 pub use fma::*;
 pub use half::*;
 pub use precision::is_inexact;
@@ -177,7 +177,7 @@ fn and(a: Xmm, b: Xmm) -> Xmm {
 /// Where the results of an operation that can underflow stand in the vector it returns.
 ///
 /// An unmasked underflow exception is raised for any tiny result, the masked one (and so
-/// the flag that the host leaves) only for one that is inexact too: whoever emulates the
+/// the flag that the host leaves) only for one that is inexact too: code that emulates the
 /// former looks at the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Results {

@@ -9,7 +9,14 @@ use crate::tables::Platform;
 use trimotor_bus::{GuestMemory, PhysAddr};
 
 fn platform(mib: u64) -> Platform {
-    Platform { memory: MemoryMap::new(mib << 20, 0), vcpus: 1, hpet: true, serial_ports: 1, pvpanic: false }
+    Platform {
+        memory: MemoryMap::new(mib << 20, 0),
+        vcpus: 1,
+        hpet: true,
+        serial_ports: 1,
+        pvpanic: false,
+        pm_base: trimotor_bus::board::PM_BASE,
+    }
 }
 
 fn file(name: &str, bytes: Vec<u8>) -> BootFile {
@@ -168,4 +175,9 @@ fn text_at(memory: &GuestMemory, at: u64) -> String {
     let mut b = [0; 64];
     memory.read(PhysAddr(at), &mut b);
     b.iter().take_while(|&&c| c != 0).map(|&c| char::from(c)).collect()
+}
+
+/// The entry of a plan of direct boot, which always has one.
+fn entry_of(plan: &BootPlan) -> &EntryState {
+    plan.entry.as_ref().unwrap()
 }

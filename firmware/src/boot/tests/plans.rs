@@ -16,7 +16,7 @@ fn kinds_are_detected_and_plans_are_free_of_overlap() {
 #[test]
 fn a_64_bit_bzimage_finds_its_zero_page() {
     let (plan, m) = booted(bzimage());
-    let e = &plan.entry;
+    let e = entry_of(&plan);
     assert_eq!((e.mode, e.rip), (EntryMode::Long64, (16 << 20) + 0x200));
     let zero_page = e.gpr[entry::RSI];
     assert_eq!(m.read_u32(PhysAddr(zero_page + 0x202)), u32::from_le_bytes(*b"HdrS"));
@@ -36,21 +36,21 @@ fn an_old_bzimage_is_entered_in_32_bit_mode_at_1_mib() {
     let mut bytes = bzimage();
     bytes[0x206] = 3; // protocol 2.03: no relocation, no 64-bit entry
     let (plan, _) = booted(bytes);
-    assert_eq!((plan.entry.mode, plan.entry.rip), (EntryMode::Protected32, 1 << 20));
-    assert_eq!(plan.entry.cr0 & entry::CR0_PG, 0);
+    assert_eq!((entry_of(&plan).mode, entry_of(&plan).rip), (EntryMode::Protected32, 1 << 20));
+    assert_eq!(entry_of(&plan).cr0 & entry::CR0_PG, 0);
 }
 
 #[test]
 fn a_vmlinux_with_a_linear_entry_point_is_entered_at_its_physical_one() {
     let (plan, _) = booted(elf64(0x200, b"Linux version 6.1", true));
-    assert_eq!((plan.entry.mode, plan.entry.rip), (EntryMode::Long64, 0x10_0010));
+    assert_eq!((entry_of(&plan).mode, entry_of(&plan).rip), (EntryMode::Long64, 0x10_0010));
 }
 
 #[test]
 fn a_pvh_kernel_finds_modules_map_and_command_line() {
     let (plan, m) = booted(elf64(0x200, b"", true));
-    assert_eq!((plan.entry.mode, plan.entry.rip), (EntryMode::Protected32, 0x10_0040));
-    let info = plan.entry.gpr[entry::RBX];
+    assert_eq!((entry_of(&plan).mode, entry_of(&plan).rip), (EntryMode::Protected32, 0x10_0040));
+    let info = entry_of(&plan).gpr[entry::RBX];
     assert_eq!(m.read_u32(PhysAddr(info)), 0x336E_C578);
     assert_eq!(m.read_u32(PhysAddr(info + 12)), 1);
     let module = m.read_u64(PhysAddr(info + 16));
@@ -64,8 +64,8 @@ fn a_pvh_kernel_finds_modules_map_and_command_line() {
 #[test]
 fn a_multiboot_1_kernel_finds_its_information() {
     let (plan, m) = booted(multiboot1_kludge());
-    assert_eq!((plan.entry.rip, plan.entry.gpr[entry::RAX]), (0x20_0040, 0x2BAD_B002));
-    let info = plan.entry.gpr[entry::RBX];
+    assert_eq!((entry_of(&plan).rip, entry_of(&plan).gpr[entry::RAX]), (0x20_0040, 0x2BAD_B002));
+    let info = entry_of(&plan).gpr[entry::RBX];
     let field = |at: u64| u64::from(m.read_u32(PhysAddr(info + at)));
     assert_eq!((field(4), field(8)), (639, 63 << 10));
     assert_eq!(text_at(&m, field(16)), "kernel console=ttyS0");
@@ -83,8 +83,8 @@ fn a_multiboot_1_kernel_finds_its_information() {
 #[test]
 fn a_multiboot_2_kernel_finds_its_tags() {
     let (plan, m) = booted(elf64(0x200, &multiboot2_header(), false));
-    assert_eq!((plan.entry.rip, plan.entry.gpr[entry::RAX]), (0x10_0010, 0x36D7_6289));
-    let info = plan.entry.gpr[entry::RBX];
+    assert_eq!((entry_of(&plan).rip, entry_of(&plan).gpr[entry::RAX]), (0x10_0010, 0x36D7_6289));
+    let info = entry_of(&plan).gpr[entry::RBX];
     let total = u64::from(m.read_u32(PhysAddr(info)));
     let (mut at, mut kinds) = (info + 8, Vec::new());
     while at < info + total {
@@ -98,7 +98,7 @@ fn a_multiboot_2_kernel_finds_its_tags() {
 #[test]
 fn an_elf_multiboot_1_kernel_finds_its_symbols() {
     let (plan, m) = booted(multiboot1_elf32());
-    let info = plan.entry.gpr[entry::RBX];
+    let info = entry_of(&plan).gpr[entry::RBX];
     let field = |at: u64| u64::from(m.read_u32(PhysAddr(info + at)));
     assert_eq!(field(0) & 1 << 5, 1 << 5);
     assert_eq!((field(28), field(32), field(40)), (3, 40, 2));
@@ -106,7 +106,7 @@ fn an_elf_multiboot_1_kernel_finds_its_symbols() {
     assert_eq!(text_at(&m, section(1, 12)), "SYMBOLS!");
     assert_eq!(text_at(&m, section(2, 12) + section(1, 0)), ".symtab");
     let (plan, m) = booted(multiboot1_kludge());
-    assert_eq!(m.read_u32(PhysAddr(plan.entry.gpr[entry::RBX])) & 1 << 5, 0);
+    assert_eq!(m.read_u32(PhysAddr(entry_of(&plan).gpr[entry::RBX])) & 1 << 5, 0);
 }
 
 /// What small kernels rely on though no protocol promises it: selectors 8 and 10h in a GDT that stays, and a stack;
@@ -115,7 +115,7 @@ fn an_elf_multiboot_1_kernel_finds_its_symbols() {
 fn kernels_of_open_protocols_find_what_boot_loaders_leave() {
     for (kind, bytes) in images() {
         let (plan, m) = booted(bytes);
-        let e = &plan.entry;
+        let e = entry_of(&plan);
         if matches!(kind, KernelKind::BzImage | KernelKind::Vmlinux) {
             assert_eq!((e.cs.selector, e.ds.selector), (0x10, 0x18), "{kind:?}");
             continue;
@@ -131,7 +131,7 @@ fn kernels_of_open_protocols_find_what_boot_loaders_leave() {
             assert!(write.addr.0 >= 0x1_0000 && end <= 0x8_0000, "{kind:?}: {:x?}", write.addr);
             assert!(end <= stack - 0x4000 || write.addr.0 >= stack || end == stack, "{kind:?}: the stack");
         }
-        assert!(stack % 16 == 0 && (0x1_4000..0x8_0000).contains(&stack), "{kind:?}: {stack:x}");
+        assert!(stack.is_multiple_of(16) && (0x1_4000..0x8_0000).contains(&stack), "{kind:?}: {stack:x}");
     }
 }
 
@@ -172,6 +172,6 @@ fn a_flat_image_is_entered_in_real_mode() {
     let mut r = BootRequest::new(file("demo", vec![0xF4; 40000]));
     r.kind = Some(KernelKind::Flat);
     let plan = load(r, &platform(1)).unwrap();
-    assert_eq!((plan.entry.mode, plan.entry.rip), (EntryMode::Real, 0x7C00));
+    assert_eq!((entry_of(&plan).mode, entry_of(&plan).rip), (EntryMode::Real, 0x7C00));
     plan.apply(&GuestMemory::new(1 << 20, &[]).unwrap()).unwrap();
 }

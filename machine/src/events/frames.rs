@@ -1,0 +1,98 @@
+//! Frames on their way from networks to cards.
+
+use super::{ExternalEvent, Intake};
+use crate::board::Board;
+use crate::clock::TimeSource;
+use crate::network_line::NetworkLine;
+use crate::registry::DeviceId;
+use trimotor_net::Frame;
+
+/// Frames that a card gets between two looks at it at most, so that its guest, and what else the machine's thread does, is
+/// not kept waiting for long.
+const FRAMES_PER_LOOK: usize = 64;
+/// The same in bytes: a tenth of a millisecond of copying.
+const BYTES_PER_LOOK: usize = 1 << 20;
+
+impl Intake {
+    /// Gives network cards what has come for them, as far as they have room. While a log is replayed, nothing comes.
+    pub(crate) fn take_frames(&mut self, board: &Board, time: &mut TimeSource<'_>) {
+        self.more_frames = false;
+        if self.replays() {
+            return;
+        }
+        for line in board.networks.lines() {
+            if let Some(connected) = line.carrier_change() {
+                let device = board.devices.name(line.device()).to_owned();
+                board.set_carrier(&device, connected, time);
+                self.note(time.latest(), || ExternalEvent::Carrier { device, connected });
+            }
+            self.more_frames |= self.take_frames_of(line, board, time);
+        }
+    }
+    /// Whether a card had room for more than it got at one look: the next one must come soon.
+    pub(crate) fn has_more_frames(&self) -> bool {
+        self.more_frames
+    }
+    /// Returns whether more may be waiting that the card has room for.
+    fn take_frames_of(&mut self, line: &NetworkLine, board: &Board, time: &mut TimeSource<'_>) -> bool {
+        let mut bytes = 0;
+        for _ in 0..FRAMES_PER_LOOK {
+            if bytes >= BYTES_PER_LOOK {
+                break;
+            }
+            let Some(frame) = board.give_next_frame(line, time) else { return false };
+            bytes += frame.bytes.len();
+            self.note(time.latest(), || ExternalEvent::Frame {
+                device: board.devices.name(line.device()).to_owned(),
+                frame,
+            });
+        }
+        true
+    }
+}
+
+impl Board {
+    /// Gives a card the next frame of its network, and returns it; nothing where there is none, or the card has no room.
+    fn give_next_frame(&self, line: &NetworkLine, time: &mut TimeSource<'_>) -> Option<Frame> {
+        let mut device = self.devices.lock(line.device());
+        let now = time.now();
+        let card = device.network_card()?;
+        if !card.has_room() {
+            line.wait_for_room(true);
+            return None;
+        }
+        let frame = line.next_frame()?;
+        if !card.receive(&frame, now) {
+            line.put_back(frame);
+            line.wait_for_room(true);
+            return None;
+        }
+        self.refresh(line.device(), &mut device);
+        Some(frame)
+    }
+    /// Gives a card a frame that a log has for it. Returns whether it took it.
+    pub(super) fn replay_frame(&self, device: &str, frame: &Frame, time: &mut TimeSource<'_>) -> bool {
+        let Some(id) = self.devices.find(device) else { return false };
+        let mut device = self.devices.lock(id);
+        let now = time.now();
+        let taken = device.network_card().is_some_and(|card| card.has_room() && card.receive(frame, now));
+        self.refresh(id, &mut device);
+        taken
+    }
+    /// Tells a card that its cable's other end was connected, or disconnected.
+    pub(super) fn set_carrier(&self, device: &str, connected: bool, time: &mut TimeSource<'_>) {
+        let Some(id) = self.devices.find(device) else { return };
+        if let Some(line) = self.line_of(id) {
+            line.set_carrier(connected);
+        }
+        let mut device = self.devices.lock(id);
+        let now = time.now();
+        if let Some(card) = device.network_card() {
+            card.carrier(connected, now);
+        }
+        self.refresh(id, &mut device);
+    }
+    fn line_of(&self, device: DeviceId) -> Option<&NetworkLine> {
+        self.networks.lines().iter().find(|line| line.device() == device)
+    }
+}
