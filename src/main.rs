@@ -34,7 +34,6 @@ mod rom_file;
 mod rtc_base;
 mod run;
 mod snapshots;
-mod socket_file;
 mod switches;
 mod typing;
 mod watch;

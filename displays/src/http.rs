@@ -3,11 +3,11 @@
 use crate::connection::Ended;
 use crate::guest::Bell;
 use crate::secrets;
-use crate::sockets::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use trimotor_sockets::Stream;
 use tungstenite::handshake::derive_accept_key;
 
 /// The longest head of a request, in bytes.

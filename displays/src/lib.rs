@@ -19,7 +19,6 @@ pub mod rfb;
 pub mod secrets;
 pub mod serial_tap;
 pub mod server;
-mod sockets;
 #[cfg(test)]
 mod testing;
 pub mod web;

@@ -5,7 +5,6 @@ use crate::guest::{Bell, Guest};
 use crate::http::{self, Request};
 use crate::rfb;
 use crate::serial_tap::SerialTap;
-use crate::sockets::{Listener, Stream};
 use crate::web;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, ErrorKind};
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use trimotor_sockets::{Listener, Stream};
 
 /// Connections of one server at a time. Each has a copy of the picture, and a thread.
 pub const MOST_CONNECTIONS: usize = 16;
@@ -127,19 +127,17 @@ impl Listen {
     /// See [`ServerError`].
     pub fn open(&self) -> Result<Opened, ServerError> {
         let listener = match self {
-            Listen::Tcp(..) => Listener::tcp(&self.addresses()?),
+            Listen::Tcp(..) => Listener::tcp(&*self.addresses()?),
             Listen::Unix(path) => Listener::unix(path),
         };
         let place = self.place();
+        let listener = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
         let listener = listener.map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => ServerError::Taken(place.clone()),
             ErrorKind::PermissionDenied => ServerError::Forbidden(place.clone()),
             _ => ServerError::Other { place: place.clone(), error },
         })?;
-        let address = match &listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
-        };
+        let address = listener.address();
         Ok(Opened { listener, place: address.map_or(place, |address| address.to_string()), address })
     }
 }
@@ -234,7 +232,10 @@ fn take_connections(shared: &Arc<Shared>, listener: &Listener) {
         let _ = poll(&mut descriptors, None);
         shared.bell.silence();
         forget_those_that_ended(shared);
-        match listener.accept() {
+        let accepted = listener
+            .accept()
+            .and_then(|(stream, peer)| stream.set_nonblocking(true).map(|()| (stream, peer)));
+        match accepted {
             Ok((stream, peer)) => {
                 if let Err(error) = take(shared, stream, peer) {
                     log::warn!("{}: no thread for a connection: {error}", shared.name);

@@ -9,19 +9,17 @@ mod spec;
 pub use spec::GdbSpec;
 
 use crate::error::Failure;
-use crate::socket_file::SocketFile;
 use anyhow::Context;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-use trimotor_console::serial::{SerialError, SerialSpec, listen_unix};
+use trimotor_console::serial::{SerialError, SerialSpec};
 use trimotor_gdb::{End, Happening, Session, View};
 use trimotor_machine::MachineEvent;
 use trimotor_monitor::Monitor;
+use trimotor_sockets::{Listener, SocketFile, Stream};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 4096;
@@ -29,67 +27,6 @@ const READ_BYTES: usize = 4096;
 const NO_DESCRIPTOR: Duration = Duration::from_millis(200);
 /// How long the program's end waits for a peer to take the news of it.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-enum Listener {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Listener {
-    fn accept(&self) -> io::Result<Stream> {
-        Ok(match self {
-            Listener::Unix(listener) => Stream::Unix(listener.accept()?.0),
-            Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
-                // Without it a packet may wait for the one before it to be acknowledged.
-                let _ = stream.set_nodelay(true);
-                Stream::Tcp(stream)
-            }
-        })
-    }
-}
-
-impl Stream {
-    fn try_clone(&self) -> io::Result<Stream> {
-        Ok(match self {
-            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
-            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
-        })
-    }
-    fn shut_down(&self) {
-        // The peer may have done so.
-        let _ = match self {
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-        };
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.read(into),
-            Stream::Tcp(stream) => stream.read(into),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.write(bytes),
-            Stream::Tcp(stream) => stream.write(bytes),
-        }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// The session that is there, as the machine's thread and the program's end see it.
 #[derive(Default)]
@@ -131,7 +68,6 @@ impl Place {
 /// The socket before there is a machine.
 pub struct Gdb {
     listener: Listener,
-    file: Option<SocketFile>,
     view: Option<View>,
 }
 
@@ -157,24 +93,18 @@ impl Gdb {
             let flag = "--gdb".to_owned();
             Failure::bad(SerialError::Listen { flag, spec: spec.to_string(), source })
         };
-        let (listener, file) = match &spec.listen {
-            SerialSpec::Unix { path, .. } => {
-                let socket = listen_unix(path).map_err(failed)?;
-                (Listener::Unix(socket), Some(SocketFile(path.clone())))
-            }
-            SerialSpec::Tcp { host, port, .. } => {
-                let socket = TcpListener::bind((host.as_str(), *port)).map_err(failed)?;
-                if !socket.local_addr().map_err(failed)?.ip().is_loopback() {
-                    return Err(Failure::bad(format!(
-                        "--gdb {spec}: whoever reaches this address commands the machine: listen at 127.0.0.1, and use a \
-                         tunnel from elsewhere, as ssh -L makes one"
-                    )));
-                }
-                (Listener::Tcp(socket), None)
-            }
+        let listener = match &spec.listen {
+            SerialSpec::Unix { path, .. } => Listener::unix(path).map_err(failed)?,
+            SerialSpec::Tcp { host, port, .. } => Listener::tcp((host.as_str(), *port)).map_err(failed)?,
             other => return Err(Failure::bad(format!("--gdb {other}: gdb connects to a socket"))),
         };
-        Ok(Gdb { listener, file, view: spec.view })
+        if listener.address().is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(Failure::bad(format!(
+                "--gdb {spec}: whoever reaches this address commands the machine: listen at 127.0.0.1, and use a tunnel \
+                 from elsewhere, as ssh -L makes one"
+            )));
+        }
+        Ok(Gdb { listener, view: spec.view })
     }
     /// Serves who connects, for as long as the program lives.
     ///
@@ -184,12 +114,13 @@ impl Gdb {
         let place = Arc::new(Place::default());
         let told = place.clone();
         monitor.control().observe(move |event| told.tell(event));
-        let Gdb { listener, file, view } = self;
+        let Gdb { mut listener, view } = self;
+        let file = listener.take_file();
         let taken = place.clone();
         let accept = move || {
             loop {
                 match listener.accept() {
-                    Ok(stream) => serve(stream, &monitor, view, &taken),
+                    Ok((stream, _)) => serve(stream, &monitor, view, &taken),
                     Err(error) => {
                         log::warn!("--gdb: a peer cannot be served: {error}");
                         thread::sleep(NO_DESCRIPTOR);

@@ -17,13 +17,13 @@ pub use host::ProgramHost;
 use crate::error::Failure;
 use crate::note::note;
 use anyhow::Context;
-use serve::{Listener, PtyEnd, serve_in_thread};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use serve::{PtyEnd, serve_in_thread, serve_who_connects};
+use std::net::{SocketAddr, ToSocketAddrs};
 use trimotor_console::reactor::Registration;
-use trimotor_console::serial::{SerialError, SerialSpec, listen_unix};
+use trimotor_console::serial::{SerialError, SerialSpec};
 use trimotor_console::session::Session as Console;
 use trimotor_monitor::Monitor;
+use trimotor_sockets::{Listener, Stream};
 
 /// Monitors at a time, of one program.
 const MOST_MONITORS: usize = 16;
@@ -32,8 +32,7 @@ const MOST_MONITORS: usize = 16;
 enum End {
     Console(trimotor_console::duplex::ServingEnd),
     Listener(Listener),
-    Unix(UnixStream),
-    Tcp(TcpStream),
+    Connected(Stream),
     Pty(PtyEnd),
 }
 
@@ -95,25 +94,18 @@ impl Monitors {
                 note(format_args!("trimotor: --monitor pty: {place}"));
                 End::Pty(end)
             }
-            SerialSpec::Unix { path, server: true } => {
-                let socket = listen_unix(path).map_err(listen)?;
-                End::Listener(Listener::unix(socket, path.clone()).map_err(listen)?)
-            }
-            SerialSpec::Unix { path, server: false } => {
-                End::Unix(UnixStream::connect(path).map_err(connect)?)
-            }
+            SerialSpec::Unix { path, server: true } => End::Listener(Listener::unix(path).map_err(listen)?),
+            SerialSpec::Unix { path, server: false } => End::Connected(Stream::unix(path).map_err(connect)?),
             SerialSpec::Tcp { host, port, server: true } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).map_err(listen)?;
-                warn_of_strangers(&spec, listener.local_addr().ok());
-                End::Listener(Listener::tcp(listener).map_err(listen)?)
+                let listener = Listener::tcp((host.as_str(), *port)).map_err(listen)?;
+                warn_of_strangers(&spec, listener.address());
+                End::Listener(listener)
             }
             SerialSpec::Tcp { host, port, server: false } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).map_err(connect)?;
-                // Without it a line may wait for the one before it to be acknowledged.
-                let _ = stream.set_nodelay(true);
+                let stream = Stream::tcp((host.as_str(), *port)).map_err(connect)?;
                 let other = (host.as_str(), *port).to_socket_addrs().ok().and_then(|mut all| all.next());
                 warn_of_strangers(&spec, other);
-                End::Tcp(stream)
+                End::Connected(stream)
             }
         };
         Ok(Some(end))
@@ -128,10 +120,11 @@ impl Monitors {
             let monitor = monitor.clone();
             let started = match end {
                 End::Console(stream) => serve_in_thread(stream, monitor),
-                End::Unix(stream) => serve_in_thread(stream, monitor),
-                End::Tcp(stream) => serve_in_thread(stream, monitor),
+                End::Connected(stream) => serve_in_thread(stream, monitor),
                 End::Pty(pty) => pty.serve_in_thread(monitor),
-                End::Listener(listener) => listener.serve(monitor).map(|held| running.listeners.push(held)),
+                End::Listener(listener) => {
+                    serve_who_connects(listener, monitor).map(|held| running.listeners.push(held))
+                }
             };
             started.context("a thread for --monitor")?;
         }

@@ -1,12 +1,8 @@
 //! Who connects to a monitor, and the threads that serve them.
 
-use crate::socket_file::SocketFile;
 use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -16,6 +12,7 @@ use trimotor_console::reactor::{self, Handler, Registration, Wants};
 use trimotor_console::serial::{SerialError, SerialSpec};
 use trimotor_devices::serial::SerialBackend;
 use trimotor_monitor::{Monitor, Session};
+use trimotor_sockets::{Listener, Stream};
 
 /// Peers of one socket at a time. Each has a thread.
 const MOST_PEERS: usize = 16;
@@ -39,48 +36,13 @@ fn serve_then(serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Re
     thread::Builder::new().name("monitor".to_owned()).spawn(serve).map(drop)
 }
 
-enum Socket {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-/// A socket that is connected to.
-pub struct Listener {
-    socket: Socket,
-    /// The file to remove at the end.
-    _file: Option<SocketFile>,
-}
-
-impl Listener {
-    /// A socket in the file system, whose file is removed at the end.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn unix(socket: UnixListener, file: PathBuf) -> io::Result<Listener> {
-        socket.set_nonblocking(true)?;
-        Ok(Listener { socket: Socket::Unix(socket), _file: Some(SocketFile(file)) })
-    }
-    /// A TCP port.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn tcp(socket: TcpListener) -> io::Result<Listener> {
-        socket.set_nonblocking(true)?;
-        Ok(Listener { socket: Socket::Tcp(socket), _file: None })
-    }
-    /// Serves who connects, until what is returned is dropped.
-    ///
-    /// # Errors
-    /// The host has no thread or descriptor left.
-    pub fn serve(self, monitor: Monitor) -> io::Result<Registration> {
-        reactor::add(Accepting { listener: self, monitor, peers: Arc::default(), pauses_until: None })
-    }
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Socket::Unix(socket) => socket.as_fd(),
-            Socket::Tcp(socket) => socket.as_fd(),
-        }
-    }
+/// Serves who connects, until what is returned is dropped.
+///
+/// # Errors
+/// The host has no thread or descriptor left.
+pub fn serve_who_connects(listener: Listener, monitor: Monitor) -> io::Result<Registration> {
+    listener.set_nonblocking(true)?;
+    reactor::add(Accepting { listener, monitor, peers: Arc::default(), pauses_until: None })
 }
 
 /// Waits for who connects.
@@ -94,18 +56,11 @@ struct Accepting {
 impl Handler for Accepting {
     fn wants(&mut self) -> Option<Wants<'_>> {
         self.pauses_until = self.pauses_until.filter(|until| Instant::now() < *until);
-        let descriptor = self.pauses_until.is_none().then(|| (self.listener.descriptor(), PollFlags::IN));
+        let descriptor = self.pauses_until.is_none().then(|| (self.listener.as_fd(), PollFlags::IN));
         Some(Wants { descriptor, deadline: self.pauses_until })
     }
     fn act(&mut self, _came: PollFlags) {
-        let accepted = match &self.listener.socket {
-            Socket::Unix(socket) => socket.accept().map(|(stream, _)| self.begin(stream)),
-            Socket::Tcp(socket) => socket.accept().map(|(stream, _)| {
-                // Without it a line may wait for the one before it to be acknowledged.
-                let _ = stream.set_nodelay(true);
-                self.begin(stream)
-            }),
-        };
+        let accepted = self.listener.accept().map(|(stream, _)| self.begin(stream));
         let failed = match accepted {
             Ok(begun) => begun.err(),
             Err(error)
@@ -123,7 +78,7 @@ impl Handler for Accepting {
 }
 
 impl Accepting {
-    fn begin(&self, mut stream: impl Read + Write + Send + 'static) -> io::Result<()> {
+    fn begin(&self, mut stream: Stream) -> io::Result<()> {
         let place = Place::take(&self.peers);
         if place.number >= MOST_PEERS {
             // It takes so much without waiting, as nothing was sent before.

@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use trimotor_devices::serial::SerialBackend;
+use trimotor_sockets::SocketFile;
 
 /// Input that waits for the guest.
 const INPUT_BYTES: usize = 64 << 10;
@@ -41,8 +41,8 @@ pub enum End {
     Listener {
         /// The socket.
         socket: OwnedFd,
-        /// The file to remove at the end.
-        remove: Option<PathBuf>,
+        /// Its file, which goes at the end.
+        file: Option<SocketFile>,
     },
     /// The master of a pseudo-terminal.
     Pty(OwnedFd),
@@ -78,7 +78,7 @@ impl Shared {
 pub struct Channel {
     shared: Arc<Shared>,
     reader: Option<Registration>,
-    remove: Option<PathBuf>,
+    _file: Option<SocketFile>,
 }
 
 impl Channel {
@@ -88,16 +88,16 @@ impl Channel {
     /// The host has no descriptor or thread left, or refuses to switch to non-blocking.
     pub fn start(end: End, kick: Kick) -> io::Result<Self> {
         let mut state = State::default();
-        let (mut remove, mut listener, mut pty) = (None, None, None);
+        let (mut file, mut listener, mut pty) = (None, None, None);
         match end {
             End::Connected(socket) => {
                 set_nonblocking(&socket)?;
                 state.peer = Some(Arc::new(socket));
             }
-            End::Listener { socket, remove: file } => {
+            End::Listener { socket, file: of_socket } => {
                 set_nonblocking(&socket)?;
                 listener = Some(socket);
-                remove = file;
+                file = of_socket;
             }
             End::Pty(master) => {
                 set_nonblocking(&master)?;
@@ -106,7 +106,7 @@ impl Channel {
         }
         let shared = Arc::new(Shared { state: Mutex::new(state), written: Condvar::new(), kick });
         let reader = Reader { shared: shared.clone(), listener, pty, watched: None };
-        Ok(Self { shared, reader: Some(reactor::add(reader)?), remove })
+        Ok(Self { shared, reader: Some(reactor::add(reader)?), _file: file })
     }
     fn wake_reader(&self) {
         if let Some(reader) = &self.reader {
@@ -178,9 +178,6 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.finish();
         self.reader = None;
-        if let Some(path) = &self.remove {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 

@@ -25,12 +25,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use trimotor_devices::serial::SerialBackend;
+use trimotor_sockets::{Listener, Stream};
 
 /// A serial port's other end could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -144,45 +141,24 @@ impl SerialSpec {
     fn socket(&self) -> io::Result<(End, Option<String>)> {
         match self {
             SerialSpec::Unix { path, server: true } => {
-                let socket = listen_unix(path)?.into();
-                let place = path.display().to_string();
-                Ok((End::Listener { socket, remove: Some(path.clone()) }, Some(place)))
-            }
-            SerialSpec::Unix { path, server: false } => {
-                Ok((End::Connected(UnixStream::connect(path)?.into()), None))
+                let (socket, file) = Listener::unix(path)?.into_parts();
+                Ok((End::Listener { socket, file }, Some(path.display().to_string())))
             }
             SerialSpec::Tcp { host, port, server: true } => {
-                let listener = TcpListener::bind((host.as_str(), *port))?;
-                let place = listener.local_addr().map(|address| address.to_string()).ok();
-                Ok((End::Listener { socket: listener.into(), remove: None }, place))
+                let listener = Listener::tcp((host.as_str(), *port))?;
+                let place = listener.address().map(|address| address.to_string());
+                let (socket, file) = listener.into_parts();
+                Ok((End::Listener { socket, file }, place))
+            }
+            SerialSpec::Unix { path, server: false } => {
+                Ok((End::Connected(Stream::unix(path)?.into()), None))
             }
             SerialSpec::Tcp { host, port, server: false } => {
-                let stream = TcpStream::connect((host.as_str(), *port))?;
-                stream.set_nodelay(true)?;
-                Ok((End::Connected(stream.into()), None))
+                Ok((End::Connected(Stream::tcp((host.as_str(), *port))?.into()), None))
             }
             _ => Err(io::Error::other("not a socket")),
         }
     }
-}
-
-/// Listens at a socket file, which takes the place of one at which nobody listens any more.
-///
-/// # Errors
-/// The host's: somebody listens there, or the folder cannot be written.
-pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
-    remove_stale(path)?;
-    UnixListener::bind(path)
-}
-
-/// Removes a socket file at which nobody listens: a program that was killed left it.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    let refused = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && UnixStream::connect(path).is_err_and(|e| refused(&e)) {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
 }
 
 /// A pseudo-terminal that passes bytes as they are, and the path of its slave.

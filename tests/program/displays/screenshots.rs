@@ -13,7 +13,8 @@ pub fn tests() -> Tests {
         .test(files_and_moments_that_cannot_be_are_named)
 }
 
-const DEMO: [&str; 5] = ["demo", "--display", "none", "--exit-on", "trimotor>"];
+/// The demo sends each character to its serial port before it shows it: when the space comes, the prompt's sign is on the screen.
+const DEMO: [&str; 5] = ["demo", "--display", "none", "--exit-on", "trimotor> "];
 
 fn a_screenshot_is_the_same_each_time(engine: &str) {
     let of = |name: &str, more: &[&str]| {
