@@ -81,6 +81,8 @@ const LOCKSTEP_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
         --append \"console=ttyS0\"
   What the BIOS boots from a disk, which is not written: each engine has what it writes for itself
     trimotor lockstep --until 500000000 disk.img
+  With a network; what came from it is kept, and comes again by --replay came
+    trimotor lockstep --nic user --record came --until 500000000 disk.img
   Is a run the same as a run of the same engine?
     trimotor lockstep --engines interp,interp --until 100000000 --kernel vmlinuz
 
@@ -231,6 +233,13 @@ pub struct LockstepArgs {
     /// Ends after so many instructions [default: when the guest ends, or at the demo's prompt]
     #[arg(long, value_name = "N", help_heading = "Lockstep")]
     pub until: Option<u64>,
+    /// What came from the networks, and when, goes to FILE at the end, for --replay [default: where the engines differ, to a file
+    /// in the folder for temporary ones]
+    #[arg(long, value_name = "FILE", conflicts_with = "replay", help_heading = "Lockstep")]
+    pub record: Option<PathBuf>,
+    /// Both machines get what FILE says that came from the networks; nothing is opened on the host
+    #[arg(long, value_name = "FILE", help_heading = "Lockstep")]
+    pub replay: Option<PathBuf>,
     /// What is run.
     #[command(flatten)]
     pub run: RunArgs,

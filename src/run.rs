@@ -36,7 +36,8 @@ use trimotor_console::serial::NullSink;
 use trimotor_console::session::{Display, Ending, Session};
 use trimotor_machine::engines::{Engine, EngineOptions, STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 use trimotor_machine::{
-    BootDevice, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig, MachineControl,
+    BootConfig, BootDevice, ClockSource, DeviceConfig, ExitReason, HostServices, Machine, MachineConfig,
+    MachineControl,
 };
 use trimotor_monitor::Monitor;
 
@@ -182,8 +183,7 @@ fn launch(
     config.devices.extend(variables.map(|id| DeviceConfig::new("pflash").with("drive", &id)));
     config.devices.extend(drives::virtio_disks(&virtio));
     let boots_from_drives = matches!(payload, Payload::Bios(_));
-    let mut tries = config.boot.order.iter().chain(config.boot.once.iter().flatten());
-    let boots_from_network = boots_from_drives && tries.any(|device| *device == BootDevice::Network);
+    let boots_from_network = boots_from_drives && tries_network(&config.boot);
     let Networks { mut backends, devices, roms } = networks::open(
         &args.networks,
         &networks::Machine {
@@ -290,11 +290,16 @@ fn launch(
 }
 
 /// The file of the machine's first drive, which makes it this machine.
-fn identity<'a>(args: &'a MachineArgs, image: Option<&'a Path>) -> Option<&'a Path> {
+pub fn identity<'a>(args: &'a MachineArgs, image: Option<&'a Path>) -> Option<&'a Path> {
     let drives = &args.drives;
     let named = drives.drive.iter().filter_map(|drive| drive.file.as_deref());
     let named = image.into_iter().chain(named).chain(drives.cdrom.as_deref());
     named.chain(drives.floppy.iter().map(PathBuf::as_path)).next()
+}
+
+/// Whether a network is among what is booted from.
+pub fn tries_network(boot: &BootConfig) -> bool {
+    boot.order.iter().chain(boot.once.iter().flatten()).any(|device| *device == BootDevice::Network)
 }
 
 /// What is told of the engine's counts at the end, if anything.

@@ -30,6 +30,11 @@ impl Machine {
     pub fn replay(&mut self, log: Vec<TakenEvent>) {
         self.attach(Replay::new(log));
     }
+    /// Has a machine that [replays](Self::replaying) a log replay what came after it too: so it can follow another one that still runs.
+    /// It must not run past the other one, as it knows nothing of what comes there.
+    pub fn replay_more(&mut self, more: Vec<TakenEvent>) {
+        self.intake.replay_more(more);
+    }
     fn attach(&mut self, replay: Replay) {
         self.board.completions.replay();
         self.board.networks.replay();

@@ -18,14 +18,3 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "TYPE[,OPTION=VALUE]", action = ArgAction::Append, help_heading = "Networks")]
     pub net: Vec<NetSpec>,
 }
-
-impl NetworkArgs {
-    /// The first option that asks for a network, as it was written.
-    pub fn first(&self) -> Option<String> {
-        let options = [("--nic", &self.nic), ("--netdev", &self.netdev), ("--net", &self.net)];
-        let mut all =
-            options.into_iter().flat_map(|(option, specs)| specs.iter().map(move |spec| (option, spec)));
-        let (option, spec) = all.find(|(_, spec)| spec.kind != "none")?;
-        Some(format!("{option} {spec}"))
-    }
-}

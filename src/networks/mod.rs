@@ -67,19 +67,19 @@ pub fn open(args: &NetworkArgs, machine: &Machine<'_>) -> Result<Networks, Failu
     for network in &plan.networks {
         backends.insert(network.id.clone(), kinds::open(network)?);
     }
-    let mut devices = plan.devices;
-    addresses::give(&mut devices, machine);
-    let roms = roms::read(&mut devices, machine.boots_from_network)?;
-    Ok(Networks { backends, devices, roms })
+    Ok(Networks { backends, ..with_cards(plan.devices, machine)? })
 }
 
-/// Refuses networks for a command that has none.
+/// The same with nothing on the host opened: a machine that replays what came from its networks has the cards.
 ///
 /// # Errors
-/// There is one.
-pub fn check_none(args: &NetworkArgs, why: &str) -> Result<(), Failure> {
-    match args.first() {
-        None => Ok(()),
-        Some(option) => Err(Failure::bad(format!("{option}: {why}"))),
-    }
+/// An option that cannot be used.
+pub fn cards_only(args: &NetworkArgs, machine: &Machine<'_>) -> Result<Networks, Failure> {
+    with_cards(cards::plan(args, machine)?.devices, machine)
+}
+
+fn with_cards(mut devices: Vec<DeviceConfig>, machine: &Machine<'_>) -> Result<Networks, Failure> {
+    addresses::give(&mut devices, machine);
+    let roms = roms::read(&mut devices, machine.boots_from_network)?;
+    Ok(Networks { backends: BTreeMap::new(), devices, roms })
 }

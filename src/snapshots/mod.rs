@@ -13,9 +13,9 @@ mod new_file;
 pub mod restore;
 
 pub use host_state::{Files, Keeper};
+pub use new_file::NewFile;
 
 use host_state::HostStateV1;
-use new_file::NewFile;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use trimotor_machine::save::MachineStateV1;

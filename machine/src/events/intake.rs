@@ -39,6 +39,12 @@ impl Intake {
     pub(crate) fn replay(&mut self, replay: Replay) {
         self.replay = Some(replay);
     }
+    /// Adds to the log that is replayed, if one is.
+    pub(crate) fn replay_more(&mut self, more: Vec<TakenEvent>) {
+        if let Some(replay) = &mut self.replay {
+            replay.extend(more);
+        }
+    }
     pub(crate) fn is_logged(&self) -> bool {
         self.log.is_some()
     }

@@ -20,9 +20,21 @@ impl MemoryLog {
     fn lock(&self) -> MutexGuard<'_, Vec<TakenEvent>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
+    /// A log that has these events already.
+    pub fn of(events: Vec<TakenEvent>) -> Self {
+        Self { events: Arc::new(Mutex::new(events)) }
+    }
     /// The events so far.
     pub fn events(&self) -> Vec<TakenEvent> {
         self.lock().clone()
+    }
+    /// The events behind the first `known`.
+    pub fn events_from(&self, known: usize) -> Vec<TakenEvent> {
+        self.lock().get(known..).unwrap_or_default().to_vec()
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 }
 

@@ -28,12 +28,14 @@
 //! the guest sees that: a serial port's transmitter stays busy ([`ExternalEvent::SerialRoom`]). The debug console takes
 //! or loses each byte, and the guest sees neither.
 
+mod file;
 mod frames;
 mod input;
 mod intake;
 mod log;
 mod replay;
 
+pub use file::{read_events, write_events};
 pub(crate) use intake::Intake;
 pub use log::{EventLog, MemoryLog};
 pub use replay::Divergence;

@@ -36,6 +36,10 @@ impl Replay {
     pub(crate) fn new(events: Vec<TakenEvent>) -> Self {
         Self { events: events.into(), diverged: None }
     }
+    /// Adds what came after the events so far.
+    pub(crate) fn extend(&mut self, more: Vec<TakenEvent>) {
+        self.events.extend(more);
+    }
     /// Takes the event of switching on, if it is the next one.
     pub(crate) fn take_power_on(&mut self) -> Option<PowerOn> {
         let power_on = match &self.events.front()?.event {

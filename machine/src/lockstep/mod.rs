@@ -6,6 +6,9 @@
 //! difference both machines start over, and the interval is cut into shorter ones until it is a single
 //! instruction; that costs a few runs up to there, and needs no snapshots. The report has the last instructions
 //! with what they changed, and the host code of their blocks where an engine makes some.
+//!
+//! What comes from outside would come to each machine at an instruction of its own. So the first one gets it, with where it took it
+//! ([`crate::events`]), and the second one, which runs behind, replays that. Both replay where they start over.
 
 mod report;
 mod side;
@@ -15,6 +18,7 @@ mod tests;
 pub use report::{Difference, Executed};
 pub use side::SerialLog;
 
+use crate::events::{MemoryLog, TakenEvent};
 use crate::exit::ExitReason;
 use crate::machine::{HostServices, Machine, MachineError};
 use side::{Pair, Verdict};
@@ -29,7 +33,7 @@ const TRACED: u64 = 16;
 const LISTED: usize = 64;
 
 /// How long, and how closely.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
     /// So many instructions run before the first comparison.
     pub from: u64,
@@ -41,7 +45,22 @@ pub struct Plan<'a> {
     pub until: u64,
     /// Ends at the end of the interval in which the guest has written one of these texts to COM1.
     pub until_text: &'a [String],
+    /// For machines that the outside reaches: what comes to the first one is kept here, and comes to the second one at the same
+    /// instructions. Where there are events already, both machines get these, and nothing else.
+    pub events: Option<&'a MemoryLog>,
 }
+
+/// What comes to a machine from outside.
+#[derive(Debug)]
+pub enum Outside {
+    /// What the host has, if its services have anything.
+    Host,
+    /// This: the machine is one that [replays](Machine::replaying).
+    Replayed(Vec<TakenEvent>),
+}
+
+/// Makes the first (0) or the second (1) machine on the host's services that it is handed.
+pub type Make<'a> = dyn FnMut(usize, HostServices, Outside) -> Result<Machine, MachineError> + 'a;
 
 impl Plan<'_> {
     /// Whether a text ends in `output` behind its first `known` bytes.
@@ -71,17 +90,16 @@ pub enum Outcome {
     Different(Box<Difference>),
 }
 
-/// Runs two machines side by side. `make` makes the first (0) or the second (1) one on the host's
-/// services that it is handed, and must count instructions; it is called several times.
+/// Runs two machines side by side. `make` is called several times; what it makes must count instructions.
 ///
 /// # Errors
 /// A machine cannot be made.
 pub fn run(
     plan: Plan<'_>,
-    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+    make: &mut Make<'_>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, MachineError> {
-    let mut pair = Pair::new(make)?;
+    let mut pair = Pair::new(make, plan.events)?;
     // Up to where all was the same, memory included.
     let mut same = plan.from.min(plan.until);
     let mut shown = 0;
@@ -107,7 +125,7 @@ pub fn run(
         let memory = over || interval.is_multiple_of(plan.memory_every.max(1));
         if pair.compare(&ends, memory) == Verdict::Different {
             drop(pair);
-            return Ok(match narrow(same, target, make, progress)? {
+            return Ok(match narrow(plan, same, target, make, progress)? {
                 Some(difference) => Outcome::Different(Box::new(difference)),
                 // Cut at other places the two are the same.
                 None => Outcome::Different(Box::new(Difference::unsteady(same, target))),
@@ -129,9 +147,10 @@ pub fn run(
 
 /// Finds the instruction after which the machines differ, somewhere after `from` and up to `to`.
 fn narrow(
+    plan: Plan<'_>,
     mut from: u64,
     mut to: u64,
-    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+    make: &mut Make<'_>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Option<Difference>, MachineError> {
     loop {
@@ -140,7 +159,7 @@ fn narrow(
         if part == 1 {
             from = from.saturating_sub(TRACED);
         }
-        let mut pair = Pair::new(make)?;
+        let mut pair = Pair::new(make, plan.events)?;
         pair.run_until(from);
         let mut executed = Vec::new();
         let mut found = false;
@@ -167,7 +186,7 @@ fn narrow(
             from = target;
         }
         if !found {
-            return whole(began, to, make);
+            return whole(plan, began, to, make);
         }
     }
 }
@@ -175,11 +194,12 @@ fn narrow(
 /// The difference that shows only where an engine runs the instructions between `from` and `to` in one
 /// piece: the second machine does, the first one goes by single steps, so that they can be listed.
 fn whole(
+    plan: Plan<'_>,
     from: u64,
     to: u64,
-    make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
+    make: &mut Make<'_>,
 ) -> Result<Option<Difference>, MachineError> {
-    let mut pair = Pair::new(make)?;
+    let mut pair = Pair::new(make, plan.events)?;
     pair.run_until(from);
     let before = pair.states();
     let mut executed = Vec::new();

@@ -147,6 +147,9 @@ impl Difference {
             let [a, b] = ends.map(|end| end.map_or("runs on".to_owned(), |reason| format!("{reason:?}")));
             lines.push(format!("end: {a} | {b}"));
         }
+        for (side, divergence) in ["first", "second"].iter().zip(pair.divergences()) {
+            lines.extend(divergence.map(|text| format!("from outside, {side} engine: {text}")));
+        }
         lines.extend(output(pair));
         lines.extend(memory(pair));
         let cpu = executed.last().map_or(0, |last| last.cpu);

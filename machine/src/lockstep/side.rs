@@ -1,6 +1,8 @@
 //! The two machines, and what of them is compared.
 
+use super::{Make, Outside};
 use crate::clock::HostClock;
+use crate::events::MemoryLog;
 use crate::exit::ExitReason;
 use crate::machine::{HostServices, Machine, MachineError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,26 +58,58 @@ pub(super) type Ends = [Option<ExitReason>; 2];
 pub(super) struct Pair {
     pub(super) machines: [Machine; 2],
     outputs: [SerialLog; 2],
+    followed: Option<Followed>,
+}
+
+/// What the second machine gets of what comes to the first one.
+struct Followed {
+    log: MemoryLog,
+    /// So many events it has got.
+    given: usize,
 }
 
 impl Pair {
-    pub(super) fn new(
-        make: &mut dyn FnMut(usize, HostServices) -> Result<Machine, MachineError>,
-    ) -> Result<Pair, MachineError> {
+    /// Two machines at their beginning. With `events`, what comes from outside to the first one is kept there, and comes to the second
+    /// one too; where there are some already, both get these.
+    pub(super) fn new(make: &mut Make<'_>, events: Option<&MemoryLog>) -> Result<Pair, MachineError> {
         let outputs = [SerialLog::default(), SerialLog::default()];
-        let mut one = |side: usize| {
+        let mut one = |side: usize, outside: Outside| {
             let serial: Vec<Box<dyn SerialBackend>> = vec![Box::new(outputs[side].clone())];
-            make(side, HostServices { serial, ..HostServices::new(Arc::new(NoClock)) })
+            make(side, HostServices { serial, ..HostServices::new(Arc::new(NoClock)) }, outside)
         };
-        let machines = [one(0)?, one(1)?];
+        let (machines, followed) = match events {
+            None => ([one(0, Outside::Host)?, one(1, Outside::Host)?], None),
+            Some(log) if log.is_empty() => {
+                let mut first = one(0, Outside::Host)?;
+                first.log_events(Box::new(log.clone()));
+                let begin = log.events();
+                let given = begin.len();
+                let second = one(1, Outside::Replayed(begin))?;
+                ([first, second], Some(Followed { log: log.clone(), given }))
+            }
+            Some(log) => {
+                ([one(0, Outside::Replayed(log.events()))?, one(1, Outside::Replayed(log.events()))?], None)
+            }
+        };
         assert!(
             machines.iter().all(|machine| machine.board.clock.counts_instructions()),
             "lockstep needs guest time from a count of instructions"
         );
-        Ok(Pair { machines, outputs })
+        Ok(Pair { machines, outputs, followed })
     }
     pub(super) fn run_until(&mut self, instructions: u64) -> Ends {
-        self.machines.each_mut().map(|machine| machine.run_until(instructions))
+        let [first, second] = &mut self.machines;
+        let end = first.run_until(instructions);
+        if let Some(followed) = &mut self.followed {
+            let more = followed.log.events_from(followed.given);
+            followed.given += more.len();
+            second.replay_more(more);
+        }
+        [end, second.run_until(instructions)]
+    }
+    /// Where each left what came from outside: an engine did something else, or did it at another instruction.
+    pub(super) fn divergences(&self) -> [Option<String>; 2] {
+        self.machines.each_ref().map(|machine| machine.divergence().map(ToString::to_string))
     }
     pub(super) fn instructions(&self) -> [u64; 2] {
         self.machines.each_ref().map(Machine::instructions)
@@ -116,6 +150,7 @@ impl Pair {
             && time == other_time
             && ends[0] == ends[1]
             && self.output(0) == self.output(1)
+            && self.divergences() == [None, None]
             && (!memory || self.differing_pages().is_empty());
         if same { Verdict::Same } else { Verdict::Different }
     }

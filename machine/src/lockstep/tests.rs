@@ -1,13 +1,16 @@
 //! Lockstep finds what is planted, and nothing where nothing is.
 
-use super::{Outcome, Plan, Progress, run};
+use super::{Outcome, Outside, Plan, Progress, run};
+use crate::events::{ExternalEvent, MemoryLog, TakenEvent};
 use crate::{
     ClockSource, DeviceConfig, Engine, ExitReason, HostServices, Machine, MachineConfig, MachineError,
 };
+use std::cell::RefCell;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, PhysAddr};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::{ArchState, DebugPoints, DebugStop, Vcpu, VcpuExit};
+use trimotor_devices::i8042::KeyCode;
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
 use trimotor_test_needs::skip;
 
@@ -34,8 +37,8 @@ const CODE: [u8; 39] = [
 const BEFORE_RDRAND: u64 = 1 + 2 * 1000;
 
 /// Machines whose random numbers come from these seeds.
-fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices) -> Result<Machine, MachineError> {
-    move |side, services| {
+fn with_seeds(seeds: [u64; 2]) -> impl FnMut(usize, HostServices, Outside) -> Result<Machine, MachineError> {
+    move |side, services, _| {
         let config = MachineConfig { random_seed: seeds[side], ..config(Engine::Interp) };
         machine(config, services, Some(KernelKind::Flat), CODE.to_vec())
     }
@@ -52,22 +55,36 @@ fn config(engine: Engine) -> MachineConfig {
 }
 
 /// A machine that boots `image`.
+fn machine_with(
+    config: MachineConfig,
+    services: HostServices,
+    kind: Option<KernelKind>,
+    image: Vec<u8>,
+    outside: Outside,
+) -> Result<Machine, MachineError> {
+    let platform = config.platform();
+    let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: image });
+    request.kind = kind;
+    let plan = Box::new(boot::load(request, &platform).unwrap());
+    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
+    match outside {
+        Outside::Host => Machine::new(config, model, services, plan),
+        Outside::Replayed(events) => Machine::replaying(config, model, services, plan, events),
+    }
+}
+
+/// The same on its own.
 fn machine(
     config: MachineConfig,
     services: HostServices,
     kind: Option<KernelKind>,
     image: Vec<u8>,
 ) -> Result<Machine, MachineError> {
-    let platform = config.platform();
-    let mut request = BootRequest::new(BootFile { name: "test".into(), bytes: image });
-    request.kind = kind;
-    let plan = boot::load(request, &platform).unwrap();
-    let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-    Machine::new(config, model, services, Box::new(plan))
+    machine_with(config, services, kind, image, Outside::Host)
 }
 
 fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>) {
-    let plan = Plan { from: 0, every, memory_every, until: 1_000_000, until_text: &[] };
+    let plan = Plan { from: 0, every, memory_every, until: 1_000_000, until_text: &[], events: None };
     let mut output = Vec::new();
     let mut progress = |progress: Progress<'_>| {
         if let Progress::Same(_, new) = progress {
@@ -81,7 +98,8 @@ fn lockstep(seeds: [u64; 2], every: u64, memory_every: u64) -> (Outcome, Vec<u8>
 #[test]
 fn a_text_of_the_guest_s_ends_the_comparison() {
     let texts = ["y".to_owned(), "x".to_owned()];
-    let plan = Plan { from: 0, every: 1, memory_every: 1000, until: 1_000_000, until_text: &texts };
+    let plan =
+        Plan { from: 0, every: 1, memory_every: 1000, until: 1_000_000, until_text: &texts, events: None };
     let outcome = run(plan, &mut with_seeds([5, 5]), &mut |_| ()).unwrap();
     // The OUT that writes it is the third before the end.
     let Outcome::Same(instructions, None) = outcome else { panic!("{outcome:?}") };
@@ -120,14 +138,14 @@ const COUNTS: &[u8] = &[0xBB, 0x64, 0, 0, 0, 0x89, 0xD8, 0x4B, 0x75, 0xFB, 0xB0,
 const COUNTS_AT: u64 = 0x10_0020;
 
 /// A Multiboot 1 image (Multiboot Specification, "The address fields of Multiboot header") of that code.
-fn image() -> Vec<u8> {
+fn image(code: &[u8]) -> Vec<u8> {
     const MAGIC: u32 = 0x1BAD_B002;
     const HAS_ADDRESSES: u32 = 1 << 16;
     const LOAD: u32 = 0x10_0000;
-    let end = LOAD + 32 + COUNTS.len() as u32;
+    let end = LOAD + 32 + code.len() as u32;
     let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
     let header = [MAGIC, HAS_ADDRESSES, checksum, LOAD, LOAD, end, end, COUNTS_AT as u32];
-    header.iter().flat_map(|field| field.to_le_bytes()).chain(COUNTS.iter().copied()).collect()
+    header.iter().flat_map(|field| field.to_le_bytes()).chain(code.iter().copied()).collect()
 }
 
 /// A vCPU with a bug: EDX is wrong after so many instructions, and it is hidden where they are run one at a time
@@ -204,14 +222,66 @@ impl Wrong {
     }
 }
 
+/// Counts in EBX until a key is pressed, and ends by the debug exit: xor ebx, ebx; inc ebx; in al, 64h; test al, 1; jz back;
+/// in al, 60h; mov al, 15h; out 0F4h, al.
+const WAITS: &[u8] =
+    &[0x31, 0xDB, 0x43, 0xE4, 0x64, 0xA8, 0x01, 0x74, 0xF9, 0xE4, 0x60, 0xB0, 0x15, 0xE6, 0xF4, 0xF4];
+
+/// Two machines that wait for a key, which is pressed once both have run a while; the second one is wrong after so many instructions.
+fn waits_for_key(log: &MemoryLog, wrong_after: Option<u64>) -> Outcome {
+    let keyboard = RefCell::new(None);
+    let mut make = |side: usize, services: HostServices, outside: Outside| {
+        let mut machine = machine_with(config(Engine::Interp), services, None, image(WAITS), outside)?;
+        if side == 0 {
+            *keyboard.borrow_mut() = Some(machine.control());
+        }
+        if let (1, Some(after)) = (side, wrong_after) {
+            let slot = machine.vcpus.pop().unwrap();
+            let vcpu = Box::new(Wrong { inner: slot.vcpu, after, hides: false });
+            machine.vcpus.push(crate::machine::VcpuSlot { vcpu, ..slot });
+        }
+        Ok(machine)
+    };
+    let mut progress = |progress: Progress<'_>| {
+        if log.events().len() == 1 && matches!(progress, Progress::Same(1000, _)) {
+            assert!(keyboard.borrow().as_ref().unwrap().key(KeyCode::A, true));
+        }
+    };
+    let events = Some(log);
+    let plan = Plan { from: 0, every: 1000, memory_every: 10, until: 1 << 30, until_text: &[], events };
+    run(plan, &mut make, &mut progress).unwrap()
+}
+
+#[test]
+fn what_comes_to_the_first_machine_comes_to_the_second_and_comes_again() {
+    let log = MemoryLog::default();
+    let outcome = waits_for_key(&log, None);
+    let Outcome::Same(instructions, Some(ExitReason::DebugExit(0x15))) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let key = |taken: &&TakenEvent| matches!(taken.event, ExternalEvent::Key(..));
+    let events = log.events();
+    let taken = events.iter().find(key).unwrap().at.instructions;
+    assert!((1000..instructions).contains(&taken), "{taken} of {instructions}");
+    // Both replay it, and the second one is wrong at the last instruction but one.
+    match waits_for_key(&log, Some(instructions - 1)) {
+        Outcome::Different(difference) => {
+            assert_eq!(difference.instructions, instructions - 1);
+            assert!(difference.lines[0].starts_with("vCPU 0 RDX: 0x"), "{:?}", difference.lines);
+        }
+        same => panic!("{same:?}"),
+    }
+    assert!(log.events() == events, "nothing is added where it is replayed");
+}
+
 /// The report of the interpreter against a wrong translator; `None` where there is no translator.
 fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
     if skip(Engine::Jit.start().map(drop)) {
         return None;
     }
-    let mut make = |side: usize, services: HostServices| {
+    let mut make = |side: usize, services: HostServices, _: Outside| {
         let config = config([Engine::Interp, Engine::Jit][side]);
-        let mut machine = machine(config, services, None, image())?;
+        let mut machine = machine(config, services, None, image(COUNTS))?;
         if side == 1 {
             let slot = machine.vcpus.pop().unwrap();
             let vcpu = Box::new(Wrong { inner: slot.vcpu, after, hides });
@@ -219,7 +289,8 @@ fn report_of_wrong(after: u64, hides: bool) -> Option<String> {
         }
         Ok(machine)
     };
-    let plan = Plan { from: 0, every: 1000, memory_every: 1, until: 1_000_000, until_text: &[] };
+    let plan =
+        Plan { from: 0, every: 1000, memory_every: 1, until: 1_000_000, until_text: &[], events: None };
     match run(plan, &mut make, &mut |_| ()).unwrap() {
         Outcome::Different(difference) => Some(difference.to_string()),
         same => panic!("{same:?}"),

@@ -3,6 +3,8 @@
 use crate::{Need, is_ci, may_lack};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A value that tests are run with, as an engine.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +103,30 @@ pub fn run(lists: impl IntoIterator<Item = Tests>) -> ExitCode {
     let listed = arguments.list;
     let tests = lists.into_iter().flat_map(|tests| tests.list);
     let trials = tests.map(|test| trial(test, forced, listed)).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !listed {
+        name_the_slowest();
+    }
+    conclusion.exit_code()
+}
+
+/// How long each test took that has ended.
+static DURATIONS: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+/// So many of the slowest are named, of those that took [`SLOW`] at least: nearly all of the time is theirs.
+const NAMED: usize = 60;
+const SLOW: Duration = Duration::from_secs(10);
+
+fn note_duration(name: String, began: Instant) {
+    DURATIONS.lock().unwrap_or_else(PoisonError::into_inner).push((began.elapsed(), name));
+}
+
+fn name_the_slowest() {
+    let mut all = std::mem::take(&mut *DURATIONS.lock().unwrap_or_else(PoisonError::into_inner));
+    all.retain(|(took, _)| *took >= SLOW);
+    all.sort_by(|one, other| other.cmp(one));
+    for (took, name) in all.iter().take(NAMED) {
+        println!("{:5} s  {name}", took.as_secs());
+    }
 }
 
 fn trial(test: Test, forced: bool, listed: bool) -> Trial {
@@ -109,10 +134,13 @@ fn trial(test: Test, forced: bool, listed: bool) -> Trial {
     let unmet = needs.iter().find_map(|need| (need.check)().err().map(|why| (need.name, why)));
     // Other runners, as nextest, ask by `--list --ignored`.
     let ignored = unmet.is_some() && listed && !is_ci();
+    let timed = name.clone();
     let run = move || match unmet {
         Some((need, why)) if !forced => unmet_need(need, &why),
         _ => {
+            let began = Instant::now();
             function();
+            note_duration(timed, began);
             Ok(Completion::Completed)
         }
     };

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
 
-const ROM: &str = "/usr/lib/ipxe/qemu/pxe-e1000.rom";
+pub const ROM: &str = "/usr/lib/ipxe/qemu/pxe-e1000.rom";
 /// The one with a driver for UEFI firmware too.
 const EFI_ROM: &str = "/usr/lib/ipxe/qemu/efi-e1000.rom";
 /// iPXE by itself, with drivers of its own for many cards.

@@ -1,5 +1,6 @@
 //! Two engines beside each other on what the BIOS boots from a disk.
 
+use crate::networks::boot::{IPXE, ROM};
 use crate::support::engines::JIT;
 use crate::support::needs::Tests;
 use crate::support::program::run_to_end;
@@ -11,6 +12,8 @@ pub fn tests() -> Tests {
     Tests::needing(&[JIT])
         .test(a_disk_is_booted_on_both_and_written_by_neither)
         .test(a_comparison_may_begin_later)
+        .test_needing(&[IPXE], what_a_network_brings_comes_to_both_and_comes_again)
+        .test(events_that_cannot_be_replayed_are_refused)
 }
 
 const SECTOR: usize = 512;
@@ -81,4 +84,49 @@ fn a_comparison_may_begin_later() {
     let ended = run_to_end(&[&range[..], &[&disk.path()]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.errors.contains("interp and jit are the same for 210000 instructions"), "{ended:?}");
+}
+
+/// What iPXE boots from the network: says N! on COM1.
+fn network_program() -> Result<Vec<u8>, IcedError> {
+    let mut a = CodeAssembler::new(16)?;
+    let mut rest = a.create_label();
+    for (port, value) in [(0x3FBu32, 3), (0x3F8, b'N'), (0x3F8, b'!')] {
+        a.mov(dx, port)?;
+        a.mov(al, u32::from(value))?;
+        a.out(dx, al)?;
+    }
+    a.set_label(&mut rest)?;
+    a.hlt()?;
+    a.jmp(rest)?;
+    a.assemble(0x7C00)
+}
+
+fn what_a_network_brings_comes_to_both_and_comes_again() {
+    let (folder, events) = (Scratch::new("lockstep-tftp"), Scratch::new("lockstep.events"));
+    fs::create_dir_all(&folder.0).expect("a folder");
+    fs::write(folder.0.join("boot.bin"), network_program().expect("it assembles")).expect("a file");
+    let nic = format!("user,model=e1000,romfile={ROM},tftp={},bootfile=boot.bin", folder.path());
+    let given = ["lockstep", "--memory", "16M", "--boot", "n", "--nic", &nic];
+    let compare = |more: &[&str]| {
+        let ended = run_to_end(&[&given[..], more].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.errors.contains("interp and jit are the same for "), "{ended:?}");
+        ended.output
+    };
+    assert!(compare(&["--exit-on", "N!", "--record", &events.path()]).contains("N!"));
+    // The network is gone, and what came from it is there again.
+    let _ = fs::remove_dir_all(&folder.0);
+    compare(&["--replay", &events.path(), "--from", "30000000", "--until", "30000100", "--every", "1"]);
+}
+
+fn events_that_cannot_be_replayed_are_refused() {
+    let file = Scratch::new("no.events");
+    let refused = |wanted: &str| {
+        let ended = run_to_end(&["lockstep", "--replay", &file.path()]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.errors.contains(wanted), "{ended:?}");
+    };
+    refused("No such file");
+    fs::write(&file.0, "no events").expect("a file");
+    refused("it has no events: lockstep --record FILE");
 }

@@ -1,7 +1,10 @@
 //! `trimotor lockstep`: two engines side by side.
 
+mod outside;
+
 use crate::args::{LockstepArgs, RunArgs};
 use crate::boot_files::GuestFiles;
+use crate::drives::Drives;
 use crate::error::Failure;
 use crate::guest::shell_word;
 use crate::note::note;
@@ -9,7 +12,8 @@ use crate::payload::{Payload, Planner};
 use crate::rom_file::Firmware;
 use crate::run;
 use crate::typing::Script;
-use crate::{cpus, drives, host_fault, host_memory, networks};
+use crate::{cpus, drives, host_fault, host_memory};
+use outside::Outside;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +23,9 @@ use std::time::{Duration, Instant};
 use trimotor_firmware::boot::BootPlan;
 use trimotor_firmware::demo::PROMPT as DEMO_PROMPT;
 use trimotor_machine::lockstep::{self, Outcome, Plan, Progress};
-use trimotor_machine::{BootSource, DeviceConfig, HostServices, Machine, MachineConfig, MachineError};
+use trimotor_machine::{
+    BootSource, DeviceConfig, Engine, HostServices, Machine, MachineConfig, MachineError,
+};
 
 /// How often progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_secs(5);
@@ -56,10 +62,6 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     if args.run.restore.is_some() {
         return Err(Failure::bad("--restore: a comparison starts both machines at their power-on"));
     }
-    networks::check_none(
-        &options.networks,
-        "two machines side by side have no network: it would not be the same for both",
-    )?;
     let payload = payload(&args.run)?;
     payload.check_flash(options)?;
     let mut until_text = options.exit_on.clone();
@@ -72,7 +74,9 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::bad("--type and --keys: a comparison types at instants only, as in @2.5"));
     }
     // Files that cannot be used are told of before anything runs.
-    drives::open(&options.drives, args.run.image.as_deref(), true, |_| None)?;
+    let drives = drives::open(&options.drives, args.run.image.as_deref(), true, |_| None)?;
+    let boot = matches!(payload, Payload::Bios(_)).then_some(&drives.boot);
+    let outside = Outside::open(&args, &devices(&args.run, engines[0], &drives), boot)?;
     let start = Start::new(payload, &run::config(options, engines[0], 1))?;
     let plan = Plan {
         from: args.from,
@@ -80,11 +84,12 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         memory_every: args.memory_every,
         until: args.until.unwrap_or(u64::MAX),
         until_text: &until_text,
+        events: outside.log.as_ref(),
     };
     if args.until.is_none() && until_text.is_empty() {
         note("trimotor: compares until the guest ends; --until N or --exit-on TEXT ends it before");
     }
-    let mut make = |side: usize, mut services: HostServices| {
+    let mut make = |side: usize, mut services: HostServices, from: lockstep::Outside| {
         // Each machine has the drives for itself, as the files are now.
         let drives = drives::open(&options.drives, args.run.image.as_deref(), true, |_| None);
         let drives = drives.map_err(|failure| MachineError::Source(failure.to_string()))?;
@@ -92,17 +97,28 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
         services.vga_rom.clone_from(&start.vga_rom);
         services.firmware_files.clone_from(&start.firmware_files);
         services.drives = drives.media;
-        let mut config = run::config(options, engines[side], 1);
-        config.devices.extend(drives.variables.map(|id| DeviceConfig::new("pflash").with("drive", &id)));
-        config.devices.extend(drives::virtio_disks(&drives.virtio));
-        let typing = script.timed.clone();
-        let config = MachineConfig { drives: drives.configs, boot: drives.boot, typing, ..config };
-        Machine::new(config, model.clone(), services, Box::new(start.clone()))
+        services.option_roms.clone_from(&outside.networks.roms);
+        let config = MachineConfig {
+            drives: drives.configs,
+            boot: drives.boot,
+            typing: script.timed.clone(),
+            devices: outside.networks.devices.clone(),
+            ..run::config(options, engines[side], 1)
+        };
+        let (model, start) = (model.clone(), Box::new(start.clone()));
+        match from {
+            lockstep::Outside::Host => {
+                services.networks.clone_from(&outside.networks.backends);
+                Machine::new(config, model, services, start)
+            }
+            lockstep::Outside::Replayed(events) => Machine::replaying(config, model, services, start, events),
+        }
     };
     let mut shown = Shown::new();
     let outcome =
         lockstep::run(plan, &mut make, &mut |progress| shown.show(progress)).map_err(Failure::bad)?;
     let [a, b] = engines;
+    let kept = outside.keep(matches!(outcome, Outcome::Different(_)))?;
     match outcome {
         Outcome::Same(instructions, reason) => {
             let end = reason.map_or("it runs on".to_owned(), |reason| format!("{reason:?}"));
@@ -118,7 +134,7 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
                 writeln!(
                     io::stdout(),
                     "again, from right before it: {}",
-                    again(std::env::args_os(), difference.instructions - 1)
+                    again(std::env::args_os(), difference.instructions - 1, kept.as_deref())
                 )?;
             }
             Ok(ExitCode::from(DIFFERENT))
@@ -135,8 +151,18 @@ fn payload(args: &RunArgs) -> Result<Payload, Failure> {
     let drives = &args.machine.drives;
     let has_drives = args.image.is_some() || drives.cdrom.is_some() || !drives.drive.is_empty();
     let has_media = has_drives || !drives.floppy.is_empty() || !drives.pflash.is_empty();
-    let has_firmware = args.bios.is_some() || args.vga_rom.is_some() || !args.option_rom.is_empty();
+    let boots_network = drives.boot.as_ref().is_some_and(|boot| run::tries_network(&boot.0));
+    let has_firmware =
+        boots_network || args.bios.is_some() || args.vga_rom.is_some() || !args.option_rom.is_empty();
     if has_media || has_firmware { Ok(Payload::Bios(Firmware::open(args)?)) } else { Ok(Payload::Demo) }
+}
+
+/// The devices of both machines, without cards that network options make.
+fn devices(args: &RunArgs, engine: Engine, drives: &Drives) -> Vec<DeviceConfig> {
+    let mut devices = run::config(&args.machine, engine, 1).devices;
+    devices.extend(drives.variables.iter().map(|id| DeviceConfig::new("pflash").with("drive", id)));
+    devices.extend(drives::virtio_disks(&drives.virtio));
+    devices
 }
 
 /// What machines start with, made once for all of them.
@@ -165,9 +191,9 @@ impl BootSource for Start {
     }
 }
 
-/// The command line that compares again, from so many instructions on.
-fn again(mut given: impl Iterator<Item = OsString>, from: u64) -> String {
-    const CHANGED: [&str; 4] = ["--from", "--every", "--memory-every", "--until"];
+/// The command line that compares again, from so many instructions on, with what came from the networks out of a file.
+fn again(mut given: impl Iterator<Item = OsString>, from: u64, events: Option<&Path>) -> String {
+    const CHANGED: [&str; 5] = ["--from", "--every", "--memory-every", "--until", "--record"];
     let mut words = Vec::new();
     while let Some(word) = given.next() {
         let text = word.to_string_lossy();
@@ -177,6 +203,9 @@ fn again(mut given: impl Iterator<Item = OsString>, from: u64) -> String {
         } else if !CHANGED.iter().any(|option| text.starts_with(&format!("{option}="))) {
             words.push(shell_word(Path::new(&word)));
         }
+    }
+    if let Some(events) = events {
+        words.extend(["--replay".to_owned(), shell_word(events)]);
     }
     format!("{} --from {from} --every 1 --memory-every 1", words.join(" "))
 }
@@ -224,7 +253,12 @@ mod tests {
     fn a_comparison_begins_again_right_before_the_difference() {
         let given =
             ["trimotor", "lockstep", "--until", "9000", "--every=7", "--memory", "16M", "my disk.img"];
-        let line = again(given.into_iter().map(OsString::from), 41);
-        assert_eq!(line, "trimotor lockstep --memory 16M 'my disk.img' --from 41 --every 1 --memory-every 1");
+        let again = |events| again(given.iter().map(OsString::from), 41, events);
+        assert_eq!(
+            again(None),
+            "trimotor lockstep --memory 16M 'my disk.img' --from 41 --every 1 --memory-every 1"
+        );
+        let line = again(Some(Path::new("/tmp/what came")));
+        assert!(line.contains(" 'my disk.img' --replay '/tmp/what came' --from 41 "), "{line}");
     }
 }
