@@ -71,6 +71,8 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
     trimotor run --restore booted.machine --accel interp
   One of many that go on from the same file, made by `save -m`:
     trimotor run --restore booted.machine --clone
+  The same disk, where `savevm booted` was typed at the monitor:
+    trimotor run disk.qcow2 --loadvm booted
   A multiboot kernel with modules, results through the debug port:
     trimotor run --kernel kernel.elf --module 'disk.img root=ram' \\
         --debugcon stdio --debug-exit --nographic";
@@ -196,6 +198,9 @@ pub struct RunArgs {
     /// `save -m` made is mapped, so that clones share what they do not change
     #[arg(long, requires = "restore", help_heading = "Boot")]
     pub clone: bool,
+    /// Goes on where `savevm NAME` in a monitor made a snapshot: the machine is in its disks (qcow2), and the other options are as then
+    #[arg(long, value_name = "NAME", conflicts_with = "restore", help_heading = "Boot")]
+    pub loadvm: Option<String>,
     /// A multiboot or PVH module: a file and, after a blank, its string. Repeatable. Multiboot 1 kernels find
     /// the file's name in front of it, as in front of their command line
     #[arg(long, value_name = "FILE [STRING]", action = ArgAction::Append, help_heading = "Boot")]

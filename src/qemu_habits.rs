@@ -75,7 +75,7 @@ const HABITS: &[(&[&str], Answer)] = &[
     (&["mon"], MONITOR),
     (&["qmp", "qmp-pretty"], QMP),
     (&["s"], Ours("--gdb 1234")),
-    (&["loadvm", "incoming"], Ours("--restore FILE")),
+    (&["incoming"], Ours("--restore FILE")),
     (&["L", "fw_cfg", "smbios", "acpitable"], FIRMWARE),
     (
         &["machine", "M", "numa", "global", "set", "readconfig", "object", "dtb", "parallel", "tpmdev"],

@@ -54,13 +54,15 @@ struct Origin {
     arguments: Vec<String>,
     /// It goes on as it was saved.
     saved: Option<Saved>,
+    /// It goes on as it was at this snapshot of its disks.
+    snapshot: Option<String>,
 }
 
 impl Origin {
     /// This program's command line.
     fn fresh() -> Self {
         let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
-        Self { arguments: arguments.collect(), saved: None }
+        Self { arguments: arguments.collect(), saved: None, snapshot: None }
     }
 }
 
@@ -74,7 +76,8 @@ pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     host_memory::check_against_host(args.machine.memory)?;
     let payload = payload(args)?;
-    launch(&args.machine, payload, args.image.as_deref(), &title_name(args), Origin::fresh())
+    let origin = Origin { snapshot: args.loadvm.clone(), ..Origin::fresh() };
+    launch(&args.machine, payload, args.image.as_deref(), &title_name(args), origin)
 }
 
 fn payload(args: &RunArgs) -> Result<Payload, Failure> {
@@ -93,7 +96,7 @@ fn restored(file: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
     let command = saved.command(args)?;
     host_memory::check_against_host(MemorySize(saved.machine.config().memory_bytes))?;
     saved.check_drives()?;
-    let origin = Origin { arguments: saved.host.arguments.clone(), saved: Some(saved) };
+    let origin = Origin { arguments: saved.host.arguments.clone(), saved: Some(saved), snapshot: None };
     match &command {
         Command::Run(run) => {
             // What it was booted from is in its memory; only a reset needs the files again.
@@ -136,7 +139,7 @@ fn launch(
     name: &str,
     origin: Origin,
 ) -> Result<ExitCode, Failure> {
-    let Origin { arguments, saved } = origin;
+    let Origin { arguments, saved, snapshot } = origin;
     let is_clone = saved.as_ref().is_some_and(|saved| saved.is_clone);
     let mut model = cpus::parse(&args.cpu)?;
     model.cpus = args.cpus.into();
@@ -218,6 +221,8 @@ fn launch(
         vcpus: args.cpus.into(),
         drives: host_drives,
         files,
+        disks: media.iter().map(|(id, medium)| (id.clone(), Arc::downgrade(medium))).collect(),
+        is_clone,
         saving: Mutex::default(),
         networks: backends.iter().map(|(id, network)| (id.clone(), Arc::downgrade(network))).collect(),
         servers: servers.places().to_vec(),
@@ -235,12 +240,15 @@ fn launch(
         option_roms: roms,
         engine: engine_options(args, engine)?,
         output_waits: Some(output_waits),
-        host_state: Some(Box::new(move || keeper.encoded())),
+        host_state: Some(Box::new(keeper)),
     };
     let mut machine = match saved {
         None => Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?,
         Some(saved) => saved.restore(engine, Arc::new(model), services, boot)?,
     };
+    if let Some(name) = snapshot {
+        machine.load_snapshot(&name).map_err(|error| Failure::bad(format!("--loadvm {name}: {error}")))?;
+    }
     if args.stopped {
         machine.pause();
     }

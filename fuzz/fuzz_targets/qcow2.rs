@@ -5,8 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use std::io::Write;
 use trimotor_fuzz::{Input, images};
-use trimotor_storage::qcow2::{CreateOptions, Header, Mode, Qcow2, create};
+use trimotor_storage::qcow2::{CreateOptions, Header, Mode, NewSnapshot, Qcow2, create};
 use trimotor_storage::{BlockBackend, Format, MemoryFile};
 
 /// A valid image with data in some clusters, in one of a few kinds.
@@ -28,7 +29,11 @@ fn valid(input: &mut Input<'_>) -> Vec<u8> {
     image.write(700, &[1; 1500]).expect("writes");
     image.write(50_000, &[2; 100]).expect("writes");
     if kind & 8 == 0 {
-        image.create_snapshot("one", 0, 0).expect("a snapshot");
+        let mut out = image.write_vm_state().expect("a state");
+        out.write_all(&[4; 2000]).expect("writes");
+        let vm_state_bytes = out.finish().expect("writes");
+        let new = NewSnapshot { name: "one".to_owned(), vm_state_bytes, ..NewSnapshot::default() };
+        image.create_snapshot(&new).expect("a snapshot");
         image.write(1000, &[3; 10]).expect("writes");
     }
     image.close().expect("closes");

@@ -1,12 +1,12 @@
 //! Hostile disk images: files in memory, what is changed in them, and what is done with them.
 
 use crate::Input;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use trimotor_storage::qcow2::{Mode, Repair};
+use trimotor_storage::qcow2::{Mode, NewSnapshot, Qcow2, Repair};
 use trimotor_storage::{
-    Access, BlockBackend, FileError, Format, ImageFile, ImageOptions, MemoryFile, Opener, open, open_qcow2,
+    Access, BlockBackend, BlockError, FileError, Format, ImageFile, ImageOptions, MemoryFile, Opener, open, open_qcow2,
 };
 
 /// No file grows beyond this.
@@ -125,17 +125,38 @@ pub fn qcow2(image: Vec<u8>, input: &mut Input<'_>) {
     }
 }
 
-fn manage(image: &trimotor_storage::qcow2::Qcow2, input: &mut Input<'_>) {
+fn manage(image: &Qcow2, input: &mut Input<'_>) {
     for _ in 0..6 {
         let name = ["one", "two", "1"][input.below(3)];
-        let _ = match input.below(6) {
-            0 => image.create_snapshot(name, 0, 0),
+        let _ = match input.below(7) {
+            0 => snapshot(image, name, input.below(2) > 0),
             1 => image.apply_snapshot(name),
             2 => image.delete_snapshot(name),
             3 => image.resize(input.number(3) << (4 * input.below(4))),
             4 => image.write(input.number(2) * 16, &[0x77; 700]),
+            5 => read_states(image),
             _ => image.write_packed(input.number(1), &[0x03, 0]),
         };
     }
     let _ = image.check(Repair::Nothing);
+}
+
+/// Takes a snapshot with a small machine.
+fn snapshot(image: &Qcow2, name: &str, replaces: bool) -> Result<(), BlockError> {
+    let mut out = image.write_vm_state()?;
+    let _ = out.write_all(&[0x55; 3000]);
+    let vm_state_bytes = out.finish()?;
+    image.create_snapshot(&NewSnapshot {
+        name: name.to_owned(),
+        vm_state_bytes,
+        replaces,
+        ..NewSnapshot::default()
+    })
+}
+/// Reads the machines beside all snapshots, as far as a restore would.
+fn read_states(image: &Qcow2) -> Result<(), BlockError> {
+    for snapshot in image.snapshots()? {
+        let _ = std::io::copy(&mut image.read_vm_state(&snapshot)?.take(1 << 20), &mut std::io::sink());
+    }
+    Ok(())
 }

@@ -34,6 +34,9 @@ impl Host for Nobody {
     fn write_picture(&self, _shot: &Shot, _file: &Path, _format: PictureFormat) -> Result<(), String> {
         Ok(())
     }
+    fn commit(&self, _: Option<&str>) -> Result<String, String> {
+        Err("nothing to commit".to_owned())
+    }
     fn add_forward(&self, _network: Option<&str>, _forward: &str) -> Result<String, String> {
         Ok(String::new())
     }

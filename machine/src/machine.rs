@@ -16,6 +16,7 @@ use crate::slice_timer::SliceTimer;
 use crate::switch::PlannedSwitches;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use trimotor_bus::board::MAX_VCPUS;
 use trimotor_bus::memory::{MemoryError, RamFile};
 use trimotor_bus::{GuestMemory, VcpuSignals};
@@ -58,13 +59,26 @@ pub struct HostServices {
     pub engine: EngineOptions,
     /// With a counted clock: whether so much output waits for the host that the machine must stand still for a while.
     pub output_waits: Option<Box<dyn Fn() -> bool + Send>>,
-    /// What the program keeps with a saved machine, in bytes that only it understands. It is asked while the machine stands
-    /// still, with all that the guest has written on its disks; it may refuse, and say why.
-    pub host_state: Option<HostState>,
+    /// What the program keeps with a saved machine.
+    pub host_state: Option<Box<dyn HostState>>,
 }
 
-/// See [`HostServices::host_state`].
-pub type HostState = Box<dyn Fn() -> Result<Vec<u8>, String> + Send>;
+/// What the program around a machine keeps with a saved one, in bytes that only it understands.
+pub trait HostState: Send {
+    /// What is kept of the machine as it is now. It is asked while the machine stands still, with all that the guest has written
+    /// on its disks.
+    ///
+    /// # Errors
+    /// Such a machine cannot be saved, and why.
+    fn state(&self) -> Result<Vec<u8>, String>;
+    /// Sees that this machine can go back to a snapshot with which this was kept.
+    ///
+    /// # Errors
+    /// It cannot, and what would help.
+    fn check(&self, kept: &[u8]) -> Result<(), String>;
+    /// The time since 1970, for the dates of snapshots.
+    fn since_1970(&self) -> Duration;
+}
 
 impl HostServices {
     /// A clock and nothing else: all ports are unplugged.
@@ -254,7 +268,9 @@ pub struct Machine {
     pub(crate) timer: Option<SliceTimer>,
     /// See [`HostServices::output_waits`].
     pub(crate) output_waits: Option<Box<dyn Fn() -> bool + Send>>,
-    pub(crate) host_state: Option<HostState>,
+    pub(crate) host_state: Option<Box<dyn HostState>>,
+    /// It went back to a snapshot, and what the run loop knew of it holds no more.
+    pub(crate) went_back: bool,
 }
 
 impl Machine {
@@ -345,6 +361,7 @@ impl Machine {
             timer,
             output_waits,
             host_state,
+            went_back: false,
         })
     }
 

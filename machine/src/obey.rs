@@ -47,20 +47,15 @@ impl Standstill<'_> {
         self.machine.control.tell(&MachineEvent::Reset);
         Ok(())
     }
-    /// The machine as it is now, with all that the guest has written on its disks. Guest time stands still meanwhile.
-    fn save(&mut self) -> Result<MachineStateV1, String> {
+    /// Has guest time stand still while something is done that takes a while.
+    pub(crate) fn while_time_stands<T>(&mut self, action: impl FnOnce(&mut Machine) -> T) -> T {
         let machine = &mut *self.machine;
         machine.board.clock.pause();
-        let saved = machine.settle_drives().and_then(|()| {
-            let host = machine.host_state.as_ref().map_or(Ok(Vec::new()), |host| host())?;
-            let mut state = machine.save().map_err(|error| error.to_string())?;
-            state.host = host;
-            Ok(state)
-        });
+        let done = action(machine);
         if !machine.paused {
             machine.board.clock.resume();
         }
-        saved
+        done
     }
     /// Carries out a command that needs a standstill, and no event.
     fn obey(&mut self, command: &Command) -> Outcome {
@@ -71,8 +66,15 @@ impl Standstill<'_> {
                 self.set_paused(false);
             }
             Command::Save => {
-                let saved = self.save().map_err(CommandError::Failed)?;
+                let saved = self.while_time_stands(Machine::save_settled).map_err(CommandError::Failed)?;
                 return Ok(Reply::Saved(Box::new(saved)));
+            }
+            Command::SaveSnapshot(_)
+            | Command::LoadSnapshot(_)
+            | Command::DeleteSnapshot(_)
+            | Command::Snapshots => {
+                let done = self.while_time_stands(|machine| machine.obey_snapshots(command));
+                return done.map(Reply::Text).map_err(CommandError::Failed);
             }
             Command::SwitchEngine(engine) => {
                 let refused = |why: Unusable| CommandError::Failed(format!("{engine}: {}", why.verdict));
@@ -96,8 +98,16 @@ impl Standstill<'_> {
 }
 
 impl Machine {
+    /// The machine as it is now, with all that the guest has written on its disks.
+    pub(crate) fn save_settled(&mut self) -> Result<MachineStateV1, String> {
+        self.settle_drives()?;
+        let host = self.host_state.as_ref().map_or(Ok(Vec::new()), |host| host.state())?;
+        let mut state = self.save().map_err(|error| error.to_string())?;
+        state.host = host;
+        Ok(state)
+    }
     /// Sees that what the guest has written is on its disks, which then stay as they are until it writes again.
-    fn settle_drives(&self) -> Result<(), String> {
+    pub(crate) fn settle_drives(&self) -> Result<(), String> {
         self.board.completions.finish();
         self.board.drives().try_for_each(|drive| match drive.medium() {
             Some(medium) => medium.settle().map_err(|error| format!("drive {}: {error}", drive.config().id)),
@@ -124,6 +134,7 @@ impl Machine {
                         }
                     }
                 }
+                Command::LoadSnapshot(_) if self.intake.replays() => Err(CommandError::Replays),
                 _ if command.needs_standstill() => self.stand_still().obey(command),
                 _ => {
                     let status = self.status();
@@ -189,6 +200,10 @@ impl Board {
             | Command::Resume
             | Command::Reset
             | Command::Save
+            | Command::SaveSnapshot(_)
+            | Command::LoadSnapshot(_)
+            | Command::DeleteSnapshot(_)
+            | Command::Snapshots
             | Command::SwitchEngine(_)
             | Command::Statistics
             | Command::Exits

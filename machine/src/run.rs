@@ -126,6 +126,10 @@ impl Machine {
             if let Some(reason) = self.look_outside(now) {
                 return Some(reason);
             }
+            if std::mem::take(&mut self.went_back) {
+                // What was looked up before is of another time.
+                return None;
+            }
             if self.paused && !self.finish_instruction {
                 if !self.control.wants_attention() {
                     self.control.sleep(longest_sleep(&self.intake));
@@ -284,6 +288,9 @@ impl Machine {
         }
         if let Some(reason) = self.obey_all(may_take_events) {
             return Some(reason);
+        }
+        if self.went_back {
+            return None;
         }
         self.finish_instruction =
             !may_take_events && (!self.paused || self.control.has_command() || self.control.wants_end());

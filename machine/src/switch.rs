@@ -120,7 +120,7 @@ impl Machine {
         }
     }
     /// Keeps what the present vCPUs counted of what is summed up.
-    fn keep_counts(&mut self) {
+    pub(crate) fn keep_counts(&mut self) {
         let counts = self.statistics();
         let sum = |name: &str| {
             counts.iter().flatten().filter(|(line, _)| line == name).map(|(_, count)| count).sum()

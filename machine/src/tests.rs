@@ -17,6 +17,7 @@ mod pointers;
 mod random;
 mod replay;
 mod saved_files;
+mod snapshots;
 mod switching;
 mod vga;
 mod virtio;

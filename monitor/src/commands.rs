@@ -45,6 +45,8 @@ pub enum Own {
         /// Clones can map its memory.
         mapped: bool,
     },
+    /// What a drive's image has itself goes into the one below; all drives', where none is named.
+    Commit(Option<String>),
     /// Another medium into a drive.
     Change {
         /// The drive.
@@ -165,6 +167,17 @@ pub static OWN_DEFINITIONS: &[Definition<Own>] = &[
         |arguments| match flag(arguments, "-m") {
             (mapped, [file]) => Ok(Own::Save { file: file.into(), mapped }),
             _ => Err("the name of a file, as in save booted.machine".to_owned()),
+        },
+    ),
+    Definition::new(
+        "commit",
+        "DRIVE|all",
+        "write what a drive's image (qcow2) has itself into the image that it stands on",
+        &[Words::OneOf(&["all"])],
+        |arguments| match arguments {
+            ["all"] => Ok(Own::Commit(None)),
+            [drive] => Ok(Own::Commit(Some((*drive).to_owned()))),
+            _ => Err("a drive (`info block` lists them), or all".to_owned()),
         },
     ),
     Definition::new(
@@ -379,6 +392,8 @@ mod tests {
             ),
             ("save \"my machine\"", Own::Save { file: "my machine".into(), mapped: false }),
             ("save -m m", Own::Save { file: "m".into(), mapped: true }),
+            ("commit all", Own::Commit(None)),
+            ("commit ide0-hd0", Own::Commit(text("ide0-hd0"))),
             ("eject cd", Own::Eject { drive: "cd".to_owned(), force: false }),
             ("hostfwd_add tcp::1-:2", Own::AddForward { network: None, forward: "tcp::1-:2".to_owned() }),
             (
@@ -413,6 +428,7 @@ mod tests {
             ("change cd x raw never", "read-only"),
             ("eject", "info block"),
             ("save", "booted.machine"),
+            ("commit", "info block"),
             ("hostfwd_add", "2222"),
             ("screendump \"x", "not closed"),
         ] {

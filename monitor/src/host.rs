@@ -85,6 +85,11 @@ pub trait Host: Send + Sync {
         mapped: bool,
         save: &mut dyn FnMut() -> Result<Box<MachineStateV1>, String>,
     ) -> Result<(), String>;
+    /// Writes what a drive's image has itself into the image that it stands on, for one drive or all that can; says which.
+    ///
+    /// # Errors
+    /// There is nothing to be written, or the host cannot: the drive has its content all the same.
+    fn commit(&self, drive: Option<&str>) -> Result<String, String>;
     /// Has a port of the host lead to the guest; says which.
     ///
     /// # Errors

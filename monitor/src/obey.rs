@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where it is saved: it waits for its disks, and copies its memory, of which it may have 64 GiB.
 const SAVE_PATIENCE: Duration = Duration::from_secs(600);
 const NOT_SAVED: &str = "the machine has not answered for ten minutes: it is not saved";
+const NOT_DONE: &str = "the machine has not answered for ten minutes; it may still do it";
 const NO_ANSWER: &str = "the machine has not answered for a minute; it may still do it";
 const TOO_MUCH: &str = "too much input waits for the guest: try again later";
 
@@ -65,7 +66,12 @@ impl Monitor {
     }
     fn send(&self, command: Command) -> Done {
         let answer = self.control.send(command.clone());
-        let outcome = answer.wait_for(PATIENCE).ok_or(NO_ANSWER)?;
+        let outcome = match command {
+            Command::SaveSnapshot(_) | Command::LoadSnapshot(_) | Command::DeleteSnapshot(_) => {
+                answer.wait_for(SAVE_PATIENCE).ok_or(NOT_DONE)?
+            }
+            _ => answer.wait_for(PATIENCE).ok_or(NO_ANSWER)?,
+        };
         let reply = outcome.map_err(|error| error.to_string())?;
         Ok(text::reply(&command, reply, self.host()))
     }
@@ -88,6 +94,7 @@ impl Monitor {
             Own::Buttons(held) => self.hold_buttons(&held).map(nothing),
             Own::Screendump(file, format) => self.screendump(&file, format).map(nothing),
             Own::Save { file, mapped } => host.save(&file, mapped, &mut || self.saved()).map(nothing),
+            Own::Commit(drive) => host.commit(drive.as_deref()),
             Own::Change { drive, file, format, read_only, force } => {
                 let opening = Opening { file: &file, format: format.as_deref(), read_only };
                 let medium = host.open_medium(&drive, &opening)?;

@@ -162,6 +162,9 @@ pub(crate) mod tests {
         ) -> Result<(), String> {
             Err(format!("{} cannot be written", file.display()))
         }
+        fn commit(&self, drive: Option<&str>) -> Result<String, String> {
+            Err(format!("{drive:?} stands on nothing"))
+        }
         fn add_forward(&self, network: Option<&str>, forward: &str) -> Result<String, String> {
             Ok(format!("{network:?} {forward}"))
         }

@@ -71,7 +71,10 @@ pub fn run(args: &CommitArgs) -> Result<(), Failure> {
 }
 
 /// Makes the image below as large as the clone.
-fn grow(below: &ImageOptions, size: u64) -> Result<(), Failure> {
+///
+/// # Errors
+/// It cannot be opened or become larger.
+pub fn grow(below: &ImageOptions, size: u64) -> Result<(), Failure> {
     let format = format_of(below, &HostImages).map_err(not_open)?;
     let path: &Path = &below.path;
     if format == trimotor_storage::Format::Qcow2 {

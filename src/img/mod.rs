@@ -16,6 +16,8 @@ mod resize;
 mod shared;
 mod snapshot;
 
+pub use commit::grow;
+
 use crate::error::Failure;
 use clap::Subcommand;
 use std::process::ExitCode;

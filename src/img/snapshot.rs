@@ -7,7 +7,7 @@ use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
-use trimotor_storage::qcow2::{Mode, Qcow2};
+use trimotor_storage::qcow2::{Mode, NewSnapshot, Qcow2};
 use trimotor_storage::{BlockError, ImageOptions, open_qcow2};
 
 /// Options of `trimotor img snapshot`.
@@ -57,7 +57,12 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
 fn change(what: &What, image: &Qcow2) -> Result<(), BlockError> {
     if let Some(name) = &what.create {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        image.create_snapshot(name, now.as_secs() as u32, now.subsec_nanos())?;
+        image.create_snapshot(&NewSnapshot {
+            name: name.clone(),
+            seconds: now.as_secs() as u32,
+            nanoseconds: now.subsec_nanos(),
+            ..NewSnapshot::default()
+        })?;
     }
     if let Some(name) = &what.apply {
         image.apply_snapshot(name)?;
@@ -79,53 +84,8 @@ fn list(args: &SnapshotArgs, image: &Qcow2) -> Result<(), Failure> {
         let disk = snapshot.disk_bytes.map_or_else(String::new, size_text);
         let state =
             if snapshot.vm_state_bytes > 0 { size_text(snapshot.vm_state_bytes) } else { "-".to_owned() };
-        let made = date(u64::from(snapshot.seconds));
+        let made = snapshot.made();
         writeln!(out, "{:<5} {:<24} {made:<20} {state:>12}  {disk}", snapshot.id, snapshot.name)?;
     }
     Ok(())
-}
-
-/// Seconds since 1970 as a date and time.
-fn date(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let mut year = 1970;
-    let mut left = days;
-    let days_of = |year: u64| {
-        if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) {
-            366
-        } else {
-            365
-        }
-    };
-    while left >= days_of(year) {
-        left -= days_of(year);
-        year += 1;
-    }
-    let february = days_of(year) - 337;
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    let day = left + 1;
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let cases = [
-            (0, "1970-01-01 00:00:00"),
-            (951_782_400, "2000-02-29 00:00:00"),
-            (1_798_761_599, "2026-12-31 23:59:59"),
-            (4_107_542_400, "2100-03-01 00:00:00"),
-        ];
-        for (seconds, wanted) in cases {
-            assert_eq!(super::date(seconds), wanted);
-        }
-    }
 }

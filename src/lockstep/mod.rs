@@ -59,8 +59,10 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     if options.gdb.is_some() || options.stopped {
         return Err(Failure::bad("--gdb and -S: a comparison cannot be stopped"));
     }
-    if args.run.restore.is_some() {
-        return Err(Failure::bad("--restore: a comparison starts both machines at their power-on"));
+    if args.run.restore.is_some() || args.run.loadvm.is_some() {
+        return Err(Failure::bad(
+            "--restore and --loadvm: a comparison starts both machines at their power-on",
+        ));
     }
     let payload = payload(&args.run)?;
     payload.check_flash(options)?;

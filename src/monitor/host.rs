@@ -1,5 +1,6 @@
 //! What commands of a monitor need of this program: images, pictures, forwards, reports.
 
+use super::commit;
 use crate::drives::{self, HostDrive};
 use crate::report;
 use crate::snapshots::{self, Files};
@@ -32,6 +33,10 @@ pub struct ProgramHost {
     pub drives: Vec<HostDrive>,
     /// What is in them, by id, where that is a file.
     pub files: Files,
+    /// The disks' images, which the machine has: they end with it.
+    pub disks: commit::Disks,
+    /// Another run's clones stand on these images too.
+    pub is_clone: bool,
     /// Held by who saves the machine: one at a time, as each has a copy of the guest's memory.
     pub saving: Mutex<()>,
     /// The networks, which the machine has: they end with it.
@@ -142,6 +147,30 @@ impl Host for ProgramHost {
             return Err("the machine is being saved already: try again when that is done".to_owned());
         };
         snapshots::save(file, mapped, save)
+    }
+    fn commit(&self, drive: Option<&str>) -> Result<String, String> {
+        if self.is_clone {
+            return Err(
+                "the machine is a clone, and what its disks stand on is that of all clones".to_owned()
+            );
+        }
+        let disks = self.drives.iter().filter(|known| known.config.media == Media::Disk);
+        let mut wanted: Vec<_> = disks.filter(|known| drive.is_none_or(|id| known.config.id == id)).collect();
+        if let (Some(id), true) = (drive, wanted.is_empty()) {
+            return Err(format!("there is no disk {id:?} (`info block` lists them)"));
+        }
+        if drive.is_none() {
+            wanted.retain(|known| commit::base_of(known, &self.disks).is_ok());
+        }
+        let mut done = Vec::new();
+        for known in wanted {
+            let below = commit::drive(known, &self.disks)?;
+            done.push(format!("{}: committed to {}", known.config.id, below.display()));
+        }
+        if done.is_empty() {
+            return Err("no disk stands on another image: there is nothing to commit".to_owned());
+        }
+        Ok(done.join("\n"))
     }
     fn add_forward(&self, network: Option<&str>, forward: &str) -> Result<String, String> {
         let forward: HostForward = forward.parse().map_err(|error: NetError| error.to_string())?;

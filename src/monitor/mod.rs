@@ -5,10 +5,12 @@
 //! | the ends of `--monitor`, opened | this |
 //! | who connects, and the threads that serve them | [`serve`] |
 //! | what commands need of this program | [`host`] |
+//! | `commit` | [`commit`] |
 //!
 //! All monitors have equal rights, and a thread for each peer. A peer that sends garbage wastes its own time, and one that reads
 //! nothing its own thread's.
 
+mod commit;
 mod host;
 mod serve;
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use trimotor_machine::{HostState, Media};
 
 /// The files that are in the drives now, by the drives' ids.
 pub type Files = Arc<Mutex<BTreeMap<String, PathBuf>>>;
@@ -119,6 +120,8 @@ struct KeptDrive {
     id: String,
     /// Its file is not written: what the guest writes goes with the run.
     thrown_away: bool,
+    /// What is in it may change while the machine runs.
+    removable: bool,
 }
 
 impl Keeper {
@@ -127,18 +130,12 @@ impl Keeper {
         let kept = |drive: &HostDrive| KeptDrive {
             id: drive.config.id.clone(),
             thrown_away: drive.spec.snapshot && !drive.spec.read_only,
+            removable: drive.config.media != Media::Disk,
         };
         let folder = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         Self { arguments, folder, drives: drives.iter().map(kept).collect(), files }
     }
-    /// What is kept of the machine as it is now, which stands still, in bytes.
-    ///
-    /// # Errors
-    /// A disk that no other run can have.
-    pub fn encoded(&self) -> Result<Vec<u8>, String> {
-        postcard::to_stdvec(&self.state()?).map_err(|error| error.to_string())
-    }
-    fn state(&self) -> Result<HostStateV1, String> {
+    fn kept(&self) -> Result<HostStateV1, String> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let drives =
             self.drives.iter().map(|drive| drive.state(files.get(&drive.id))).collect::<Result<_, _>>()?;
@@ -146,9 +143,41 @@ impl Keeper {
     }
 }
 
+impl HostState for Keeper {
+    fn state(&self) -> Result<Vec<u8>, String> {
+        postcard::to_stdvec(&self.kept()?).map_err(|error| error.to_string())
+    }
+    /// Disks have gone back with the machine; discs and floppies must be those that the guest knows.
+    fn check(&self, kept: &[u8]) -> Result<(), String> {
+        let kept: HostStateV1 =
+            postcard::from_bytes(kept).map_err(|error| format!("section \"host\": {error}"))?;
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for drive in self.drives.iter().filter(|drive| drive.removable) {
+            let id = &drive.id;
+            let then = kept.drives.iter().find(|state| state.id == *id);
+            let then = then.and_then(|state| state.file.as_ref()).map(|(name, _)| Path::new(name));
+            let now = files.get(id).map(PathBuf::as_path);
+            match then {
+                then if then == now => {}
+                Some(file) => {
+                    let file = file.display();
+                    return Err(format!(
+                        "drive {id} had {file} when the snapshot was made: change {id} {file}"
+                    ));
+                }
+                None => return Err(format!("drive {id} was empty when the snapshot was made: eject {id}")),
+            }
+        }
+        Ok(())
+    }
+    fn since_1970(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
 impl KeptDrive {
     fn state(&self, file: Option<&PathBuf>) -> Result<DriveStateV1, String> {
-        let Self { id, thrown_away } = self;
+        let Self { id, thrown_away, removable: _ } = self;
         let Some(file) = file else { return Ok(DriveStateV1 { id: id.clone(), file: None }) };
         if *thrown_away {
             return Err(format!(

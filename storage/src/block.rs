@@ -7,6 +7,7 @@
 //! What is written may be lost in a crash of the host until [`BlockBackend::flush`] returns.
 
 use crate::probe::Format;
+use crate::qcow2::Qcow2;
 use std::io;
 
 /// What holds a disk's content.
@@ -38,6 +39,10 @@ pub trait BlockBackend: Send + Sync {
     /// As for [`BlockBackend::flush`].
     fn settle(&self) -> Result<(), BlockError> {
         self.flush()
+    }
+    /// The qcow2 image that this disk is, for what other formats do not have: snapshots, and a backing file to commit to.
+    fn as_qcow2(&self) -> Option<&Qcow2> {
+        None
     }
     /// Makes `bytes` bytes from byte `offset` on zero. With `unmap` the space in the host's file may be
     /// given back.

@@ -2,6 +2,7 @@
 
 use crate::block::{BlockBackend, BlockError, BlockLimits, Extent};
 use crate::options::{CacheMode, DetectZeroes, Discard, ImageOptions};
+use crate::qcow2::Qcow2;
 use std::sync::Arc;
 
 /// A disk with the policies of its options.
@@ -64,6 +65,9 @@ impl BlockBackend for Policy {
     }
     fn settle(&self) -> Result<(), BlockError> {
         self.disk.settle()
+    }
+    fn as_qcow2(&self) -> Option<&Qcow2> {
+        self.disk.as_qcow2()
     }
     fn write_zeroes(&self, offset: u64, bytes: u64, unmap: bool) -> Result<(), BlockError> {
         self.disk.write_zeroes(offset, bytes, unmap && self.unmaps())?;

@@ -24,6 +24,13 @@ impl GuestMemory {
             bytes.iter().any(|byte| *byte != 0).then(|| (page, bytes.to_vec()))
         })
     }
+    /// The numbers of the pages of a range that hold anything but zeros, while no vCPU runs.
+    pub fn numbers_in_use(&self, range: PageRange) -> Vec<u64> {
+        let wanted = range.pages();
+        let within = |touched: Range<u64>| touched.start.max(wanted.start)..touched.end.min(wanted.end);
+        let pages = self.touched().into_iter().flat_map(within);
+        pages.filter(|page| self.page(*page).iter().any(|byte| *byte != 0)).collect()
+    }
     /// The bytes of a RAM page.
     ///
     /// # Panics

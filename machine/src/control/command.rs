@@ -41,6 +41,14 @@ pub enum Command {
     },
     /// Takes the whole machine to a value: [`Reply::Saved`].
     Save,
+    /// Makes a snapshot of the machine and its disks, of this name or one of its own: [`Reply::Text`].
+    SaveSnapshot(Option<String>),
+    /// Goes back to a snapshot.
+    LoadSnapshot(String),
+    /// Deletes a snapshot.
+    DeleteSnapshot(String),
+    /// The snapshots of the disks: [`Reply::Text`].
+    Snapshots,
     /// Which engine drives the vCPUs: [`Reply::Engine`].
     Engine,
     /// Has another engine drive them: [`Reply::Switched`].
@@ -158,6 +166,27 @@ pub static DEFINITIONS: &[Definition<Command>] = &[
         accel,
     ),
     Definition::new(
+        "savevm",
+        "[NAME]",
+        "make a snapshot of the machine and its disks, in these (qcow2); one of this name is replaced",
+        &[Words::Any],
+        |arguments| match arguments {
+            [] => Ok(Command::SaveSnapshot(None)),
+            [name] => snapshot_name(name).map(Some).map(Command::SaveSnapshot),
+            [_, extra, ..] => Err(format!("{extra:?} is too much")),
+        },
+    ),
+    Definition::new(
+        "loadvm",
+        "NAME",
+        "go back to a snapshot, machine and disks; what the guest did since is lost",
+        &[Words::Any],
+        |arguments| one_snapshot(arguments).map(Command::LoadSnapshot),
+    ),
+    Definition::new("delvm", "NAME", "delete a snapshot", &[Words::Any], |arguments| {
+        one_snapshot(arguments).map(Command::DeleteSnapshot)
+    }),
+    Definition::new(
         "serial_break",
         "[PORT]",
         "send a break to a serial port; COM1 is 0, and meant where no port is given",
@@ -238,6 +267,7 @@ pub static DEFINITIONS: &[Definition<Command>] = &[
     look("info exits", "how often translated code was left, by cause", |_| Ok(Command::Exits)),
     look("info devices", "the devices, and what each is doing", |_| Ok(Command::Devices)),
     look("info network", "the networks, and how each is doing", |_| Ok(Command::Networks)),
+    look("info snapshots", "the snapshots of machine and disks (savevm)", |_| Ok(Command::Snapshots)),
     look("info status", "whether the machine runs, and how far it is", |_| Ok(Command::Status)),
     Definition::plain("quit", "end the run", |_| Ok(Command::Quit)).or(&["q"]),
 ];
@@ -247,6 +277,22 @@ fn accel(arguments: &[&str]) -> Result<Command, String> {
         [] => Ok(Command::Engine),
         [engine] => engine.parse().map(Command::SwitchEngine),
         [_, extra, ..] => Err(format!("{extra:?} is too much")),
+    }
+}
+
+/// Bytes of a snapshot's name, at most, as images have room for.
+const LONGEST_SNAPSHOT_NAME: usize = 255;
+
+fn snapshot_name(name: &str) -> Result<String, String> {
+    match name.len() {
+        1..=LONGEST_SNAPSHOT_NAME => Ok(name.to_owned()),
+        _ => Err(format!("a snapshot's name has 1 to {LONGEST_SNAPSHOT_NAME} bytes")),
+    }
+}
+fn one_snapshot(arguments: &[&str]) -> Result<String, String> {
+    match arguments {
+        [name] => snapshot_name(name),
+        _ => Err("the name of a snapshot (`info snapshots` lists them)".to_owned()),
     }
 }
 
@@ -339,6 +385,10 @@ impl Command {
             Command::BalloonStatus => "info balloon",
             Command::SetLink { .. } => "set_link",
             Command::Save => "save",
+            Command::SaveSnapshot(_) => "savevm",
+            Command::LoadSnapshot(_) => "loadvm",
+            Command::DeleteSnapshot(_) => "delvm",
+            Command::Snapshots => "info snapshots",
             Command::Engine => "info accel",
             Command::SwitchEngine(_) => "accel",
             Command::Statistics => "info jit",
@@ -371,6 +421,10 @@ impl Command {
             | Command::Resume
             | Command::Reset
             | Command::Save
+            | Command::SaveSnapshot(_)
+            | Command::LoadSnapshot(_)
+            | Command::DeleteSnapshot(_)
+            | Command::Snapshots
             | Command::SwitchEngine(_)
             | Command::Statistics
             | Command::Exits
@@ -409,6 +463,11 @@ impl fmt::Display for Command {
         match self {
             Command::SerialBreak(port) => write!(f, " {port}"),
             Command::SwitchEngine(engine) => write!(f, " {engine}"),
+            Command::SaveSnapshot(Some(name))
+            | Command::LoadSnapshot(name)
+            | Command::DeleteSnapshot(name) => {
+                write!(f, " {}", definition::quoted(name))
+            }
             Command::Balloon(bytes) => write!(f, " {}", bytes >> 20),
             Command::SetLink { name, up } => {
                 write!(f, " {} {}", definition::quoted(name), if *up { "on" } else { "off" })
@@ -464,6 +523,7 @@ mod tests {
                 "accel" => " jit",
                 "balloon" => " 64",
                 "set_link" => " \"my card\" off",
+                "savevm" | "loadvm" | "delvm" => " \"before it\"",
                 "x" | "xp" => "/4dg $rsp + 8",
                 "print" => "/xw 1+ 2",
                 _ => "",
@@ -500,6 +560,9 @@ mod tests {
             ("accel jit now", "\"now\" is too much"),
             ("set_link net0", "on or off"),
             ("set_link net0 down", "on or off"),
+            ("loadvm", "info snapshots"),
+            ("savevm a b", "\"b\" is too much"),
+            ("delvm \"\"", "1 to 255 bytes"),
             ("x", "missing"),
             ("x/4q 0", "a format is"),
             ("print/2x 1", "one value"),

@@ -28,6 +28,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 use trimotor_bus::GuestMemory;
+use trimotor_bus::address::PAGE_SIZE;
 use trimotor_bus::memory::{MAX_ROM, RamFile};
 use trimotor_cpu::model::CpuModel;
 use trimotor_devices::drive_limits::LimiterStateV1;
@@ -229,6 +230,44 @@ impl<R: Read + Seek> SavedMachine<R> {
             })
         })
     }
+    /// The machine as a value, with all of its memory: the whole file is read, and all its checksums hold.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn into_state(self) -> Result<MachineStateV1, FormatError> {
+        let Self { mut state, mut pages, mapped, next, mut reader } = self;
+        if mapped.is_some() {
+            return Err(FormatError::in_section(MAPPED, "it stands in a file of its own"));
+        }
+        let mut unpacker = Unpacker::new();
+        let mut next = next;
+        while let Some(section) = next {
+            let name = section.name.clone();
+            let memory = match name.strip_prefix(DEVICE_MEMORY) {
+                None if name == RAM => Some((state.config.memory_bytes, &mut state.ram)),
+                None => None,
+                Some(device) => {
+                    state.device_memory.get_mut(device).map(|memory| (memory.bytes, &mut memory.pages))
+                }
+            };
+            let (Some((bytes, into)), Some(missing)) = (memory, pages.get_mut(&name)) else {
+                return Err(unknown(&section));
+            };
+            section.pages::<FormatError>(&mut unpacker, |page, content| {
+                *missing = missing
+                    .checked_sub(1)
+                    .ok_or_else(|| section.refused("there are more pages than were saved"))?;
+                if page >= bytes / PAGE_SIZE {
+                    return Err(section.refused("a page that the machine has not"));
+                }
+                into.insert(page, content.to_vec());
+                Ok(())
+            })?;
+            next = reader.next()?;
+        }
+        none_missing(&pages)?;
+        Ok(state)
+    }
     /// The same, where RAM is mapped from `file`, the one that this was read from: nothing of it is read, or checked, before it is
     /// used. A machine whose RAM cannot be mapped has a copy. A `random_seed` takes the place of the saved one: clones should not draw
     /// the same numbers.
@@ -302,10 +341,11 @@ fn take_sections(
             Ok(take_page(memory, field, *range, page, bytes)?)
         })?;
     }
+    Ok(none_missing(&missing)?)
+}
+fn none_missing(missing: &BTreeMap<String, u64>) -> Result<(), FormatError> {
     match missing.iter().find(|(_, count)| **count > 0) {
-        Some((name, count)) => {
-            Err(FormatError::in_section(name, format!("{count} pages are missing")).into())
-        }
+        Some((name, count)) => Err(FormatError::in_section(name, format!("{count} pages are missing"))),
         None => Ok(()),
     }
 }

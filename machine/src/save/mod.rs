@@ -13,9 +13,11 @@
 //! | the value, and back | this |
 //! | the CPU model, which must be the same | [`cpu_model`] |
 //! | the value as a file, and a machine from there | [`file`] |
+//! | snapshots: the value beside the disks' own, and a machine that goes back to it | [`snapshots`] |
 
 mod cpu_model;
 pub mod file;
+pub mod snapshots;
 
 use crate::board::Board;
 use crate::config::MachineConfig;
@@ -154,12 +156,26 @@ impl Machine {
         ram_file: Option<&RamFile>,
         more: impl FnOnce(&GuestMemory) -> Result<(), MachineError>,
     ) -> Result<Self, MachineError> {
+        state.model.check(&model)?;
+        let rom = state.rom.clone();
+        let boot = Box::new(WithRom { boot, rom });
+        let config = MachineConfig { engine, ..state.config.clone() };
+        let mut machine = Self::assemble(config, model, services, boot, None, ram_file)?;
+        machine.take(state, more)?;
+        Ok(machine)
+    }
+    /// Takes a state, as a machine that is fresh or was just reset; `more` gives pages of memory that the state is without.
+    pub(crate) fn take(
+        &mut self,
+        state: MachineStateV1,
+        more: impl FnOnce(&GuestMemory) -> Result<(), MachineError>,
+    ) -> Result<(), MachineError> {
         let MachineStateV1 {
-            config,
+            config: _,
             boot_name,
             host: _,
-            model: saved_model,
-            rom,
+            model: _,
+            rom: _,
             time_ns,
             next_poll_ns,
             turn,
@@ -172,30 +188,26 @@ impl Machine {
             ram,
             device_memory,
         } = state;
-        saved_model.check(&model)?;
-        let boot = Box::new(WithRom { boot, rom });
-        let mut machine =
-            Self::assemble(MachineConfig { engine, ..config }, model, services, boot, None, ram_file)?;
-        if vcpus.len() != machine.vcpus.len() || !turn.is_possible(vcpus.len()) {
+        if vcpus.len() != self.vcpus.len() || !turn.is_possible(vcpus.len()) {
             let value = format!("{} vCPUs, {turn:?}", vcpus.len());
             return Err(RestoreError { part: "machine", field: "vCPUs", value }.into());
         }
-        take_pages(&machine.board.memory, "RAM", machine.board.memory.main_memory(), &ram)?;
-        take_device_memory(&machine.board.memory, device_memory)?;
-        more(&machine.board.memory)?;
-        machine.board.clock.set(GuestTime(time_ns));
-        if lines.len() != machine.intake.lines().len() {
-            let value = format!("{} of {}", lines.len(), machine.intake.lines().len());
+        take_pages(&self.board.memory, "RAM", self.board.memory.main_memory(), &ram)?;
+        take_device_memory(&self.board.memory, device_memory)?;
+        more(&self.board.memory)?;
+        self.board.clock.set(GuestTime(time_ns));
+        if lines.len() != self.intake.lines().len() {
+            let value = format!("{} of {}", lines.len(), self.intake.lines().len());
             return Err(RestoreError { part: "machine", field: "serial lines", value }.into());
         }
-        for (line, state) in machine.intake.lines().iter().zip(lines) {
+        for (line, state) in self.intake.lines().iter().zip(lines) {
             line.restore(state)?;
         }
         // Before the cards, which look at their cables.
-        machine.board.networks.restore(networks)?;
-        machine.board.restore(board)?;
-        let model = machine.model.clone();
-        for (slot, saved) in machine.vcpus.iter_mut().zip(vcpus) {
+        self.board.networks.restore(networks)?;
+        self.board.restore(board)?;
+        let model = self.model.clone();
+        for (slot, saved) in self.vcpus.iter_mut().zip(vcpus) {
             let VcpuStateV1 { state, signals, halted } = saved;
             let impossible = |error: ImpossibleState| RestoreError {
                 part: "vCPU",
@@ -207,14 +219,14 @@ impl Machine {
             slot.signals.restore(signals)?;
             slot.halted = halted.then(|| slot.vcpu.open_signals());
         }
-        machine.boot_name = boot_name;
-        machine.next_poll_ns = next_poll_ns;
-        machine.turn = turn;
-        machine.intake.set_step(step);
-        machine.at_position = at_position;
-        machine.a20 = !machine.board.requests.a20();
-        machine.apply_a20();
-        Ok(machine)
+        self.boot_name = boot_name;
+        self.next_poll_ns = next_poll_ns;
+        self.turn = turn;
+        self.intake.set_step(step);
+        self.at_position = at_position;
+        self.a20 = !self.board.requests.a20();
+        self.apply_a20();
+        Ok(())
     }
 }
 
@@ -230,6 +242,17 @@ impl BootSource for WithRom {
     fn rom(&mut self) -> Result<Vec<u8>, String> {
         Ok(std::mem::take(&mut self.rom))
     }
+}
+
+/// Makes all memory zero that is not: a state has only what is not.
+fn clear_memory(memory: &GuestMemory) {
+    let clear = |range: PageRange| {
+        for page in memory.numbers_in_use(range) {
+            memory.write_ram_page(page, &[0; PAGE_SIZE as usize]);
+        }
+    };
+    clear(memory.main_memory());
+    memory.regions().into_iter().for_each(|region| clear(region.pages));
 }
 
 fn firmware_rom(memory: &GuestMemory) -> Vec<u8> {

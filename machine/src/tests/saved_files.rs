@@ -11,10 +11,10 @@ use trimotor_cpu::ArchState;
 use trimotor_snapshot::{Reader, Section, Writer};
 
 /// Instructions up to the save, and as many behind it.
-const HALF: u64 = 100_003;
+pub(super) const HALF: u64 = 100_003;
 
 /// Fills 64 KiB with numbers that follow from each other, again and again, and tells the time by each port that has one.
-fn numbers() -> Vec<u8> {
+pub(super) fn numbers() -> Vec<u8> {
     let mut a = CodeAssembler::new(16).unwrap();
     let mut top = a.create_label();
     a.mov(ax, 0x2000).unwrap();
@@ -42,7 +42,7 @@ fn after(engine: Engine, instructions: u64) -> Machine {
     assert_eq!(machine.run_until(instructions), None);
     machine
 }
-fn file(machine: &mut Machine) -> Vec<u8> {
+pub(super) fn file(machine: &mut Machine) -> Vec<u8> {
     machine.save().unwrap().write_to(Vec::new()).unwrap()
 }
 fn restored_as(model: &str, bytes: &[u8], engine: Engine) -> Result<Machine, MachineError> {
@@ -56,7 +56,7 @@ fn restored(bytes: &[u8], engine: Engine) -> Result<Machine, MachineError> {
     restored_as("x86-64-v3", bytes, engine)
 }
 /// Where the machine is.
-fn state(machine: &Machine) -> (u64, ArchState) {
+pub(super) fn state(machine: &Machine) -> (u64, ArchState) {
     (machine.instructions(), machine.vcpu_state(0).unwrap())
 }
 

@@ -19,6 +19,8 @@ impl Qcow2 {
         if self.read_only {
             return Err(BlockError::ReadOnly);
         }
+        // Nothing that stands behind the old end may become a part of the disk.
+        self.clear_vm_state()?;
         if size < old {
             self.cut(size, old)?;
         }
@@ -37,8 +39,7 @@ impl Qcow2 {
         }
         // The rest of what was the last cluster, and what the backing file has there.
         let end = self
-            .backing
-            .as_ref()
+            .backing()
             .map_or(0, |backing| backing.size())
             .max(old.next_multiple_of(self.cluster_bytes()));
         let end = end.min(size);

@@ -25,8 +25,8 @@
 //! | `tables.rs`, `refcounts.rs`, `count.rs` | what is known of the tables, bounded caches |
 //! | `read.rs`, `write.rs`, `zeroes.rs` | requests |
 //! | `commit.rs` | tables get into the file |
-//! | `create.rs`, `manage.rs` | a new image; another size, another backing file |
-//! | `snapshot.rs` | internal snapshots |
+//! | `create.rs`, `manage.rs`, `merge.rs` | a new image; another size, another backing file; what it has goes into that |
+//! | `snapshot.rs`, `vm_state.rs`, `date.rs` | internal snapshots, and machines beside them |
 //! | `check.rs`, `references.rs` | is the image consistent, and repair |
 
 pub(crate) mod check;
@@ -34,22 +34,27 @@ mod commit;
 mod compress;
 mod count;
 mod create;
+mod date;
 mod entry;
 mod header;
 mod manage;
+mod merge;
 mod read;
 mod refcounts;
 mod references;
 mod snapshot;
 mod tables;
+mod vm_state;
 mod write;
 mod zeroes;
 
 pub use check::{Findings, Repair};
 pub use compress::pack;
 pub use create::{CreateOptions, Preallocation, create};
+pub use date::date;
 pub use header::{Compression, Header};
-pub use snapshot::Snapshot;
+pub use snapshot::{NewSnapshot, Snapshot};
+pub use vm_state::{VmStateReader, VmStateWriter};
 
 use crate::block::{BlockBackend, BlockError, BlockLimits, Extent, check_range};
 use crate::bytes::be_table;
@@ -87,7 +92,7 @@ pub struct Qcow2 {
     cluster_bits: u32,
     compression: Compression,
     size: AtomicU64,
-    backing: Option<Arc<dyn BlockBackend>>,
+    backing: RwLock<Option<Arc<dyn BlockBackend>>>,
     read_only: bool,
     tables: RwLock<Tables>,
     /// Held for reading by each request, and for writing by what gives clusters back or changes the image as a whole.
@@ -172,7 +177,7 @@ impl Qcow2 {
             cluster_bits: header.cluster_bits,
             compression: header.compression,
             size: AtomicU64::new(header.size.next_multiple_of(512)),
-            backing,
+            backing: RwLock::new(backing),
             read_only,
             tables: RwLock::new(tables),
             requests: RwLock::new(()),
@@ -196,6 +201,10 @@ impl Qcow2 {
     /// Bytes of a cluster.
     pub fn cluster_bytes(&self) -> u64 {
         1 << self.cluster_bits
+    }
+    /// The image that this one stands on, if it does.
+    fn backing(&self) -> Option<Arc<dyn BlockBackend>> {
+        self.backing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     fn tables(&self) -> RwLockReadGuard<'_, Tables> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
@@ -274,6 +283,9 @@ impl BlockBackend for Qcow2 {
     }
     fn settle(&self) -> Result<(), BlockError> {
         self.close()
+    }
+    fn as_qcow2(&self) -> Option<&Qcow2> {
+        Some(self)
     }
     fn write_zeroes(&self, offset: u64, bytes: u64, unmap: bool) -> Result<(), BlockError> {
         self.check_write(offset, bytes)?;

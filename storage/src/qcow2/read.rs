@@ -88,7 +88,7 @@ impl Qcow2 {
     }
     /// Reads what the image does not have.
     pub(super) fn read_backing(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
-        let Some(backing) = &self.backing else {
+        let Some(backing) = self.backing() else {
             into.fill(0);
             return Ok(());
         };
@@ -120,7 +120,7 @@ impl Qcow2 {
             Entry::Compressed { .. } => Extent { compressed: true, ..here },
             Entry::Unallocated => {
                 let nowhere = Extent { is_zero: true, has_data: false, is_here: false, ..here };
-                let Some(backing) = &self.backing else { return Ok(nowhere) };
+                let Some(backing) = self.backing() else { return Ok(nowhere) };
                 let there = backing.size().saturating_sub(offset).min(run.bytes);
                 if there == 0 {
                     return Ok(nowhere);

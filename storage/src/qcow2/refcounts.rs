@@ -228,11 +228,8 @@ impl Refcounts {
         self.table_at = place.start << self.cluster_bits;
         self.table_moved = true;
         self.freed.extend(old);
-        for cluster in place {
-            self.held.remove(&cluster);
-            self.set(cluster, 1, file)?;
-        }
-        Ok(())
+        // As in `settle`: no block is put where the table is.
+        self.settle(place, file)
     }
 
     /// A run of `count` free clusters.

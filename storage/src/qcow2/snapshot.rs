@@ -40,12 +40,37 @@ pub struct Snapshot {
     pub vm_state_bytes: u64,
     /// Bytes of the disk, if they are noted.
     pub disk_bytes: Option<u64>,
+    /// Instructions that the guest had retired, where the machine counts them.
+    pub instructions: Option<u64>,
     pub(super) l1_at: u64,
     pub(super) l1_entries: u32,
     extra: Vec<u8>,
 }
 
+/// A snapshot that is to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewSnapshot {
+    /// What people call it.
+    pub name: String,
+    /// When it is made: seconds since 1970.
+    pub seconds: u32,
+    /// And nanoseconds.
+    pub nanoseconds: u32,
+    /// How long the guest has run, in nanoseconds.
+    pub vm_clock_ns: u64,
+    /// Bytes of the machine's state, which was written before ([`Qcow2::write_vm_state`]).
+    pub vm_state_bytes: u64,
+    /// Instructions that the guest has retired, where the machine counts them.
+    pub instructions: Option<u64>,
+    /// It takes the place of one with this name.
+    pub replaces: bool,
+}
+
 impl Snapshot {
+    /// When it was made, as a date and time (UTC).
+    pub fn made(&self) -> String {
+        super::date(u64::from(self.seconds))
+    }
     /// Reads one; returns how many bytes of `bytes` it has.
     fn read(bytes: &[u8], header: &Header) -> Result<(Self, usize), BlockError> {
         let damaged = |what: &str| BlockError::Damaged(format!("the table of snapshots: {what}"));
@@ -69,6 +94,7 @@ impl Snapshot {
             vm_clock_ns: be_u64(bytes, 24),
             vm_state_bytes: long_state,
             disk_bytes: (extra.len() >= 16).then(|| be_u64(extra, 8)),
+            instructions: (extra.len() >= 24).then(|| be_u64(extra, 16)).filter(|count| *count != u64::MAX),
             id: text(id_at..id_at + id_bytes),
             name: text(id_at + id_bytes..end),
             extra: extra.to_vec(),
@@ -130,47 +156,70 @@ impl Qcow2 {
         found.ok_or_else(|| BlockError::Refused(format!("it has no snapshot `{name}`")))
     }
 
-    /// Makes a snapshot of the disk as it is.
+    /// Makes a snapshot of the disk as it is, and of the machine's state that was written to it, if one was.
     ///
     /// # Errors
-    /// There is one of this name, refcounts have too few bits, or the host fails.
-    pub fn create_snapshot(&self, name: &str, seconds: u32, nanoseconds: u32) -> Result<(), BlockError> {
+    /// There is one of this name that is not to be replaced, refcounts have too few bits, or the host fails.
+    pub fn create_snapshot(&self, new: &NewSnapshot) -> Result<(), BlockError> {
+        if new.vm_state_bytes == 0 {
+            self.clear_vm_state()?;
+        }
+        self.add_snapshot(new)?;
+        // The snapshot has it now.
+        self.clear_vm_state()?;
+        self.commit()
+    }
+    fn add_snapshot(&self, new: &NewSnapshot) -> Result<(), BlockError> {
         let _alone = self.begin_change()?;
         let (mut snapshots, _) = read_all(&*self.file, &self.header())?;
+        let NewSnapshot { name, replaces, .. } = new;
         if name.is_empty() || name.len() > MOST_NAME_BYTES {
             return Err(BlockError::Refused(format!("a snapshot's name has 1 to {MOST_NAME_BYTES} bytes")));
         }
-        if snapshots.iter().any(|snapshot| snapshot.name == name) {
+        let ids = snapshots.iter().filter_map(|snapshot| snapshot.id.parse::<u64>().ok());
+        let id = ids.max().unwrap_or(0) + 1;
+        let old = snapshots.iter().position(|snapshot| snapshot.name == *name);
+        let old = old.map(|index| snapshots.remove(index));
+        if old.is_some() && !replaces {
             return Err(BlockError::Refused(format!("it has a snapshot `{name}` already")));
         }
         if snapshots.len() >= MOST_SNAPSHOTS as usize {
             return Err(BlockError::Refused(format!("it has {MOST_SNAPSHOTS} snapshots already")));
         }
-        let ids = snapshots.iter().filter_map(|snapshot| snapshot.id.parse::<u64>().ok());
-        let id = ids.max().unwrap_or(0) + 1;
+        let old = old.map(|old| Ok::<_, BlockError>((self.snapshot_l1(&old)?, old))).transpose()?;
         let l1 = self.tables().l1.clone();
         self.check_counts(&l1)?;
         self.count_tree(&l1, true)?;
         self.update_copied()?;
         let l1: Vec<u64> = l1.iter().map(|entry| entry & !COPIED).collect();
         let l1_at = self.write_new_table(&be_bytes(&l1))?;
+        let added = self.described(new, id, l1_at, l1.len() as u32);
+        snapshots.push(added);
+        self.replace_snapshots(&snapshots)?;
+        match old {
+            Some((l1, old)) => self.free_snapshot(&l1, &old),
+            None => Ok(()),
+        }
+    }
+    /// A new snapshot's entry.
+    fn described(&self, new: &NewSnapshot, id: u64, l1_at: u64, l1_entries: u32) -> Snapshot {
         let disk_bytes = self.size();
-        let mut extra = 0u64.to_be_bytes().to_vec();
+        let mut extra = new.vm_state_bytes.to_be_bytes().to_vec();
         extra.extend(disk_bytes.to_be_bytes());
-        extra.extend(u64::MAX.to_be_bytes());
-        snapshots.push(Snapshot {
+        extra.extend(new.instructions.unwrap_or(u64::MAX).to_be_bytes());
+        Snapshot {
             id: id.to_string(),
-            name: name.to_owned(),
-            seconds,
-            nanoseconds,
-            vm_clock_ns: 0,
-            vm_state_bytes: 0,
+            name: new.name.clone(),
+            seconds: new.seconds,
+            nanoseconds: new.nanoseconds,
+            vm_clock_ns: new.vm_clock_ns,
+            vm_state_bytes: new.vm_state_bytes,
             disk_bytes: Some(disk_bytes),
+            instructions: new.instructions,
             l1_at,
-            l1_entries: l1.len() as u32,
+            l1_entries,
             extra,
-        });
-        self.replace_snapshots(&snapshots)
+        }
     }
 
     /// Makes the disk what it was at a snapshot.
@@ -187,10 +236,12 @@ impl Qcow2 {
         if size > i64::MAX as u64 || needed > l1.len() as u64 {
             return Err(BlockError::Damaged("the snapshot's L1 table is too small for its disk".into()));
         }
+        l1.iter_mut().for_each(|entry| *entry &= !COPIED);
+        // A machine's state stays the snapshot's own.
+        l1.iter_mut().skip(needed as usize).for_each(|entry| *entry = 0);
         self.check_counts(&l1)?;
         self.count_tree(&l1, true)?;
         self.commit()?;
-        l1.iter_mut().for_each(|entry| *entry &= !COPIED);
         let old = self.replace_l1(l1, size)?;
         self.count_tree(&old, false)?;
         self.update_copied()?;
@@ -207,7 +258,11 @@ impl Qcow2 {
         let snapshot = snapshots.remove(Self::find(&snapshots, name)?);
         let l1 = self.snapshot_l1(&snapshot)?;
         self.replace_snapshots(&snapshots)?;
-        self.count_tree(&l1, false)?;
+        self.free_snapshot(&l1, &snapshot)
+    }
+    /// Gives back what only a snapshot had that is in the table no more.
+    fn free_snapshot(&self, l1: &[u64], snapshot: &Snapshot) -> Result<(), BlockError> {
+        self.count_tree(l1, false)?;
         let bits = self.cluster_bits;
         let clusters = (l1.len() as u64 * 8).div_ceil(self.cluster_bytes());
         self.tables_mut().refcounts.freed.extend((snapshot.l1_at >> bits..).take(clusters as usize));

@@ -150,7 +150,7 @@ impl Qcow2 {
     fn is_zero(&self, offset: u64, bytes: u64) -> Result<bool, BlockError> {
         Ok(bytes == 0
             || match self.run(offset, bytes)?.entry {
-                Entry::Unallocated => self.backing.as_ref().is_none_or(|backing| offset >= backing.size()),
+                Entry::Unallocated => self.backing().is_none_or(|backing| offset >= backing.size()),
                 Entry::Zero { .. } => true,
                 _ => false,
             })

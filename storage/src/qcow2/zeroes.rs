@@ -32,11 +32,12 @@ impl Qcow2 {
         self.write_zeroes_in_part(offset, whole_from - offset)?;
         self.write_zeroes_in_part(whole_to, end - whole_to)?;
         // An entry of version 2 cannot say that a cluster is zero.
-        if self.version == 2 && self.backing.is_some() {
+        let stands_alone = self.backing().is_none();
+        if self.version == 2 && !stands_alone {
             return self.write_zeroes_in_part(whole_from, whole_to - whole_from);
         }
         let zero = |entry: Entry| match entry {
-            Entry::Unallocated if self.backing.is_none() => entry,
+            Entry::Unallocated if stands_alone => entry,
             Entry::Zero { at: None, .. } => entry,
             Entry::Zero { .. } if !unmap => entry,
             Entry::Data { at, copied: true } if !unmap && self.version > 2 => {
@@ -54,7 +55,7 @@ impl Qcow2 {
             let run = self.run(offset, bytes)?;
             let is_zero = match run.entry {
                 Entry::Zero { .. } => true,
-                Entry::Unallocated => self.backing.as_ref().is_none_or(|backing| offset >= backing.size()),
+                Entry::Unallocated => self.backing().is_none_or(|backing| offset >= backing.size()),
                 _ => false,
             };
             let count = if is_zero { run.bytes } else { run.bytes.min(ZEROES.len() as u64) };
@@ -70,13 +71,14 @@ impl Qcow2 {
     /// Gives back the whole clusters of a range that was checked. They read as zeroes afterwards.
     pub(super) fn discard_range(&self, offset: u64, bytes: u64) -> Result<(), BlockError> {
         let (first, last) = self.whole_clusters(offset, bytes);
-        if self.version == 2 && self.backing.is_some() {
+        let stands_alone = self.backing().is_none();
+        if self.version == 2 && !stands_alone {
             // What the backing file has would come to light.
             return Ok(());
         }
         let gone = |entry: Entry| match entry {
             Entry::Unallocated | Entry::Zero { at: None, .. } => entry,
-            _ if self.backing.is_none() => Entry::Unallocated,
+            _ if stands_alone => Entry::Unallocated,
             _ => Entry::Zero { at: None, copied: false },
         };
         self.replace(first, last, gone)
@@ -93,30 +95,47 @@ impl Qcow2 {
         while cluster < last {
             {
                 let _alone = self.alone();
-                let file = &*self.file;
-                let mut tables = self.tables_mut();
-                let empty = tables.without_table(cluster)?;
-                if empty > 0 && with(Entry::Unallocated) == Entry::Unallocated {
-                    cluster += empty;
-                    continue;
-                }
-                let end = last.min(cluster + tables.left_in_slice(cluster));
-                while cluster < end {
-                    let old = tables.get(cluster, file)?;
-                    let new = with(old);
-                    if new != old {
-                        tables.make_l2(cluster, file)?;
-                        tables.set(cluster, new, file)?;
-                        if old.clusters(self.cluster_bits) != new.clusters(self.cluster_bits) {
-                            tables.refcounts.freed.extend(old.clusters(self.cluster_bits));
-                        }
-                    }
-                    cluster += 1;
-                }
-                *self.last_unpacked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                cluster = self.replace_some(cluster, last, &with)?;
             }
             self.commit_if_much_waits()?;
         }
         Ok(())
+    }
+    /// The same for who is alone already.
+    pub(super) fn replace_alone(
+        &self,
+        first: u64,
+        last: u64,
+        with: impl Fn(Entry) -> Entry,
+    ) -> Result<(), BlockError> {
+        let mut cluster = first;
+        while cluster < last {
+            cluster = self.replace_some(cluster, last, &with)?;
+            self.commit_if_much_waits()?;
+        }
+        Ok(())
+    }
+    /// The same for the first of them; how far it got. Nobody else works on the image.
+    fn replace_some(&self, first: u64, last: u64, with: &impl Fn(Entry) -> Entry) -> Result<u64, BlockError> {
+        let file = &*self.file;
+        let mut tables = self.tables_mut();
+        let empty = tables.without_table(first)?;
+        if empty > 0 && with(Entry::Unallocated) == Entry::Unallocated {
+            return Ok(first + empty);
+        }
+        let end = last.min(first + tables.left_in_slice(first));
+        for cluster in first..end {
+            let old = tables.get(cluster, file)?;
+            let new = with(old);
+            if new != old {
+                tables.make_l2(cluster, file)?;
+                tables.set(cluster, new, file)?;
+                if old.clusters(self.cluster_bits) != new.clusters(self.cluster_bits) {
+                    tables.refcounts.freed.extend(old.clusters(self.cluster_bits));
+                }
+            }
+        }
+        *self.last_unpacked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(end)
     }
 }

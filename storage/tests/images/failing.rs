@@ -65,7 +65,8 @@ impl ImageFile for Failing {
     }
 }
 
-fn open(image: &Path, with: io::ErrorKind, writes: i64) -> (Qcow2, Arc<AtomicI64>) {
+/// An image whose host fails after so many writes.
+pub fn open(image: &Path, with: io::ErrorKind, writes: i64) -> (Qcow2, Arc<AtomicI64>) {
     let file = File::options().read(true).write(true).open(image).unwrap();
     let writes_left = Arc::new(AtomicI64::new(writes));
     let file = Failing { file: HostFile::new(file, None).unwrap(), writes_left: writes_left.clone(), with };

@@ -6,7 +6,7 @@ use crate::random::Random;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use trimotor_storage::qcow2::{CreateOptions, Findings, Mode, Preallocation, Repair};
+use trimotor_storage::qcow2::{CreateOptions, Findings, Mode, NewSnapshot, Preallocation, Repair};
 use trimotor_test_needs::{QEMU_IMG, Tests};
 
 pub fn tests() -> Tests {
@@ -23,6 +23,10 @@ pub fn tests() -> Tests {
 
 fn small_clusters(size: u64) -> CreateOptions {
     CreateOptions { cluster_bytes: 4096, ..CreateOptions::new(size) }
+}
+/// A snapshot of this name that is to be made.
+pub fn named(name: &str) -> NewSnapshot {
+    NewSnapshot { name: name.to_owned(), seconds: 1_800_000_000, ..NewSnapshot::default() }
 }
 fn fill(image: &Path, seed: u64) -> Vec<u8> {
     let disk = writable(image);
@@ -44,7 +48,7 @@ fn snapshots_come_back() {
         let mut contents = Vec::new();
         for n in 0..4 {
             contents.push(fill(&image, 50 + n));
-            qcow2(&image).create_snapshot(&format!("s{n}"), 1_800_000_000, 0).expect("a snapshot");
+            qcow2(&image).create_snapshot(&named(&format!("s{n}"))).expect("a snapshot");
             qemu::check(&image);
         }
         let last = fill(&image, 99);

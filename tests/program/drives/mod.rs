@@ -7,4 +7,4 @@ pub mod floppies;
 pub mod guest;
 pub mod host_errors;
 pub mod killed;
-mod writer;
+pub mod writer;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod commands;
+pub mod commit;
 pub mod document;
 pub mod hostile;
 pub mod linux;

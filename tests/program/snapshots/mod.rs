@@ -6,6 +6,7 @@ pub mod disks;
 pub mod document;
 pub mod interrupted;
 pub mod linux;
+pub mod savevm;
 
 use crate::monitor::client::Client;
 use crate::support::program::{Ended, Program, run_to_end};
