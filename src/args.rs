@@ -15,7 +15,7 @@ use crate::watch;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-use trimotor_machine::DeviceConfig;
+use trimotor_machine::{DeviceConfig, TraceSpec};
 
 const EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
   trimotor                          the built-in demo, on the terminal
@@ -73,6 +73,8 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
     trimotor run --restore booted.machine --clone
   The same disk, where `savevm booted` was typed at the monitor:
     trimotor run disk.qcow2 --loadvm booted
+  What the guest does with devices, and each exception, in a file:
+    trimotor run --trace exc,io,mmio,file=trace.log disk.img
   A multiboot kernel with modules, results through the debug port:
     trimotor run --kernel kernel.elf --module 'disk.img root=ram' \\
         --debugcon stdio --debug-exit --nographic";
@@ -336,6 +338,10 @@ pub struct MachineArgs {
     /// Starts paused, before the first instruction: until gdb, or `cont` at a monitor, lets it go on
     #[arg(short = 'S', help_heading = "Debugging")]
     pub stopped: bool,
+    /// Tells what the vCPUs do, a line each: exc, int, io, mmio, msr, cr, insn, with commas between them. Behind them file=PATH,
+    /// or last (only for the report of a triple fault) [default: to standard error], cpl=N, cpu=N, addr=LOW-HIGH, limit=SIZE
+    #[arg(long, value_name = "KINDS[,OPTIONS]", help_heading = "Debugging")]
+    pub trace: Option<TraceSpec>,
     /// Where bytes written to port E9h go, as --serial takes it
     #[arg(long, value_name = "SPEC", help_heading = "Debugging")]
     pub debugcon: Option<String>,

@@ -35,6 +35,7 @@ mod rtc_base;
 mod run;
 mod snapshots;
 mod switches;
+mod trace;
 mod typing;
 mod watch;
 

@@ -55,7 +55,7 @@ const HABITS: &[(&[&str], Answer)] = &[
     (&["vnc"], Ours("--display vnc=HOST:N")),
     (&["seed"], Ours("--icount")),
     (&["action", "watchdog-action"], Ours("--on-reset and --on-panic")),
-    (&["d", "D", "trace", "plugin"], Ours("--stats or --profile")),
+    (&["d", "D", "plugin"], Ours("--trace exc,int,io,insn,file=F, --stats or --profile")),
     (&["hda"], Ours("--drive file=F,index=0")),
     (&["hdb"], Ours("--drive file=F,index=1")),
     (&["hdc"], Ours("--drive file=F,index=2")),

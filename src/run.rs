@@ -20,6 +20,7 @@ use crate::rom_file::Firmware;
 use crate::rtc_base::RtcBase;
 use crate::snapshots::Keeper;
 use crate::snapshots::restore::{self, Saved};
+use crate::trace::Traces;
 use crate::typing::Script;
 use crate::watch::Watch;
 use crate::{cpus, display, host_fault, host_memory, perf_map, report, switches};
@@ -253,6 +254,11 @@ fn launch(
         machine.pause();
     }
     switches::plan(&mut machine, &args.switch);
+    let traces = Traces::default();
+    let traced = machine.trace(args.trace.as_ref(), traces.opener());
+    let traced = traced.map_err(|error| Failure::bad(format!("--trace: {error}")))?;
+    // The first line says what the command line says.
+    traced.lines().skip(1).for_each(|line| note(format_args!("trimotor: --trace {line}")));
     let control = machine.control();
     control.set_layout(args.input.keymap);
     // Nobody else sets it.
@@ -280,6 +286,7 @@ fn launch(
     drop(monitors);
     drop(gdb);
     drop(servers);
+    traces.finish();
     let dumped = screenshots.finish(&machine, &watch);
     log_end(&machine);
     if let Some(detail) = detail(args) {

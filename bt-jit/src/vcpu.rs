@@ -17,6 +17,7 @@ use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
 use trimotor_cpu::debugger::{DebugPoints, DebugStop};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::reg_file;
+use trimotor_cpu::trace::{Kinds, VcpuTrace};
 use trimotor_cpu::{ArchState, Fault};
 use trimotor_cpu_interp::core::{Core, mode};
 use trimotor_cpu_interp::op::Exit;
@@ -121,6 +122,9 @@ pub struct JitVcpu {
 
 impl Vcpu for JitVcpu {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
+        if self.interp.core().traces(Kinds::INSN) {
+            return self.interp.run(bus, budget);
+        }
         let JitVcpu { interp, code, jumps } = self;
         let core = interp.core();
         let pending: *const _ = core.signals.pending_word();
@@ -167,6 +171,12 @@ impl Vcpu for JitVcpu {
     }
     fn take_debug_stop(&mut self) -> Option<DebugStop> {
         self.interp.take_debug_stop()
+    }
+    fn set_trace(&mut self, trace: Option<Box<VcpuTrace>>) -> Option<Box<VcpuTrace>> {
+        self.interp.set_trace(trace)
+    }
+    fn trace(&self) -> Option<&VcpuTrace> {
+        self.interp.trace()
     }
     fn host_code(&mut self, linear: u64) -> Option<String> {
         self.code.listing(self.interp.core().code_at(linear)?)

@@ -1,6 +1,6 @@
 //! The board as a vCPU sees it.
 
-use crate::{GuestTime, PhysAddr, Port, PortRegisters, Width};
+use crate::{GuestTime, Label, PhysAddr, Port, PortRegisters, Width};
 
 /// What an engine calls on the board while it runs a vCPU.
 ///
@@ -63,6 +63,15 @@ pub trait CpuBus {
     fn task_priority(&mut self) -> u8;
     /// Sets the task priority, 0 to 15, as a write to CR8 does.
     fn set_task_priority(&mut self, priority: u8);
+
+    /// Whose a port is, for people who read a trace; without a device's lock.
+    fn port_label(&mut self, _port: Port) -> Label {
+        Label::NONE
+    }
+    /// Whose an address is that is not RAM or ROM, and which register it is where the board knows that.
+    fn memory_label(&mut self, _addr: PhysAddr) -> Label {
+        Label::NONE
+    }
 
     /// 64 random bits for RDRAND and RDSEED. With a deterministic machine, a seeded sequence.
     fn random(&mut self) -> u64;

@@ -18,6 +18,7 @@ use trimotor_bus::memory::PageState;
 use trimotor_bus::peers::{Written, code_granules};
 use trimotor_bus::{PhysAddr, Width};
 use trimotor_cpu::mmu::{Access, FillRequest, Mapped, TlbEntry, tlb_index};
+use trimotor_cpu::trace::Kinds;
 use trimotor_cpu::{Fault, SegReg, Segment};
 
 /// A value that instructions load and store: plain bytes, little endian, any bit pattern valid.
@@ -453,9 +454,9 @@ impl Core {
         Ok(if m.host.is_null() || !one_place { None } else { Some(m) })
     }
     /// The guest-physical address of a device's memory at a checked linear address, for several elements of a string instruction,
-    /// the first of them aligned; `None` where each is to go alone: RAM, pages that are not present, breakpoints.
+    /// the first of them aligned; `None` where each is to go alone: RAM, pages that are not present, breakpoints, a trace.
     pub(crate) fn device_at(&mut self, linear: u64, access: Access, width: Width) -> Option<PhysAddr> {
-        let watched = self.state.dr[7] & 0xFF != 0 || self.debugger.watches();
+        let watched = self.state.dr[7] & 0xFF != 0 || self.debugger.watches() || self.traces(Kinds::MMIO);
         if watched || !linear.is_multiple_of(width.bytes() as u64) {
             return None;
         }
@@ -570,6 +571,7 @@ impl Core {
             let part = &mut into[piece];
             let Some(width) = Width::from_bytes(part.len()) else { continue };
             let value = self.on_bus(|bus| bus.mmio_read(addr, width));
+            self.trace_mmio(addr, false, width, value);
             part.copy_from_slice(&value.to_le_bytes()[..part.len()]);
         }
     }
@@ -587,6 +589,7 @@ impl Core {
             let Some(width) = Width::from_bytes(part.len()) else { continue };
             let value = width.value_of(part);
             self.on_bus(|bus| bus.mmio_write(addr, width, value));
+            self.trace_mmio(addr, true, width, value);
         }
     }
 

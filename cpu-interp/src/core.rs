@@ -9,6 +9,7 @@ use crate::cache::{CodeCache, JumpCache};
 use crate::debugger::Debugger;
 use crate::insn::port_io::IoAccess;
 pub use crate::op::{Done, Op};
+use crate::trace::Tracer;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestMemory, VcpuSignals, Width};
@@ -184,6 +185,8 @@ pub struct Core {
     pub(crate) last_io: IoAccess,
     /// What a debugger outside the guest wants.
     pub debugger: Debugger,
+    /// Whom what happens is told to.
+    pub(crate) tracer: Tracer,
     /// What led to a shutdown.
     pub shutdown: ShutdownReport,
     /// The chain of faults under delivery, for the report.
@@ -238,6 +241,7 @@ impl Core {
             faults_in_a_row: 0,
             last_io: IoAccess::default(),
             debugger: Debugger::default(),
+            tracer: Tracer::default(),
             shutdown: ShutdownReport::default(),
             fault_chain: Vec::new(),
             counts: Counts::default(),

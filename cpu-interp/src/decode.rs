@@ -19,9 +19,13 @@ use trimotor_cpu::mmu::Access;
 /// The most instructions of one block.
 pub const MAX_INSTRUCTIONS: usize = 64;
 /// The longest instruction.
-const MAX_LENGTH: usize = 15;
+pub(crate) const MAX_LENGTH: usize = 15;
 /// Mode bit of blocks of one instruction, for stepping.
 const SINGLE: u32 = 1 << 23;
+/// Mode bit of blocks that end at conditional jumps too, for traces.
+pub(crate) const STRAIGHT: u32 = 1 << 22;
+/// The limit that makes such a block.
+pub(crate) const STRAIGHT_LIMIT: usize = MAX_INSTRUCTIONS - 1;
 
 impl Core {
     /// Decodes a block at host address `host` and keeps it; `None` where its first instruction crosses
@@ -39,11 +43,15 @@ impl Core {
         }
         builder.finish(size);
         let Builder { ops, instructions, .. } = builder;
-        let single = if limit == 1 { SINGLE } else { 0 };
+        let kind = match limit {
+            1 => SINGLE,
+            STRAIGHT_LIMIT => STRAIGHT,
+            _ => 0,
+        };
         let head = BlockHeader {
             charge: instructions as i64,
             host,
-            mode: self.state.mode | single,
+            mode: self.state.mode | kind,
             bytes: size as u16,
             ops: ops.len() as u16,
         };
@@ -280,7 +288,8 @@ impl<'a> Builder<'a> {
                     | FlowControl::IndirectCall
                     | FlowControl::Exception
                     | FlowControl::Interrupt
-            ) || instruction.is_invalid();
+            ) || flow == FlowControl::ConditionalBranch && limit == STRAIGHT_LIMIT
+                || instruction.is_invalid();
             if ended {
                 break;
             }

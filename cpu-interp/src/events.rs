@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::insn::{debug, interrupt, smm};
 use trimotor_cpu::Fault;
+use trimotor_cpu::trace::InterruptKind;
 
 /// Delivers an exception of the instruction at `state.rip` (which had no effect); double and triple
 /// faults follow here. A triple fault leaves the CPU in
@@ -20,14 +21,17 @@ pub fn nmi(core: &mut Core) {
 }
 /// INIT: the state after INIT, waiting for SIPI where the vCPU is no bootstrap processor.
 pub fn init(core: &mut Core) {
+    core.trace_interrupt(InterruptKind::Init);
     interrupt::init(core);
 }
 /// Start-up IPI: real mode at `vector << 12`.
 pub fn startup(core: &mut Core, vector: u8) {
+    core.trace_interrupt(InterruptKind::Startup(vector));
     interrupt::startup(core, vector);
 }
 /// System-management interrupt.
 pub fn enter_smm(core: &mut Core) {
+    core.trace_interrupt(InterruptKind::Smi);
     smm::enter(core);
 }
 /// Delivers #DB for conditions in `state.pending_debug` (bits as in DR6; bit 63 marks a data

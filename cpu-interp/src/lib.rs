@@ -18,5 +18,6 @@ pub mod jump;
 pub mod lower;
 pub mod op;
 pub mod run;
+pub mod trace;
 
 pub use run::{InterpVcpu, Interpreter};

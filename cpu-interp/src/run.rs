@@ -7,6 +7,7 @@
 
 use crate::cache::{CodeCache, header};
 use crate::core::{Core, mode};
+use crate::decode::{STRAIGHT, STRAIGHT_LIMIT};
 use crate::events;
 use crate::insn::branch_record::{self, Branch};
 use crate::insn::fp_env;
@@ -24,6 +25,7 @@ use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::mmu::{Access, tlb_index};
 use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, reg_file};
+use trimotor_cpu::trace::{Kinds, VcpuTrace};
 use trimotor_cpu::{ArchState, Fault, SegReg};
 
 /// Statistics line: hits of shadow page tables that were compared with a walk.
@@ -150,6 +152,7 @@ impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
         let exit = core.run_loop(blocks);
         fp_env::leave_guest_fp(core);
         core.sync_retired();
+        core.flush_trace();
         core.set_bus(None);
         core.current = std::ptr::null();
         core.code = std::ptr::null_mut();
@@ -176,7 +179,8 @@ impl Drop for Inside<'_> {
 
 impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
-        self.run_with(bus, budget, &mut Core::run_blocks)
+        let traced = self.core.traces(Kinds::INSN);
+        self.run_with(bus, budget, &mut if traced { Core::run_traced } else { Core::run_blocks })
     }
     fn set_exact_budget(&mut self, exact: bool) {
         self.core.exact_budget = exact;
@@ -257,6 +261,12 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
     }
     fn take_debug_stop(&mut self) -> Option<DebugStop> {
         self.core.take_debug_stop()
+    }
+    fn set_trace(&mut self, trace: Option<Box<VcpuTrace>>) -> Option<Box<VcpuTrace>> {
+        self.core.set_trace(trace)
+    }
+    fn trace(&self) -> Option<&VcpuTrace> {
+        self.core.trace()
     }
     fn host_code(&mut self, _linear: u64) -> Option<String> {
         None
@@ -564,6 +574,12 @@ impl Core {
         let rest = self.state.budget - 1;
         self.shift_budget(-rest);
         let exit = match self.find_block(rip, limit) {
+            Ok(first) if self.traces(Kinds::INSN) => {
+                self.begin_instructions(rip, first);
+                let exit = self.run_block(first, rip);
+                self.end_instructions(exit);
+                exit
+            }
             Ok(first) => self.run_block(first, rip),
             Err(fault) => {
                 self.fault = fault;
@@ -587,7 +603,7 @@ impl Core {
         exit
     }
 
-    fn run_block(&mut self, first: *const Op, rip: u64) -> Exit {
+    pub(crate) fn run_block(&mut self, first: *const Op, rip: u64) -> Exit {
         // SAFETY: `first` is the first op of a block of the arena, which lives until the next flush;
         // flushes happen in `find_block` only.
         let (charge, first) = unsafe { ((*header(first)).charge, At::new(first)) };
@@ -665,6 +681,32 @@ impl Core {
             }
         }
         self.decode_alone(rip, linear, limit > 0)
+    }
+
+    /// The block at `rip` that ends at the first jump.
+    ///
+    /// # Faults
+    /// As [`find_block`](Self::find_block).
+    pub(crate) fn find_straight(&mut self, rip: u64) -> Result<*const Op, Fault> {
+        self.counts.lookups += 1;
+        if !self.code().has_room() {
+            let memory = self.memory.clone();
+            self.code().flush(&memory);
+            self.jumps.clear();
+        }
+        let linear = self.code_linear(rip)?;
+        let mode = self.state.mode | STRAIGHT;
+        if let Some(host) = self.fetch_host(linear)? {
+            let found = match self.code().find(host, mode) {
+                Some(first) => Some(first),
+                None if host & 4095 > 4096 - 15 && self.has_crossing(host) => None,
+                None => self.decode_tracked(rip, host, STRAIGHT_LIMIT),
+            };
+            if let Some(first) = found.filter(|first| self.within_limit(rip, *first)) {
+                return Ok(first);
+            }
+        }
+        self.decode_alone(rip, linear, true)
     }
 
     /// Whether a block at `rip` lies within CS's limit as a whole.

@@ -3,6 +3,7 @@
 use crate::arch_state::ArchState;
 use crate::debugger::{DebugPoints, DebugStop};
 use crate::model::CpuModel;
+use crate::trace::VcpuTrace;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestMemory, PhysAddr, VcpuSignals};
 
@@ -78,6 +79,12 @@ pub trait Vcpu: Send {
     /// Takes what runs ended for with [`VcpuExit::Debugger`]; they end so until it is taken. A breakpoint that was taken does not
     /// stop the same execution of its instruction again.
     fn take_debug_stop(&mut self) -> Option<DebugStop>;
+    /// Sets what is told of what the vCPU does, between two runs; returns the trace before. A trace whose sink has ended is asked for
+    /// no more. The vCPU may run slower with a trace, and instruction by instruction with one of instructions; the guest notices
+    /// nothing.
+    fn set_trace(&mut self, trace: Option<Box<VcpuTrace>>) -> Option<Box<VcpuTrace>>;
+    /// The trace.
+    fn trace(&self) -> Option<&VcpuTrace>;
     /// The host code of the block of guest code that starts at a linear address with the present mapping, as text, for
     /// reports; `None` where the engine makes no host code, or has none from there.
     fn host_code(&mut self, linear: u64) -> Option<String>;
@@ -105,4 +112,6 @@ pub struct ShutdownReport {
     pub chain: Vec<String>,
     /// The descriptor or page-table entry that was wrong, level by level, in words.
     pub details: Vec<String>,
+    /// The last records of the vCPU's trace, the oldest one first; nothing where it is not traced.
+    pub last: Vec<String>,
 }

@@ -24,6 +24,7 @@ pub mod segment;
 pub mod simd;
 pub mod softfloat;
 pub mod state;
+pub mod trace;
 pub mod x87;
 
 pub use arch_difference::Difference;

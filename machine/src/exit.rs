@@ -57,6 +57,12 @@ impl fmt::Display for TripleFault {
         for detail in &self.report.details {
             writeln!(f, "  {detail}")?;
         }
+        if !self.report.last.is_empty() {
+            writeln!(f, "  the last {} of what was traced before:", self.report.last.len())?;
+        }
+        for line in &self.report.last {
+            writeln!(f, "    {line}")?;
+        }
         write_registers(f, &self.state)?;
         let code: Vec<String> = self.code.iter().map(|b| format!("{b:02x}")).collect();
         let code = if code.is_empty() { "cannot be read".to_owned() } else { code.join(" ") };

@@ -34,6 +34,8 @@
 //! | how a run ends | [`exit`] |
 //! | the whole machine to a value and back, and to a file | [`save`] |
 //! | another engine for a machine that runs | `switch` |
+//! | what is traced, and by which vCPU | `trace` |
+//! | what ports and addresses are called in traces | `labels` |
 //! | two machines side by side, compared | [`lockstep`] |
 //!
 //! No file here reads the host's clock, randomness, environment or files: the program hands
@@ -55,6 +57,7 @@ pub mod engines;
 pub mod events;
 pub mod exit;
 mod inspect;
+mod labels;
 pub mod lockstep;
 pub mod machine;
 mod network_line;
@@ -71,10 +74,12 @@ mod switch;
 mod tests;
 mod threads;
 pub mod timers;
+mod trace;
 pub mod vcpu_bus;
 
 pub use clock::HostClock;
 pub use config::{BootConfig, BootDevice, ClockSource, MachineConfig, OnPanic, OnReset};
+pub use control::trace::{TraceSpec, TraceTarget};
 pub use control::{
     Answer, Command, CommandError, MachineControl, MachineEvent, Reply, Shot, ShotTaker, Viewer,
 };
@@ -83,6 +88,7 @@ pub use engines::{Engine, EngineOptions, EngineStatus, Unusable};
 pub use exit::{ExitReason, TripleFault};
 pub use machine::{BootSource, HostServices, HostState, Machine, MachineError};
 pub use switch::{PlannedSwitch, SwitchTime, Switched};
+pub use trace::TraceOpener;
 pub use trimotor_devices::drive::{DriveConfig, DrivePlace, Media, Medium, MediumError, OnDiskError};
 pub use trimotor_devices::drive_limits::{DriveLimits, Rate, Rates};
 pub use trimotor_devices::virtio::balloon::BalloonStatus;

@@ -14,6 +14,7 @@ use crate::run::{Turn, shot};
 use crate::serial_line::{SerialLine, serial_lines};
 use crate::slice_timer::SliceTimer;
 use crate::switch::PlannedSwitches;
+use crate::trace::Tracing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -260,6 +261,7 @@ pub struct Machine {
     pub(crate) published_screen: Option<u64>,
     pub(crate) paused: bool,
     pub(crate) debugging: Debugging,
+    pub(crate) tracing: Tracing,
     /// The count of all vCPUs' instructions at which slices end at the latest.
     pub(crate) stop_at: u64,
     /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
@@ -356,6 +358,7 @@ impl Machine {
             published_screen: None,
             paused: false,
             debugging: Debugging::default(),
+            tracing: Tracing::default(),
             stop_at: u64::MAX,
             at_once,
             timer,

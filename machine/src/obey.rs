@@ -89,6 +89,7 @@ impl Standstill<'_> {
                 return Ok(Reply::Statistics { engine, vcpus });
             }
             Command::Look(look) => return self.look(look).map(Reply::Text),
+            Command::Trace(request) => return self.trace(request),
             Command::Debug(request) => return self.debug(request),
             // The others do without.
             _ => {}
@@ -207,6 +208,7 @@ impl Board {
             | Command::SwitchEngine(_)
             | Command::Statistics
             | Command::Exits
+            | Command::Trace(_)
             | Command::Debug(_)
             | Command::Quit => return Ok(Reply::Done),
         };

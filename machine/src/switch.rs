@@ -140,9 +140,10 @@ impl Standstill<'_> {
             let board = &machine.board;
             let (clock, model) = (machine.config.clock, &machine.model);
             let mut vcpus = make_vcpus(&mut *backend, clock, model, &board.memory, &board.signals)?;
-            for (new, old) in vcpus.iter_mut().zip(&machine.vcpus) {
+            for (new, old) in vcpus.iter_mut().zip(&mut machine.vcpus) {
                 new.take_over(old);
                 new.take_over_stops(old, &machine.debugging);
+                new.vcpu.set_trace(old.vcpu.set_trace(None));
             }
             machine.keep_counts();
             machine.at_once = runs_at_once(&*backend, &machine.config);

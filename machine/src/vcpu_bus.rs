@@ -4,10 +4,11 @@ use crate::address_map::{AddressMap, Chip, MapView, MemoryTarget, PortTarget};
 use crate::board::{Board, NO_PAGE};
 use crate::clock::TimeSource;
 use crate::control::MachineControl;
+use crate::labels;
 use crate::registry::{DeviceId, Locked};
 use std::time::Duration;
 use trimotor_bus::cpu_bus::NoSuchMsr;
-use trimotor_bus::{CpuBus, GuestTime, PhysAddr, Port, PortRegisters, VcpuSignals, Width};
+use trimotor_bus::{CpuBus, GuestTime, Label, PhysAddr, Port, PortRegisters, VcpuSignals, Width};
 use trimotor_devices::isa_cycles;
 
 /// MSRs of the local APIC after whose writes its timer may want to be woken at another time.
@@ -351,6 +352,19 @@ impl CpuBus for VcpuBus<'_> {
     }
     fn set_task_priority(&mut self, priority: u8) {
         self.board.fabric.set_task_priority(self.cpu, priority);
+    }
+    fn port_label(&mut self, port: Port) -> Label {
+        let board = self.board;
+        board.port_label(self.map.get(&board.map).port(port))
+    }
+    fn memory_label(&mut self, addr: PhysAddr) -> Label {
+        if self.in_apic_page(addr) {
+            return labels::local_apic(addr.page_offset());
+        }
+        let board = self.board;
+        self.map
+            .memory(&board.map, addr)
+            .map_or(Label::NONE, |(target, offset)| board.memory_label(target, offset))
     }
     fn random(&mut self) -> u64 {
         self.board.next_random()

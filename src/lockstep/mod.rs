@@ -59,6 +59,11 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     if options.gdb.is_some() || options.stopped {
         return Err(Failure::bad("--gdb and -S: a comparison cannot be stopped"));
     }
+    if options.trace.is_some() {
+        return Err(Failure::bad(
+            "--trace: a comparison shows the last instructions before a difference itself",
+        ));
+    }
     if args.run.restore.is_some() || args.run.loadvm.is_some() {
         return Err(Failure::bad(
             "--restore and --loadvm: a comparison starts both machines at their power-on",

@@ -33,6 +33,7 @@ const GIVEN_ANEW: &[&str] = &[
     "chardev",
     "monitor",
     "gdb",
+    "trace",
     "stopped",
     "escape",
     "debugcon",
@@ -221,6 +222,7 @@ fn anew(saved: &mut MachineArgs, new: &MachineArgs, given: &BTreeSet<String>) {
     saved.switch.clone_from(&new.switch);
     saved.monitor.clone_from(&new.monitor);
     saved.gdb.clone_from(&new.gdb);
+    saved.trace.clone_from(&new.trace);
     saved.stopped = new.stopped;
     saved.screenshot.clone_from(&new.screenshot);
     saved.screen_dump.clone_from(&new.screen_dump);

@@ -29,6 +29,7 @@ mod stuck_output;
 mod switching;
 mod terminal;
 mod ticks;
+mod trace;
 mod typing;
 mod virtio;
 
@@ -118,6 +119,10 @@ fn main() -> ExitCode {
         switching::lockstep::tests(),
         terminal::tests(),
         ticks::tests(),
+        trace::document::tests(),
+        trace::guests::tests(),
+        trace::hostile::tests(),
+        trace::linux::tests(),
         typing::tests(),
         virtio::tests(),
     ])

@@ -7,6 +7,7 @@ use crate::op::{Done, Op, Row, body, row};
 use iced_x86::Code;
 use trimotor_cpu::model::Feature;
 use trimotor_cpu::registers::{Cr0, Cr4, Efer, xfeature};
+use trimotor_cpu::trace::record::XCR0;
 use trimotor_cpu::{Fault, SegReg, Segment};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -64,6 +65,7 @@ fn mov_to_cr<T: Int>(core: &mut Core, op: &Op) -> Done {
         0 => write_cr0(core, value)?,
         2 => {
             core.state.cr2 = value;
+            core.trace_control("mov", 2, value);
             return Ok(());
         }
         3 => load_cr3(core, value)?,
@@ -71,6 +73,7 @@ fn mov_to_cr<T: Int>(core: &mut Core, op: &Op) -> Done {
         _ if value > 15 => return Err(Fault::gp(0)),
         _ => core.on_bus(|bus| bus.set_task_priority(value as u8)),
     }
+    core.trace_control("mov", op.r1, value);
     let next = core.next_rip(op);
     core.leave(next)
 }
@@ -155,6 +158,7 @@ fn clts(core: &mut Core, op: &Op) -> Done {
     require_cpl0(core)?;
     core.state.cr0.remove(Cr0::TS);
     core.mode_changed();
+    core.trace_control("clts", 0, core.state.cr0.bits());
     let next = core.next_rip(op);
     core.leave(next)
 }
@@ -165,6 +169,7 @@ fn lmsw(core: &mut Core, op: &Op) -> Done {
     let old = core.state.cr0.bits();
     // PE can be set here, but not cleared.
     write_cr0(core, old & !0xE | value & 0xF | old & 1)?;
+    core.trace_control("lmsw", 0, core.state.cr0.bits());
     let next = core.next_rip(op);
     core.leave(next)
 }
@@ -209,6 +214,7 @@ fn xsetbv(core: &mut Core, op: &Op) -> Done {
     }
     core.state.xcr0 = value;
     core.mode_changed();
+    core.trace_control("xsetbv", XCR0, value);
     let next = core.next_rip(op);
     core.leave(next)
 }

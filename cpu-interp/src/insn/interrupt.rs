@@ -13,6 +13,7 @@ use iced_x86::Code;
 use trimotor_cpu::flags::Rflags;
 use trimotor_cpu::registers::{Cr0, Cr4};
 use trimotor_cpu::state::Activity;
+use trimotor_cpu::trace::InterruptKind;
 use trimotor_cpu::{CpuState, Fault, SegReg, Segment};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -61,6 +62,7 @@ fn int1(core: &mut Core, op: &Op) -> Done {
 
 fn software(core: &mut Core, op: &Op, vector: u8, source: Source) -> Done {
     let event = Event { vector, source, error_code: None, return_rip: core.next_rip(op) };
+    core.trace_interrupt(InterruptKind::Software(vector));
     let traced = core.state.rflags.contains(Rflags::TF);
     match deliver(core, event)? {
         Delivered::Handler => {
@@ -93,6 +95,7 @@ fn redirection_bit(core: &mut Core, vector: u8) -> Result<bool, Fault> {
 
 /// INT n of virtual-8086 mode through the table of the virtual 8086 at linear address 0.
 fn redirect(core: &mut Core, op: &Op, vector: u8) -> Done {
+    core.trace_interrupt(InterruptKind::Software(vector));
     let entry = core.read_linear::<u32>(vector as u64 * 4)?;
     let virtual_if = core.state.iopl() < 3;
     let mut image = core.state.rflags();
@@ -163,6 +166,7 @@ pub(crate) fn raise(core: &mut Core, fault: Fault) {
         if fault == Fault::DB {
             debug::enter_handler(core);
         }
+        core.trace_exception(fault);
         let event = Event {
             vector: fault.vector(),
             source: Source::Exception,
@@ -203,6 +207,10 @@ fn interrupt(core: &mut Core, vector: u8, source: Source) {
     if core.state.activity == Activity::Halted {
         core.state.activity = Activity::Active;
     }
+    core.trace_interrupt(match source {
+        Source::Nmi => InterruptKind::Nmi,
+        _ => InterruptKind::External(vector),
+    });
     let event = Event { vector, source, error_code: None, return_rip: core.state.rip };
     match deliver(core, event) {
         Ok(Delivered::Handler) => {}

@@ -49,7 +49,8 @@ pub(crate) fn report(core: &mut Core, chain: &[Link]) -> ShutdownReport {
     }
     let idtr = core.state.idtr;
     details.push(format!("IDT at {:#x}, limit {:#x}", idtr.base, idtr.limit));
-    ShutdownReport { chain: chain.iter().filter_map(Link::text).collect(), details }
+    let last = core.trace().map_or_else(Vec::new, |trace| trace.last());
+    ShutdownReport { chain: chain.iter().filter_map(Link::text).collect(), details, last }
 }
 
 fn describe_page_fault(core: &mut Core, address: u64, code: u16, details: &mut Vec<String>) {

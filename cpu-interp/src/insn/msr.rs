@@ -41,6 +41,7 @@ fn rdmsr(core: &mut Core, _op: &Op) -> Done {
     }
     let n = index(core);
     let value = read(core, n).inspect_err(|_| log::debug!("RDMSR of unknown {n:#x}"))?;
+    core.trace_msr(n, false, value);
     core.state.set_gpr(0, value & 0xFFFF_FFFF);
     core.state.set_gpr(2, value >> 32);
     Ok(())
@@ -54,6 +55,7 @@ fn wrmsr(core: &mut Core, op: &Op) -> Done {
     let n = index(core);
     let value = core.state.gpr(0) & 0xFFFF_FFFF | core.state.gpr(2) << 32;
     write(core, n, value).inspect_err(|_| log::debug!("WRMSR of {value:#x} to {n:#x} refused"))?;
+    core.trace_msr(n, true, value);
     if matches!(n, IA32_EFER | IA32_DEBUGCTL) {
         // Branches are recorded instruction by instruction.
         core.mode_changed();

@@ -145,6 +145,7 @@ fn input<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
     check_port(core, port, T::BYTES as u64)?;
     note_access::<T>(core, port, access::INPUT);
     let value = core.port_in(port, width::<T>());
+    core.trace_port(port, (false, false), width::<T>(), value);
     core.set_reg::<T>(RAX, T::cut(value as u64));
     finish::<T>(core, op, port)
 }
@@ -154,6 +155,7 @@ fn output<T: Int>(core: &mut Core, op: &Op, port: u16) -> Done {
     note_access::<T>(core, port, 0);
     let value = core.reg::<T>(RAX).to_u64() as u32;
     core.port_out(port, width::<T>(), value);
+    core.trace_port(port, (true, false), width::<T>(), value);
     finish::<T>(core, op, port)
 }
 
@@ -182,6 +184,7 @@ fn in_eax_dx(core: &mut Core, op: &Op) -> Done {
         let called = bus.port_call(Port(port), &mut after);
         (!called).then(|| bus.port_read(Port(port), Width::Dword))
     });
+    core.trace_port(port, (false, false), Width::Dword, read.unwrap_or(after.eax));
     if let Some(value) = read {
         core.set_reg::<u32>(RAX, value);
         return finish::<u32>(core, op, port);
@@ -249,6 +252,7 @@ fn ins<T: Int + crate::access::Guest>(core: &mut Core, op: &Op) -> Done {
         core.check_write_linear(linear, T::BYTES as u64)?;
         note_access::<T>(core, port, access::INPUT | string_access(op));
         let value = core.port_in(port, width::<T>());
+        core.trace_port(port, (false, true), width::<T>(), value);
         core.write_linear::<T>(linear, T::cut(value as u64))?;
         let by = step::<T>(core);
         advance(core, RDI, by, mask);
@@ -269,6 +273,7 @@ fn outs<T: Int + crate::access::Guest>(core: &mut Core, op: &Op) -> Done {
         let value = core.read_linear::<T>(linear)?;
         note_access::<T>(core, port, string_access(op));
         core.port_out(port, width::<T>(), value.to_u64() as u32);
+        core.trace_port(port, (true, true), width::<T>(), value.to_u64() as u32);
         let by = step::<T>(core);
         advance(core, RSI, by, mask);
         debug::note_port(core, port, T::BYTES as u64);

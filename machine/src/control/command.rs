@@ -8,6 +8,7 @@ use super::definition::{self, Definition, ParseError, Words};
 use super::expression::Expression;
 use super::format::Format;
 use super::reply::Reply;
+use super::trace::TraceRequest;
 use crate::engines::Engine;
 use std::fmt;
 
@@ -67,6 +68,8 @@ pub enum Command {
     Status,
     /// Registers, memory, or what else there is to look at: [`Reply::Text`].
     Look(Look),
+    /// What is traced, from now on, or now: [`Reply::Text`].
+    Trace(TraceRequest),
     /// What a debugger asks.
     Debug(DebugRequest),
     /// Ends the run.
@@ -268,6 +271,14 @@ pub static DEFINITIONS: &[Definition<Command>] = &[
     look("info devices", "the devices, and what each is doing", |_| Ok(Command::Devices)),
     look("info network", "the networks, and how each is doing", |_| Ok(Command::Networks)),
     look("info snapshots", "the snapshots of machine and disks (savevm)", |_| Ok(Command::Snapshots)),
+    Definition::new(
+        "trace",
+        "[KINDS[,OPTIONS] [on|off] | off]",
+        "tell what vCPUs do (exc, int, io, mmio, msr, cr, insn): trace exc,io,file=t.log on; alone: what is traced",
+        &[Words::Any, Words::OneOf(&["on", "off"])],
+        |arguments| TraceRequest::parse(arguments).map(Command::Trace),
+    ),
+    look("info trace", "what is traced, and where it goes", |_| Ok(Command::Trace(TraceRequest::Tell))),
     look("info status", "whether the machine runs, and how far it is", |_| Ok(Command::Status)),
     Definition::plain("quit", "end the run", |_| Ok(Command::Quit)).or(&["q"]),
 ];
@@ -398,6 +409,8 @@ impl Command {
             Command::Drives => "info block",
             Command::Status => "info status",
             Command::Look(look) => look.name(),
+            Command::Trace(TraceRequest::Tell) => "info trace",
+            Command::Trace(_) => "trace",
             Command::Debug(_) => "debug",
             Command::Quit => "quit",
         }
@@ -428,6 +441,7 @@ impl Command {
             | Command::SwitchEngine(_)
             | Command::Statistics
             | Command::Exits
+            | Command::Trace(_)
             | Command::Debug(_) => true,
             Command::Look(look) => look.at_vcpus(),
             _ => false,
@@ -472,6 +486,10 @@ impl fmt::Display for Command {
             Command::SetLink { name, up } => {
                 write!(f, " {} {}", definition::quoted(name), if *up { "on" } else { "off" })
             }
+            Command::Trace(TraceRequest::On(spec)) => {
+                write!(f, " {} on", definition::quoted(&spec.to_string()))
+            }
+            Command::Trace(TraceRequest::Off(kinds)) => write!(f, " {} off", kinds.words()),
             Command::Look(Look::Memory { format, at, .. }) => write!(f, "{format} {at}"),
             Command::Look(Look::Value { format, value, .. }) => write!(f, "{format} {value}"),
             Command::Look(Look::Registers { all: true, .. }) => f.write_str(" -a"),
@@ -522,6 +540,7 @@ mod tests {
             let arguments = match name {
                 "accel" => " jit",
                 "balloon" => " 64",
+                "trace" => " exc,file=a,,b,cpl=0 on",
                 "set_link" => " \"my card\" off",
                 "savevm" | "loadvm" | "delvm" => " \"before it\"",
                 "x" | "xp" => "/4dg $rsp + 8",

@@ -18,6 +18,7 @@ pub mod media;
 mod pictures;
 pub mod reply;
 mod shots;
+pub mod trace;
 
 pub use command::{Command, CommandError, DEFINITIONS, Look, Outcome};
 pub use debug::{DebugAction, DebugAddress, DebugRequest};

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, PhysAddr};
 use trimotor_cpu::model::CpuModel;
+use trimotor_cpu::trace::VcpuTrace;
 use trimotor_cpu::{ArchState, DebugPoints, DebugStop, Vcpu, VcpuExit};
 use trimotor_devices::i8042::KeyCode;
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
@@ -205,6 +206,12 @@ impl Vcpu for Wrong {
     }
     fn take_debug_stop(&mut self) -> Option<DebugStop> {
         self.inner.take_debug_stop()
+    }
+    fn set_trace(&mut self, trace: Option<Box<VcpuTrace>>) -> Option<Box<VcpuTrace>> {
+        self.inner.set_trace(trace)
+    }
+    fn trace(&self) -> Option<&VcpuTrace> {
+        self.inner.trace()
     }
     fn host_code(&mut self, linear: u64) -> Option<String> {
         self.inner.host_code(linear)
