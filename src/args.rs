@@ -418,7 +418,7 @@ pub enum Accel {
     Interp,
     /// Binary translation
     Jit,
-    /// Hardware, through /dev/kvm
+    /// Hardware, through /dev/kvm: not finished, and refused
     Kvm,
 }
 

@@ -137,10 +137,15 @@ pub fn every(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
     out
 }
 
-/// How often translated code was left so far, and for what.
+/// How often translated code, or KVM, was left so far, and for what.
 pub fn exits(engine: Engine, vcpus: &[Vec<(String, u64)>]) -> String {
     let report = Report::new(engine, vcpus);
     let mut out = report.head() + "\n";
+    if engine == Engine::Kvm {
+        let lines = report.all.iter().filter(|(name, count)| name != "instructions" && *count != 0);
+        lines.for_each(|(name, count)| out += &format!("  {:>14}  {name}\n", grouped(*count)));
+        return out;
+    }
     let (title, names) = OF_ALL[OF_ALL.len() - 1];
     report.group(&mut out, title, &report.all, names, report.instructions());
     out += &report.interpreted(Detail::All);
@@ -450,6 +455,14 @@ mod tests {
         assert_eq!(line(&report, "blocks alive"), ["3"]);
         assert!(exits(Engine::Interp, &vcpus).ends_with("makes no host code that could be left\n"));
         let vcpus = [counts(&[("instructions", 10), ("leaves of translated code", 3), ("blocks alive", 4)])];
+        let kvm = [vec![
+            ("instructions".to_owned(), 5),
+            ("exits: HLT".to_owned(), 1234),
+            ("exits: CR8".to_owned(), 0),
+        ]];
+        let kvm = exits(Engine::Kvm, &kvm);
+        assert!(kvm.contains("engine kvm, vCPUs 1: 5 ") && kvm.contains("1,234  exits: HLT\n"), "{kvm}");
+        assert!(!kvm.contains("CR8"), "what did not happen is left out: {kvm}");
         let report = exits(Engine::Jit, &vcpus);
         assert_eq!(line(&report, "leaves of translated code"), ["3", "300000.00"]);
         assert!(!report.contains("blocks alive"), "{report}");

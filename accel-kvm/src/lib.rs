@@ -1,5 +1,5 @@
-//! KVM, the hardware virtualisation of Linux hosts: what there is of it so far is the
-//! *probe*, which finds out by use whether this host's KVM could drive a guest.
+//! KVM, the hardware virtualisation of Linux hosts, as an engine, and the *probe*, which finds out by use whether this host's
+//! KVM could drive a guest.
 //!
 //! That `/dev/kvm` exists and opens says little. Behind it may be a processor whose firmware
 //! switched virtualisation off, a hypervisor that holds it, or a software implementation that runs
@@ -21,20 +21,46 @@
 //! The probe is the one part of this crate that looks at the host beyond KVM (the deadline's clock,
 //! the name of the module that KVM rests on), and nothing of that reaches a guest.
 //!
-//! # What is not here
-//! The engine itself: there is no `CpuBackend` in this crate yet. It will add the run loop
-//! (exits to calls on `CpuBus`), the exchange of `ArchState`, CPUID and MSRs from the CPU model, interrupt
-//! injection and kicks; see docs/ROADMAP.md.
+//! # The engine
+//! [`KvmEngine`] makes vCPUs of a VM whose memory slots follow the machine's map (`vm.rs`). Interrupt controllers, timers and most
+//! MSRs stay the machine's. A vCPU (`vcpu.rs`) leaves KVM for accesses to devices (`exits.rs`), is brought back by its pins
+//! (`kick.rs`), and exchanges its state as [`ArchState`](trimotor_cpu::ArchState) (`registers.rs`, `vector_state.rs`).
+//!
+//! What KVM does not run (instructions that it cannot emulate, system-management mode, a closed A20 gate, breakpoints of a debugger), a
+//! vCPU of another engine runs, on the same memory and pins. This crate does not know which engine that is. It runs one instruction,
+//! or more where KVM gives up again and again (`stretches.rs`).
 
 mod unusable;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod engine;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod exits;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guests;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod kick;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod model;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod probe;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod registers;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod requests;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stretches;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod trial;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod vcpu;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod vector_state;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod vm;
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use engine::KvmEngine;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use probe::{DEADLINE, probe};
 pub use unusable::{Backing, KvmUnusable};

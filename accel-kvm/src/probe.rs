@@ -21,7 +21,7 @@ use std::time::Duration;
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The capabilities that the engine will rest on, with their names in the KVM API.
-const NEEDED: [(Cap, &str); 9] = [
+const NEEDED: [(Cap, &str); 11] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::DestroyMemoryRegionWorks, "KVM_CAP_DESTROY_MEMORY_REGION_WORKS"),
     (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
@@ -31,6 +31,8 @@ const NEEDED: [(Cap, &str); 9] = [
     (Cap::Xsave, "KVM_CAP_XSAVE"),
     (Cap::Xcrs, "KVM_CAP_XCRS"),
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
+    (Cap::X86UserSpaceMsr, "KVM_CAP_X86_USER_SPACE_MSR"),
 ];
 
 /// What the probing thread and the one that waits for it share.
@@ -167,7 +169,7 @@ fn processor_backing() -> Option<Backing> {
 
 /// What KVM rests on: kvm_pvm where that is loaded (it would be pointless beside another), then what
 /// the processor offers.
-fn backing() -> Backing {
+pub fn backing() -> Backing {
     if Path::new("/sys/module/kvm_pvm").exists() {
         return Backing::Pvm;
     }

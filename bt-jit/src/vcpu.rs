@@ -148,6 +148,9 @@ impl Vcpu for JitVcpu {
     fn set_state(&mut self, state: &ArchState) {
         self.interp.set_state(state);
     }
+    fn inject_interrupt(&mut self, vector: u8) {
+        self.interp.inject_interrupt(vector);
+    }
     fn retired(&self) -> u64 {
         self.interp.retired()
     }

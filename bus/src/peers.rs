@@ -102,6 +102,11 @@ impl<T> Channel<T> {
         }
         self.posted.fetch_add(1, Ordering::SeqCst) + 1
     }
+    /// As if there had been too many requests to keep.
+    fn post_all(&self) {
+        lock(&self.waiting).lost = true;
+        self.posted.fetch_add(1, Ordering::SeqCst);
+    }
     #[inline]
     fn is_idle(&self) -> bool {
         self.posted.load(Ordering::SeqCst) == self.served.load(Ordering::Relaxed)
@@ -403,6 +408,11 @@ impl Peers {
         for cpu in (0..MAX_VCPUS).filter(|cpu| mask >> cpu & 1 != 0) {
             self.boxes[cpu].written.post(write);
         }
+    }
+    /// Anything may have been written without notice, as an engine's guests do that run in the host's kernel: what vCPU `cpu` has
+    /// derived from memory it drops before its next block. Does not wait.
+    pub fn tell_all_written(&self, cpu: usize) {
+        self.boxes[cpu].written.post_all();
     }
     /// Whether [`serve_written`](Self::serve_written) has something to do.
     #[inline]

@@ -1,7 +1,7 @@
 //! What the board tells a running vCPU from outside: interrupt pins and kicks.
 
 use crate::RestoreError;
-use crate::event_flags::EventFlags;
+use crate::event_flags::{EventFlags, Recall};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -62,6 +62,24 @@ impl VcpuSignals {
     /// may return early.
     pub fn wait(&self, bits: u32, limit: Duration) {
         self.flags.sleep(bits | Self::KICK, limit);
+    }
+    /// Says what brings the vCPU back when it is away (see [`go_away`](Self::go_away)): for engines whose guests run in the
+    /// host's kernel. Called by the thread that owns the vCPU.
+    pub fn set_recall(&self, recall: Option<Arc<dyn Recall>>) {
+        self.flags.set_recall(recall);
+    }
+    /// Takes it back, where it is still the one that was set: nobody is about to call it then.
+    pub fn drop_recall(&self, recall: &Arc<dyn Recall>) {
+        self.flags.drop_recall(recall);
+    }
+    /// The vCPU looks at no bit until it is recalled, as [`raise`](Self::raise) does from now on. Returns the bits that are high
+    /// already, for which nobody recalls it. Called by the one thread that runs it.
+    pub fn go_away(&self) -> u32 {
+        self.flags.go_away()
+    }
+    /// The vCPU looks at bits by itself again.
+    pub fn come_back(&self) {
+        self.flags.come_back();
     }
     /// Lowers the given bits; with NMI, all of them that wait.
     #[inline]

@@ -173,6 +173,8 @@ pub struct Core {
     pub(crate) run_began: u64,
     /// See `Vcpu::set_exact_budget`.
     pub exact_budget: bool,
+    /// An external interrupt that was acknowledged elsewhere, and is delivered before anything else.
+    pub(crate) injected: Option<u8>,
     /// `state.retired` when a repeated string instruction was last left between two iterations.
     pub(crate) repeating_at: u64,
     /// How often that happened in the present run.
@@ -235,6 +237,7 @@ impl Core {
             budget_reserve: 0,
             run_began: 0,
             exact_budget: true,
+            injected: None,
             repeating_at: u64::MAX,
             portions: 0,
             faulted_at: 0,

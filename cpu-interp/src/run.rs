@@ -202,6 +202,9 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
         core.mmu.flush_all(&mut core.state);
         core.mode_changed();
     }
+    fn inject_interrupt(&mut self, vector: u8) {
+        self.core.injected = Some(vector);
+    }
     fn retired(&self) -> u64 {
         self.core.state.retired
     }
@@ -211,6 +214,7 @@ impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
         core.state = trimotor_cpu::CpuState::at_reset(core.model.signature);
         core.state.retired = retired;
         core.state.a20_mask = a20;
+        core.injected = None;
         if core.id != 0 {
             core.state.activity = Activity::WaitForSipi;
         }
@@ -404,6 +408,11 @@ impl Core {
         }
         self.mmu.catch_up(&mut self.state);
         self.serve_board();
+        if let Some(vector) = self.injected.take() {
+            self.counts.interrupts += 1;
+            self.current = std::ptr::null();
+            events::external(self, vector);
+        }
         if self.state.pending_debug != 0 && matches!(self.state.activity, Activity::Active | Activity::Halted)
         {
             events::after_instruction(self);

@@ -2,7 +2,7 @@
 
 use crate::arch_state::ArchState;
 use crate::debugger::{DebugPoints, DebugStop};
-use crate::model::CpuModel;
+use crate::model::{CpuModel, Feature};
 use crate::trace::VcpuTrace;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestMemory, PhysAddr, VcpuSignals};
@@ -23,10 +23,28 @@ pub trait CpuBackend: Send {
         memory: &Arc<GuestMemory>,
         signals: &Arc<VcpuSignals>,
     ) -> Result<Box<dyn Vcpu>, BackendError>;
+    /// Whether its vCPUs count instructions and end a run at the one that was asked for. Without it guest time cannot be counted by
+    /// instructions.
+    fn counts_instructions(&self) -> bool {
+        true
+    }
+    /// What it cannot offer of a CPU model.
+    fn lacks(&self, _model: &CpuModel) -> Lacks {
+        Lacks::default()
+    }
     /// Whether its vCPUs may run at the same time, on a thread each. Else they run in turn.
     fn runs_vcpus_at_once(&self) -> bool {
         false
     }
+}
+
+/// What an engine cannot offer of a CPU model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Features that its guests do not get, with those that need them.
+    pub features: Vec<Feature>,
+    /// The one frequency in hertz that the time-stamp counter has, where that is another one than the model's.
+    pub tsc_hz: Option<u64>,
 }
 
 /// Why an engine cannot make a vCPU.
@@ -59,7 +77,10 @@ pub trait Vcpu: Send {
     fn state(&self) -> ArchState;
     /// Takes an architectural state.
     fn set_state(&mut self, state: &ArchState);
-    /// Instructions retired since the vCPU was made.
+    /// Has the next run begin with the delivery of an external interrupt that was acknowledged, whatever RFLAGS.IF says: for
+    /// engines that fall back to another one while they deliver it. A run with a budget of 0 does that alone.
+    fn inject_interrupt(&mut self, vector: u8);
+    /// Instructions retired since the vCPU was made. An engine that cannot count them counts what it sees of them.
     fn retired(&self) -> u64;
     /// INIT or RESET from outside: back to the state after RESET.
     fn reset(&mut self);

@@ -11,6 +11,47 @@ use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
 pub use trimotor_cpu_interp::run::{STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 
+/// What is particular to KVM, the one engine that may be there and not worth its use.
+mod kvm {
+    use super::Unusable;
+    use std::sync::OnceLock;
+    use trimotor_accel_kvm::{KvmHost, KvmUnusable};
+    use trimotor_cpu::CpuBackend;
+    use trimotor_cpu_interp::Interpreter;
+
+    /// What the probe found, which runs tiny guests the first time.
+    fn probed() -> &'static Result<KvmHost, KvmUnusable> {
+        static PROBED: OnceLock<Result<KvmHost, KvmUnusable>> = OnceLock::new();
+        PROBED.get_or_init(trimotor_accel_kvm::probe)
+    }
+    /// Whether guests run on the processor's own virtualisation.
+    pub(super) fn is_hardware() -> bool {
+        probed().as_ref().is_ok_and(|host| host.backing.is_hardware())
+    }
+    /// The engine can be [started](start), as its tests do; a machine is refused until it runs whole guests to their ends.
+    pub(super) fn availability() -> Result<(), Unusable> {
+        let details = match probed() {
+            Ok(host) => vec![format!("this host's /dev/kvm {host}")],
+            Err(why) => {
+                vec![format!("this host's /dev/kvm {why}"), format!("to change that, {}", why.help())]
+            }
+        };
+        Err(unfinished(details))
+    }
+    pub(super) fn unfinished(details: Vec<String>) -> Unusable {
+        let verdict = "the KVM engine is not finished: it runs small guests only".to_owned();
+        Unusable { verdict, details, help: "use --accel auto".to_owned() }
+    }
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(super) fn start(interpreter: Interpreter) -> Result<Box<dyn CpuBackend>, String> {
+        Ok(Box::new(trimotor_accel_kvm::KvmEngine::new(Box::new(interpreter))?))
+    }
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    pub(super) fn start(_interpreter: Interpreter) -> Result<Box<dyn CpuBackend>, String> {
+        Err(KvmUnusable::OtherHost.to_string())
+    }
+}
+
 /// An engine that a machine can run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 pub enum Engine {
@@ -87,13 +128,6 @@ impl Engine {
             Engine::Kvm => "kvm",
         }
     }
-    /// Whether this build has it at all, wherever it runs.
-    fn is_built(self) -> bool {
-        match self {
-            Engine::Interp | Engine::Jit => true,
-            Engine::Kvm => false,
-        }
-    }
     /// What it is and whether it can be used. For KVM this runs tiny guests on the host's KVM, which
     /// takes some milliseconds, and seconds at most.
     pub fn status(self) -> EngineStatus {
@@ -102,25 +136,29 @@ impl Engine {
                 ("interpreter: runs on any host, the reference for what an instruction means", Ok(()))
             }
             Engine::Jit => ("binary translation: guest code becomes host code", jit_availability()),
-            Engine::Kvm => ("the host's hardware virtualisation through /dev/kvm", kvm_availability()),
+            Engine::Kvm => ("the host's hardware virtualisation through /dev/kvm", kvm::availability()),
         };
         EngineStatus { engine: self, description, available }
     }
-    /// Whether it can be started, found out at once: an engine that this build has not is not probed.
+    /// Whether a machine can have it, found out at once: an engine that is not finished is not probed.
     ///
     /// # Errors
     /// Why not.
     pub fn can_start(self) -> Result<(), Unusable> {
-        if self.is_built() { self.status().available } else { Err(not_built(Vec::new())) }
+        if self == Engine::Kvm { Err(kvm::unfinished(Vec::new())) } else { self.status().available }
+    }
+    /// Whether it is what it says, so that `auto` may choose it: a KVM without hardware can be started, and is slower than the translator.
+    fn is_worthwhile(self) -> bool {
+        self.can_start().is_ok() && (self != Engine::Kvm || kvm::is_hardware())
     }
     /// The fastest engine that can be used here.
     pub fn fastest() -> Engine {
-        Engine::ALL.into_iter().find(|engine| engine.can_start().is_ok()).unwrap_or(Engine::Interp)
+        Engine::ALL.into_iter().find(|engine| engine.is_worthwhile()).unwrap_or(Engine::Interp)
     }
-    /// The next one that can be used here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
+    /// The next one that is worth its use here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
     pub fn next(self) -> Engine {
         let later = Engine::ALL.into_iter().cycle().skip_while(|engine| *engine != self).skip(1);
-        later.take(Engine::ALL.len()).find(|engine| engine.can_start().is_ok()).unwrap_or(self)
+        later.take(Engine::ALL.len()).find(|engine| engine.is_worthwhile()).unwrap_or(self)
     }
     /// Whether it makes host code, which [`EngineOptions`] are about.
     pub fn translates(self) -> bool {
@@ -132,6 +170,13 @@ impl Engine {
     /// It cannot be used; the text says why and what would help.
     pub fn start(self) -> Result<Box<dyn CpuBackend>, String> {
         self.start_with(EngineOptions::default())
+    }
+    /// Starts the engine for its own tests, finished or not.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_unfinished(self) -> Result<Box<dyn CpuBackend>, String> {
+        if self == Engine::Kvm { kvm::start(interpreter(&EngineOptions::default())) } else { self.start() }
     }
     /// Starts the engine with options; engines that make no host code ignore those about it.
     ///
@@ -153,7 +198,7 @@ impl Engine {
                 Err("it has no translations of its own (--check-tlb, --tlb keep); use --accel jit or interp"
                     .to_owned())
             }
-            Engine::Kvm => Err(format!("engine {self} cannot be started")),
+            Engine::Kvm => kvm::start(interpreter(&options)),
         }
     }
 }
@@ -176,21 +221,6 @@ fn interpreter(options: &EngineOptions) -> Interpreter {
 /// The host refuses a signal handler.
 pub fn report_host_faults(reporting: HostFaultReporting) -> std::io::Result<()> {
     trimotor_bt_jit::report_host_faults(reporting)
-}
-
-fn kvm_availability() -> Result<(), Unusable> {
-    let details = match trimotor_accel_kvm::probe() {
-        Ok(host) => vec![format!("this host's /dev/kvm {host}")],
-        Err(why) => {
-            vec![format!("this host's /dev/kvm {why}"), format!("to change that, {}", why.help())]
-        }
-    };
-    Err(not_built(details))
-}
-
-fn not_built(details: Vec<String>) -> Unusable {
-    let verdict = "the KVM engine is not part of this build yet".to_owned();
-    Unusable { verdict, details, help: "use --accel auto".to_owned() }
 }
 
 fn jit_availability() -> Result<(), Unusable> {

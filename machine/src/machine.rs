@@ -22,8 +22,8 @@ use trimotor_bus::board::MAX_VCPUS;
 use trimotor_bus::memory::{MemoryError, RamFile};
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::ArchState;
-use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu};
-use trimotor_cpu::model::{CpuModel, Feature};
+use trimotor_cpu::backend::{BackendError, CpuBackend, Lacks, Vcpu};
+use trimotor_cpu::model::{CpuModel, FEATURES, Feature};
 use trimotor_devices::debug_port::DebugSink;
 use trimotor_devices::drive::Medium;
 use trimotor_devices::lapic::LapicModel;
@@ -194,6 +194,49 @@ pub(crate) fn start(engine: Engine, options: &EngineOptions) -> Result<Box<dyn C
     engine.start_with(options.clone()).map_err(|reason| MachineError::Engine { engine, reason })
 }
 
+/// What an engine offers of a CPU model.
+///
+/// # Errors
+/// It cannot have guest time counted by instructions, as `clock` asks for.
+fn offered(
+    backend: &dyn CpuBackend,
+    engine: Engine,
+    clock: ClockSource,
+    model: Arc<CpuModel>,
+) -> Result<Arc<CpuModel>, MachineError> {
+    check_clock(backend, engine, clock)?;
+    let lacks = backend.lacks(&model);
+    if lacks == Lacks::default() {
+        return Ok(model);
+    }
+    let names: Vec<_> = lacks.features.iter().map(|f| FEATURES[*f as usize].name).collect();
+    if !names.is_empty() {
+        log::warn!(
+            "this host's {engine} does not offer {} of the CPU model {}",
+            names.join(", "),
+            model.name
+        );
+    }
+    let mut cut = (*model).clone().without(&lacks.features);
+    cut.tsc_hz = lacks.tsc_hz.unwrap_or(cut.tsc_hz);
+    Ok(Arc::new(cut))
+}
+/// Whether an engine can have the clock.
+///
+/// # Errors
+/// It cannot have guest time counted by instructions, as `clock` asks for.
+pub(crate) fn check_clock(
+    backend: &dyn CpuBackend,
+    engine: Engine,
+    clock: ClockSource,
+) -> Result<(), MachineError> {
+    if clock == ClockSource::Host || backend.counts_instructions() {
+        return Ok(());
+    }
+    let reason = "it counts no instructions, which guest time is derived from with --icount; use --accel jit or interp";
+    Err(MachineError::Engine { engine, reason: reason.to_owned() })
+}
+
 /// A vCPU for each of `signals`, in its state after RESET.
 pub(crate) fn make_vcpus(
     backend: &mut dyn CpuBackend,
@@ -311,6 +354,7 @@ impl Machine {
         options.check_tlb |= config.check_tlb;
         options.keep_tlb |= config.keep_tlb;
         let mut backend = start(engine, &options)?;
+        let model = offered(&*backend, engine, config.clock, model)?;
         let rom = boot.rom().map_err(MachineError::Source)?;
         let memory = match ram {
             None => GuestMemory::new(config.memory_bytes, &rom)?,

@@ -7,11 +7,13 @@
 //! as without.
 
 use crate::engines::{Engine, STALE_USES, TLB_DIFFERENCES, TLB_HITS};
-use crate::machine::{Machine, MachineError, VcpuSlot, make_vcpus, runs_at_once, start};
+use crate::machine::{Machine, MachineError, VcpuSlot, check_clock, make_vcpus, runs_at_once, start};
 use crate::obey::Standstill;
 use std::fmt;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
+use trimotor_cpu::backend::{CpuBackend, Lacks};
+use trimotor_cpu::model::{CpuModel, FEATURES};
 
 /// The lines of an engine's counts that are summed up over a run, whichever engines it was on.
 const SUMMED: [&str; 3] = [TLB_HITS, TLB_DIFFERENCES, STALE_USES];
@@ -129,6 +131,30 @@ impl Machine {
     }
 }
 
+/// Whether a guest that was told of this CPU model can go on with an engine.
+///
+/// # Errors
+/// It lacks something; the text says what, and what would help.
+fn check_model(backend: &dyn CpuBackend, engine: Engine, model: &CpuModel) -> Result<(), MachineError> {
+    let Lacks { features, tsc_hz } = backend.lacks(model);
+    let refused = |reason| Err(MachineError::Engine { engine, reason });
+    if !features.is_empty() {
+        let names: Vec<_> = features.iter().map(|feature| FEATURES[*feature as usize].name).collect();
+        let (them, off) = (names.join(", "), names.join(",-"));
+        return refused(format!(
+            "it does not offer {them}, which the guest was told of; begin it with --cpu {},-{off}",
+            model.name
+        ));
+    }
+    match tsc_hz {
+        None => Ok(()),
+        Some(hz) => refused(format!(
+            "its time-stamp counter has {hz} Hz and cannot be scaled, and the guest was told {}; begin it with --cpu {},tsc-frequency={hz}",
+            model.tsc_hz, model.name
+        )),
+    }
+}
+
 impl Standstill<'_> {
     /// Has another engine go on.
     pub(crate) fn switch_engine(&mut self, engine: Engine) -> Result<Switched, MachineError> {
@@ -137,6 +163,8 @@ impl Standstill<'_> {
         let from = machine.engine;
         if engine != from {
             let mut backend = start(engine, &machine.engine_options)?;
+            check_clock(&*backend, engine, machine.config.clock)?;
+            check_model(&*backend, engine, &machine.model)?;
             let board = &machine.board;
             let (clock, model) = (machine.config.clock, &machine.model);
             let mut vcpus = make_vcpus(&mut *backend, clock, model, &board.memory, &board.signals)?;

@@ -5,6 +5,7 @@
 
 use crate::control::trace::{TraceRequest, TraceSpec, TraceTarget};
 use crate::control::{CommandError, Outcome, Reply};
+use crate::engines::Engine;
 use crate::machine::Machine;
 use crate::obey::Standstill;
 use std::sync::Arc;
@@ -110,7 +111,9 @@ impl Standstill<'_> {
         }
         let engine = self.machine.engine;
         let mut text = format!("traced: {spec}");
-        if spec.kinds.contains(Kinds::INSN) && engine.translates() {
+        if engine == Engine::Kvm {
+            text += "\nthe guest runs on the interpreter meanwhile, not on kvm";
+        } else if spec.kinds.contains(Kinds::INSN) && engine.translates() {
             text += &format!("\ninsn: the guest runs on the interpreter meanwhile, not on {engine}");
         }
         text

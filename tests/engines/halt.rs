@@ -6,16 +6,16 @@ use trimotor_cpu::VcpuExit;
 use trimotor_cpu::state::Activity;
 
 use crate::support::bare::{BareMachine, LONG_MODE_CODE};
-use crate::support::engines::ENGINES;
+use crate::support::engines::ALL_ENGINES;
 use crate::support::needs::Tests;
 use trimotor_machine::engines::Engine;
 
 pub fn tests() -> Tests {
     Tests::new()
-        .each(&ENGINES, hlt_with_interrupts_on_ends_at_any_signal)
-        .each(&ENGINES, hlt_with_interrupts_off_ends_at_nmi_smi_and_init)
-        .each(&ENGINES, an_interrupt_that_is_pending_at_hlt_is_not_slept_through)
-        .each(&ENGINES, a_processor_that_waits_for_sipi_takes_init_and_sipi)
+        .each(&ALL_ENGINES, hlt_with_interrupts_on_ends_at_any_signal)
+        .each(&ALL_ENGINES, hlt_with_interrupts_off_ends_at_nmi_smi_and_init)
+        .each(&ALL_ENGINES, an_interrupt_that_is_pending_at_hlt_is_not_slept_through)
+        .each(&ALL_ENGINES, a_processor_that_waits_for_sipi_takes_init_and_sipi)
 }
 
 /// The signals that end the HLT behind `before`.

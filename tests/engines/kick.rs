@@ -6,14 +6,14 @@ use trimotor_bus::{PhysAddr, VcpuSignals};
 use trimotor_cpu::VcpuExit;
 
 use crate::support::bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
-use crate::support::engines::ENGINES;
+use crate::support::engines::ALL_ENGINES;
 use crate::support::needs::Tests;
 use trimotor_machine::engines::Engine;
 
 pub fn tests() -> Tests {
     Tests::new()
-        .each(&ENGINES, a_kick_ends_a_run_without_end)
-        .each(&ENGINES, an_nmi_is_taken_in_a_run_without_end)
+        .each(&ALL_ENGINES, a_kick_ends_a_run_without_end)
+        .each(&ALL_ENGINES, an_nmi_is_taken_in_a_run_without_end)
 }
 
 type Emit = fn(&mut CodeAssembler) -> Result<(), IcedError>;
@@ -72,7 +72,8 @@ fn a_kick_ends_a_run_without_end(engine: Engine) {
         for exact in [false, true] {
             let (exit, m) = run_until(engine, VcpuSignals::KICK, body, exact);
             assert_eq!(exit, VcpuExit::Budget, "{name}, exact: {exact}");
-            assert!(m.vcpu.retired() > 4, "{name}, exact: {exact}: it ran");
+            // KVM tells of no instruction that does not leave it.
+            assert!(m.vcpu.retired() > 4 || engine == Engine::Kvm, "{name}, exact: {exact}: it ran");
             assert_eq!(m.signals.pending(), 0, "{name}, exact: {exact}: the kick is taken");
         }
     }

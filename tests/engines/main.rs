@@ -14,6 +14,7 @@ mod endless;
 mod faults_change_nothing;
 mod halt;
 mod kick;
+mod kvm;
 mod self_modifying;
 mod single_step;
 mod stack_growth;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         faults_change_nothing::tests(),
         halt::tests(),
         kick::tests(),
+        kvm::tests(),
         self_modifying::tests(),
         single_step::tests(),
         stack_growth::tests(),

@@ -222,8 +222,8 @@ fn serial_ports_that_cannot_be_opened() {
 }
 
 fn switches_that_cannot_be_made() {
-    let not_built = "the KVM engine is not part of this build yet";
-    check_refused(&["demo", "--switch", "kvm@1"], &["--switch kvm", not_built, "trimotor doctor"]);
+    let not_finished = "the KVM engine is not finished";
+    check_refused(&["demo", "--switch", "kvm@1"], &["--switch kvm", not_finished, "trimotor doctor"]);
     check_refused(&["demo", "--switch", "tcg@1"], &["--switch", "there are interp, jit and kvm"]);
     check_refused(&["demo", "--switch", "interp"], &["--switch", "ENGINE@SECONDS", "jit@2.5"]);
     check_refused(&["demo", "--switch", "interp@soon"], &["--switch", "\"soon\" is no moment"]);

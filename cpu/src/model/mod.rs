@@ -106,6 +106,31 @@ impl CpuModel {
         }
         CpuModel { features, ..self }
     }
+    /// Without some features and those that need them; the name says which.
+    #[must_use]
+    pub fn without(mut self, features: &[Feature]) -> CpuModel {
+        let gone = self.with_dependents(features);
+        for feature in gone {
+            self.features = self.features.with(feature, false);
+            self.name = format!("{},-{}", self.name, FEATURES[feature as usize].name);
+        }
+        self
+    }
+    /// Those of `features` that the CPU has, and what it has that needs them.
+    pub fn with_dependents(&self, features: &[Feature]) -> Vec<Feature> {
+        let mut gone = Vec::new();
+        loop {
+            let needs_gone = |row: &&Row| {
+                let lost =
+                    features.contains(&row.feature) || row.needs.iter().any(|need| gone.contains(need));
+                self.has(row.feature) && lost && !gone.contains(&row.feature)
+            };
+            match FEATURES.iter().find(needs_gone) {
+                Some(row) => gone.push(row.feature),
+                None => return gone,
+            }
+        }
+    }
     /// Whether 1 GiB pages are offered.
     pub fn gib_pages(&self) -> bool {
         self.has(Feature::GibPages)

@@ -21,6 +21,15 @@ pub enum ModelError {
         /// What was given.
         part: String,
     },
+    /// A frequency of the time-stamp counter that is none.
+    #[error(
+        "tsc-frequency={text}: wanted is a number of hertz from {} to {}, as in \"x86-64-v3,tsc-frequency=2400000000\"",
+        TSC_HZ.start(), TSC_HZ.end()
+    )]
+    Frequency {
+        /// What was given.
+        text: String,
+    },
     /// No feature has that name.
     #[error("no CPU feature is called \"{name}\"{}", near(near_names))]
     UnknownFeature {
@@ -70,12 +79,15 @@ const ALIASES: &[(&str, &str)] = &[
     ("lahf", "lahf_lm"),
 ];
 
+/// Frequencies that a time-stamp counter may have, in hertz.
+const TSC_HZ: std::ops::RangeInclusive<u64> = 100_000_000..=10_000_000_000;
+
 /// Features without which the board cannot work.
 const REQUIRED: &[Feature] = &[Feature::Fpu, Feature::Tsc, Feature::Msr, Feature::Apic, Feature::Cx8];
 
 impl CpuModel {
-    /// The model that `text` names: "x86-64-v3" or "max", and after commas "+feature" or "-feature".
-    /// `tsc_hz` is the frequency of its time-stamp counter.
+    /// The model that `text` names: "x86-64-v3" or "max", and after commas "+feature", "-feature" or "tsc-frequency=HERTZ".
+    /// `tsc_hz` is the frequency of its time-stamp counter where the text names none.
     ///
     /// # Errors
     /// An unknown model or feature, or a feature without what it needs.
@@ -90,7 +102,13 @@ impl CpuModel {
             _ => return Err(ModelError::UnknownModel { name: name.to_owned() }),
         };
         let mut features = FeatureSet::up_to(level);
+        let mut tsc_hz = tsc_hz;
         for part in parts {
+            if let Some(hertz) = part.strip_prefix("tsc-frequency=") {
+                let hz = hertz.parse().ok().filter(|hz| TSC_HZ.contains(hz));
+                tsc_hz = hz.ok_or_else(|| ModelError::Frequency { text: hertz.to_owned() })?;
+                continue;
+            }
             let (on, feature) = match (part.strip_prefix('+'), part.strip_prefix('-')) {
                 (Some(feature), _) => (true, feature),
                 (_, Some(feature)) => (false, feature),
@@ -153,6 +171,17 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_may_name_the_frequency_of_its_counter() {
+        let model = CpuModel::parse("max,tsc-frequency=2445430000,-avx2", 1).expect("a model");
+        assert_eq!((model.tsc_hz, model.has(Feature::Avx2)), (2_445_430_000, false));
+        for wrong in ["0", "-1", "2.4G", "", "99999999999999999999"] {
+            let error =
+                CpuModel::parse(&format!("max,tsc-frequency={wrong}"), 1).expect_err("a refusal").to_string();
+            assert!(error.contains(&format!("tsc-frequency={wrong}")) && error.contains("hertz"), "{error}");
+        }
+    }
 
     #[test]
     fn features_come_and_go() {

@@ -267,7 +267,7 @@ pub static DEFINITIONS: &[Definition<Command>] = &[
     }),
     look("info accel", "which engine runs, which there are, and why one cannot", |_| Ok(Command::Engine)),
     look("info jit", "what each vCPU's engine counted", |_| Ok(Command::Statistics)),
-    look("info exits", "how often translated code was left, by cause", |_| Ok(Command::Exits)),
+    look("info exits", "how often translated code, or KVM, was left, by cause", |_| Ok(Command::Exits)),
     look("info devices", "the devices, and what each is doing", |_| Ok(Command::Devices)),
     look("info network", "the networks, and how each is doing", |_| Ok(Command::Networks)),
     look("info snapshots", "the snapshots of machine and disks (savevm)", |_| Ok(Command::Snapshots)),

@@ -183,6 +183,9 @@ impl Vcpu for Wrong {
     fn set_state(&mut self, state: &ArchState) {
         self.inner.set_state(state);
     }
+    fn inject_interrupt(&mut self, vector: u8) {
+        self.inner.inject_interrupt(vector);
+    }
     fn retired(&self) -> u64 {
         self.inner.retired()
     }

@@ -8,7 +8,9 @@ use crate::support::needs::{Need, Tests, program};
 const SOCAT: Need = Need { name: "socat", check: || program("socat", "socat") };
 
 pub fn tests() -> Tests {
-    Tests::needing(&[JIT, SOCAT]).test(commands_of_the_document_about_engines_work)
+    Tests::needing(&[JIT, SOCAT])
+        .test(commands_of_the_document_about_engines_work)
+        .test(commands_of_the_document_about_hosts_without_vt_x_work)
 }
 
 fn commands_of_the_document_about_engines_work() {
@@ -18,9 +20,17 @@ fn commands_of_the_document_about_engines_work() {
         "interp  yes: interpreter",
         "the guest runs on interp now: the switch from jit took ",
         "interp: runs the guest",
-        "kvm: cannot be used: the KVM engine is not part of this build yet",
+        "kvm: cannot be used: the KVM engine is not finished",
         "interp and jit are the same for 20000000 instructions",
     ] {
+        assert!(printed.contains(words), "no {words:?} in\n{printed}");
+    }
+}
+
+fn commands_of_the_document_about_hosts_without_vt_x_work() {
+    let folder = Folder::new("no-vt-x");
+    let printed = follow("no-vt-x.md", 3, &folder).concat();
+    for words in ["kvm     no: the KVM engine is not finished", "interp  yes: ", "/dev/kvm", "trimotor> "] {
         assert!(printed.contains(words), "no {words:?} in\n{printed}");
     }
 }

@@ -31,7 +31,7 @@ impl BareMachine {
         let memory = GuestMemory::new(bytes, &[]).unwrap();
         let signals = VcpuSignals::new();
         let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        let vcpu = engine.start().unwrap().create_vcpu(0, &model, &memory, &signals).unwrap();
+        let vcpu = engine.start_unfinished().unwrap().create_vcpu(0, &model, &memory, &signals).unwrap();
         BareMachine { memory, signals, vcpu, bus: EmptyBoard::default() }
     }
     /// RAM in the whole first megabyte.
