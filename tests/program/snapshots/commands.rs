@@ -106,7 +106,7 @@ fn only_what_is_around_the_machine_is_given_anew() {
     }
     refused(&restore(&["--serial", "null", "--serial", "null"]), &["1 serial ports", "given 2 times"]);
     refused(&restore(&["--type", "a@5"]), &["@text:"]);
-    refused(&["lockstep", "--restore", &file], &["--restore: "]);
+    refused(&["lockstep", "--restore", &file], &["--restore and --loadvm: "]);
     let log = folder.file("log");
     let to_log = format!("file:{log}");
     let mut arguments = restore(&["--timeout", "1s", "--serial"]);
