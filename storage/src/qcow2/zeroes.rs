@@ -91,15 +91,10 @@ impl Qcow2 {
         last: u64,
         with: impl Fn(Entry) -> Entry,
     ) -> Result<(), BlockError> {
-        let mut cluster = first;
-        while cluster < last {
-            {
-                let _alone = self.alone();
-                cluster = self.replace_some(cluster, last, &with)?;
-            }
-            self.commit_if_much_waits()?;
-        }
-        Ok(())
+        self.replace_in_steps(first, last, |cluster| {
+            let _alone = self.alone();
+            self.replace_some(cluster, last, &with)
+        })
     }
     /// The same for who is alone already.
     pub(super) fn replace_alone(
@@ -108,9 +103,18 @@ impl Qcow2 {
         last: u64,
         with: impl Fn(Entry) -> Entry,
     ) -> Result<(), BlockError> {
+        self.replace_in_steps(first, last, |cluster| self.replace_some(cluster, last, &with))
+    }
+    /// Goes from `first` to `last` by steps, which say how far they got, and writes tables in between where much waits.
+    fn replace_in_steps(
+        &self,
+        first: u64,
+        last: u64,
+        step: impl Fn(u64) -> Result<u64, BlockError>,
+    ) -> Result<(), BlockError> {
         let mut cluster = first;
         while cluster < last {
-            cluster = self.replace_some(cluster, last, &with)?;
+            cluster = step(cluster)?;
             self.commit_if_much_waits()?;
         }
         Ok(())
