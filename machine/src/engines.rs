@@ -24,10 +24,6 @@ mod kvm {
         static PROBED: OnceLock<Result<KvmHost, KvmUnusable>> = OnceLock::new();
         PROBED.get_or_init(trimotor_accel_kvm::probe)
     }
-    /// Whether guests run on the processor's own virtualisation.
-    pub(super) fn is_hardware() -> bool {
-        probed().as_ref().is_ok_and(|host| host.backing.is_hardware())
-    }
     /// The engine can be [started](start), as its tests do; a machine is refused until it runs whole guests to their ends.
     pub(super) fn availability() -> Result<(), Unusable> {
         let details = match probed() {
@@ -147,18 +143,14 @@ impl Engine {
     pub fn can_start(self) -> Result<(), Unusable> {
         if self == Engine::Kvm { Err(kvm::unfinished(Vec::new())) } else { self.status().available }
     }
-    /// Whether it is what it says, so that `auto` may choose it: a KVM without hardware can be started, and is slower than the translator.
-    fn is_worthwhile(self) -> bool {
-        self.can_start().is_ok() && (self != Engine::Kvm || kvm::is_hardware())
-    }
     /// The fastest engine that can be used here.
     pub fn fastest() -> Engine {
-        Engine::ALL.into_iter().find(|engine| engine.is_worthwhile()).unwrap_or(Engine::Interp)
+        Engine::ALL.into_iter().find(|engine| engine.can_start().is_ok()).unwrap_or(Engine::Interp)
     }
-    /// The next one that is worth its use here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
+    /// The next one that can be used here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
     pub fn next(self) -> Engine {
         let later = Engine::ALL.into_iter().cycle().skip_while(|engine| *engine != self).skip(1);
-        later.take(Engine::ALL.len()).find(|engine| engine.is_worthwhile()).unwrap_or(self)
+        later.take(Engine::ALL.len()).find(|engine| engine.can_start().is_ok()).unwrap_or(self)
     }
     /// Whether it makes host code, which [`EngineOptions`] are about.
     pub fn translates(self) -> bool {
