@@ -180,12 +180,11 @@ fn launch(
         drives::open(&args.drives, image, is_clone, |id| saved.as_ref().and_then(|saved| saved.file_in(id)))?;
     let files = Arc::new(Mutex::new(drives.files()));
     let keeper = Keeper::new(arguments, &drives.host, files.clone());
-    let Drives { configs, media, boot: boot_config, variables, virtio, host: host_drives } = drives;
+    let Drives { configs, media, boot: boot_config, devices, host: host_drives } = drives;
     payload.check_flash(args)?;
     let mut config =
         MachineConfig { drives: configs, boot: boot_config, typing, ..config(args, engine, serial.len()) };
-    config.devices.extend(variables.map(|id| DeviceConfig::new("pflash").with("drive", &id)));
-    config.devices.extend(drives::virtio_disks(&virtio));
+    config.devices.extend(devices);
     let boots_from_drives = matches!(payload, Payload::Bios(_));
     let boots_from_network = boots_from_drives && tries_network(&config.boot);
     let Networks { mut backends, devices, roms } = networks::open(

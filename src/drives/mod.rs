@@ -38,10 +38,8 @@ pub struct Drives {
     pub media: BTreeMap<String, Medium>,
     /// What is booted from them.
     pub boot: BootConfig,
-    /// The drive that has UEFI firmware's variables, by its id.
-    pub variables: Option<String>,
-    /// The virtio disks, by their ids.
-    pub virtio: Vec<String>,
+    /// What they need of devices beside the board's own controllers: flash with UEFI firmware's variables, cards with virtio disks.
+    pub devices: Vec<DeviceConfig>,
     /// What the host has to know of the drives.
     pub host: Vec<HostDrive>,
 }
@@ -74,11 +72,6 @@ pub fn open_other(
     open::medium(&other)?.ok_or_else(|| Failure::bad(format!("{}: no medium", file.display())))
 }
 
-/// The cards that have virtio disks of these ids.
-pub fn virtio_disks(ids: &[String]) -> impl Iterator<Item = DeviceConfig> {
-    ids.iter().map(|id| DeviceConfig::new("virtio-blk-pci").with("drive", id))
-}
-
 /// Opens all drives that the options name. With `throw_away` no file is written: what the guest writes goes with the run.
 /// `now` may say, by a drive's id, that another file is in it than the options say, or none.
 ///
@@ -92,7 +85,8 @@ pub fn open(
 ) -> Result<Drives, Failure> {
     let (mut drives, boots_from) = place::all(args, image)?;
     let variables = flash::variables(args)?;
-    let variables_id = variables.as_ref().map(|drive| drive.config.id.clone());
+    let on = |kind: &str, drive: &HostDrive| DeviceConfig::new(kind).with("drive", &drive.config.id);
+    let mut devices: Vec<_> = variables.iter().map(|drive| on("pflash", drive)).collect();
     drives.extend(variables);
     for drive in &mut drives {
         drive.spec.snapshot |= throw_away;
@@ -108,7 +102,7 @@ pub fn open(
     }
     let boot = args.boot.as_ref().map_or_else(|| place::boot_order(boots_from), |boot| boot.0.clone());
     let virtio = drives.iter().filter(|drive| drive.spec.interface == Interface::Virtio);
-    let virtio = virtio.map(|drive| drive.config.id.clone()).collect();
+    devices.extend(virtio.map(|drive| on("virtio-blk-pci", drive)));
     let configs = drives.iter().map(|drive| drive.config.clone()).collect();
-    Ok(Drives { configs, media, boot, variables: variables_id, virtio, host: drives })
+    Ok(Drives { configs, media, boot, devices, host: drives })
 }

@@ -4,7 +4,6 @@ mod outside;
 
 use crate::args::{LockstepArgs, RunArgs};
 use crate::boot_files::GuestFiles;
-use crate::drives::Drives;
 use crate::error::Failure;
 use crate::guest::shell_word;
 use crate::note::note;
@@ -23,9 +22,7 @@ use std::time::{Duration, Instant};
 use trimotor_firmware::boot::BootPlan;
 use trimotor_firmware::demo::PROMPT as DEMO_PROMPT;
 use trimotor_machine::lockstep::{self, Outcome, Plan, Progress};
-use trimotor_machine::{
-    BootSource, DeviceConfig, Engine, HostServices, Machine, MachineConfig, MachineError,
-};
+use trimotor_machine::{BootSource, HostServices, Machine, MachineConfig, MachineError};
 
 /// How often progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_secs(5);
@@ -83,7 +80,8 @@ pub fn run(mut args: LockstepArgs) -> Result<ExitCode, Failure> {
     // Files that cannot be used are told of before anything runs.
     let drives = drives::open(&options.drives, args.run.image.as_deref(), true, |_| None)?;
     let boot = matches!(payload, Payload::Bios(_)).then_some(&drives.boot);
-    let outside = Outside::open(&args, &devices(&args.run, engines[0], &drives), boot)?;
+    let devices = [run::config(options, engines[0], 1).devices, drives.devices].concat();
+    let outside = Outside::open(&args, &devices, boot)?;
     let start = Start::new(payload, &run::config(options, engines[0], 1))?;
     let plan = Plan {
         from: args.from,
@@ -162,14 +160,6 @@ fn payload(args: &RunArgs) -> Result<Payload, Failure> {
     let has_firmware =
         boots_network || args.bios.is_some() || args.vga_rom.is_some() || !args.option_rom.is_empty();
     if has_media || has_firmware { Ok(Payload::Bios(Firmware::open(args)?)) } else { Ok(Payload::Demo) }
-}
-
-/// The devices of both machines, without cards that network options make.
-fn devices(args: &RunArgs, engine: Engine, drives: &Drives) -> Vec<DeviceConfig> {
-    let mut devices = run::config(&args.machine, engine, 1).devices;
-    devices.extend(drives.variables.iter().map(|id| DeviceConfig::new("pflash").with("drive", id)));
-    devices.extend(drives::virtio_disks(&drives.virtio));
-    devices
 }
 
 /// What machines start with, made once for all of them.
