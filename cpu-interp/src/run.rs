@@ -1,4 +1,4 @@
-//! The run loop: finds blocks, runs them, and looks around between them.
+//! The run loop: runs blocks, and looks around between them.
 
 #![allow(
     unsafe_code,
@@ -6,309 +6,20 @@
 )]
 
 use crate::cache::{CodeCache, header};
-use crate::core::{Core, mode};
-use crate::decode::{STRAIGHT, STRAIGHT_LIMIT};
+use crate::core::Core;
 use crate::events;
 use crate::insn::branch_record::{self, Branch};
-use crate::insn::fp_env;
-use crate::insn::port_io::IoAccess;
 use crate::op::{At, Exit, Op, run};
-use std::ops::DerefMut;
-use std::ptr::NonNull;
-use std::sync::Arc;
-use trimotor_bus::memory::View;
 use trimotor_bus::peers::Written;
-use trimotor_bus::{CpuBus, GuestMemory, PhysAddr, VcpuSignals};
-use trimotor_cpu::backend::{BackendError, CpuBackend, Vcpu, VcpuExit};
-use trimotor_cpu::debugger::{DebugPoints, DebugStop};
+use trimotor_bus::{GuestMemory, VcpuSignals};
+use trimotor_cpu::Fault;
+use trimotor_cpu::backend::VcpuExit;
 use trimotor_cpu::flags::Rflags;
-use trimotor_cpu::mmu::{Access, tlb_index};
-use trimotor_cpu::model::CpuModel;
 use trimotor_cpu::state::{Activity, reg_file};
-use trimotor_cpu::trace::{Kinds, VcpuTrace};
-use trimotor_cpu::{ArchState, Fault, SegReg};
-
-/// Statistics line: hits of shadow page tables that were compared with a walk.
-pub const TLB_HITS: &str = "TLB hits checked";
-/// Statistics line: those that a walk contradicts.
-pub const TLB_DIFFERENCES: &str = "TLB hits that a walk contradicts";
-
-/// Statistics line: uses of translations that a flush was missing for.
-pub const STALE_USES: &str = "missing INVLPGs";
-
-/// The interpreter as an engine. Its vCPUs run one at a time: locked instructions are not atomic.
-#[derive(Default)]
-pub struct Interpreter {
-    check_tlb: bool,
-    keep_tlb: bool,
-}
-
-impl Interpreter {
-    /// An interpreter without vCPUs.
-    pub fn new() -> Interpreter {
-        Interpreter::default()
-    }
-    /// Holds each hit of a shadow page table of vCPUs made from now on against a walk: their statistics
-    /// then tell of [`TLB_HITS`] and [`TLB_DIFFERENCES`], and each of the first differences is logged.
-    #[must_use]
-    pub fn checking_tlb(mut self) -> Interpreter {
-        self.check_tlb = true;
-        self
-    }
-    /// vCPUs made from now on keep translations until something flushes them, and report uses of those that the guest
-    /// should have flushed: see [`Mmu::keep_until_flush`](trimotor_cpu::mmu::Mmu::keep_until_flush). Their statistics
-    /// then tell of [`STALE_USES`].
-    #[must_use]
-    pub fn keeping_tlb(mut self) -> Interpreter {
-        self.keep_tlb = true;
-        self
-    }
-    /// Makes a vCPU's core, as RESET leaves it: for engines that fall back to the interpreter.
-    pub fn core(
-        &self,
-        id: u32,
-        model: &Arc<CpuModel>,
-        memory: &Arc<GuestMemory>,
-        signals: &Arc<VcpuSignals>,
-    ) -> Core {
-        let mut core = Core::new(id, model.clone(), memory.clone(), signals.clone());
-        memory.peers().wire(id as usize, signals);
-        if id != 0 {
-            core.state.activity = Activity::WaitForSipi;
-        }
-        if self.keep_tlb {
-            core.mmu.keep_until_flush();
-        }
-        if self.check_tlb {
-            core.mmu.check_hits();
-            core.mmu.select(&mut core.state);
-        }
-        core
-    }
-}
-
-impl CpuBackend for Interpreter {
-    fn name(&self) -> &'static str {
-        "interp"
-    }
-    fn create_vcpu(
-        &mut self,
-        id: u32,
-        model: &Arc<CpuModel>,
-        memory: &Arc<GuestMemory>,
-        signals: &Arc<VcpuSignals>,
-    ) -> Result<Box<dyn Vcpu>, BackendError> {
-        Ok(Box::new(InterpVcpu::new(Box::new(self.core(id, model, memory, signals)))))
-    }
-}
-
-/// One vCPU of the interpreter, whose core lives in an `H`.
-pub struct InterpVcpu<H: DerefMut<Target = Core> = Box<Core>> {
-    core: H,
-    code: CodeCache,
-}
-
-impl<H: DerefMut<Target = Core>> Drop for InterpVcpu<H> {
-    /// Another vCPU may take its place: nobody is to wait for this one, or to look at writes for its sake.
-    fn drop(&mut self) {
-        let memory = self.core.memory.clone();
-        self.code.flush(&memory);
-    }
-}
-
-impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
-    /// A vCPU without decoded code.
-    pub fn new(core: H) -> InterpVcpu<H> {
-        let code = CodeCache::new(core.id as usize);
-        InterpVcpu { core, code }
-    }
-    /// The core, for tests and for engines that fall back to the interpreter.
-    pub fn core(&mut self) -> &mut Core {
-        &mut self.core
-    }
-
-    /// Runs as [`Vcpu::run`] does, with `blocks` in the place of the interpreter's blocks: called with RIP
-    /// in `state`, it runs code until there is something to look at.
-    pub fn run_with(
-        &mut self,
-        bus: &mut dyn CpuBus,
-        budget: u64,
-        blocks: &mut dyn FnMut(&mut Core) -> Exit,
-    ) -> VcpuExit {
-        let core = &mut *self.core;
-        let memory = core.memory.clone();
-        let _inside = Inside::enter(&memory, core.id as usize);
-        core.code = &raw mut self.code;
-        // SAFETY: only the lifetime changes; the pointer is taken back before this function returns.
-        let bus: NonNull<dyn CpuBus> = unsafe {
-            std::mem::transmute::<NonNull<dyn CpuBus + '_>, NonNull<dyn CpuBus + 'static>>(NonNull::from(bus))
-        };
-        core.set_bus(Some(bus));
-        core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
-        core.run_began = core.state.retired;
-        core.portions = 0;
-        core.faults_in_a_row = 0;
-        fp_env::enter_guest_fp(core);
-        let exit = core.run_loop(blocks);
-        fp_env::leave_guest_fp(core);
-        core.sync_retired();
-        core.flush_trace();
-        core.set_bus(None);
-        core.current = std::ptr::null();
-        core.code = std::ptr::null_mut();
-        exit
-    }
-}
-
-/// A run, as the other vCPUs see it.
-struct Inside<'a> {
-    memory: &'a GuestMemory,
-    cpu: usize,
-}
-impl<'a> Inside<'a> {
-    fn enter(memory: &'a GuestMemory, cpu: usize) -> Inside<'a> {
-        memory.peers().enter(cpu);
-        Inside { memory, cpu }
-    }
-}
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.memory.peers().leave(self.cpu);
-    }
-}
-
-impl<H: DerefMut<Target = Core> + Send> Vcpu for InterpVcpu<H> {
-    fn run(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
-        let traced = self.core.traces(Kinds::INSN);
-        self.run_with(bus, budget, &mut if traced { Core::run_traced } else { Core::run_blocks })
-    }
-    fn set_exact_budget(&mut self, exact: bool) {
-        self.core.exact_budget = exact;
-    }
-    fn open_signals(&self) -> u32 {
-        self.core.open_signals()
-    }
-    fn state(&self) -> ArchState {
-        let core = &*self.core;
-        let repeating = core.is_repeating() && core.state.activity == Activity::Active;
-        ArchState { repeating, port_access: core.last_io.just_made(core), ..core.state.to_arch() }
-    }
-    fn set_state(&mut self, state: &ArchState) {
-        let core = &mut *self.core;
-        core.state.set_arch(state);
-        core.repeating_at = if state.repeating { state.retired } else { u64::MAX };
-        core.last_io = IoAccess::before(state);
-        core.mmu.load_cr3(&mut core.state);
-        core.mmu.flush_all(&mut core.state);
-        core.mode_changed();
-    }
-    fn inject_interrupt(&mut self, vector: u8) {
-        self.core.injected = Some(vector);
-    }
-    fn retired(&self) -> u64 {
-        self.core.state.retired
-    }
-    fn reset(&mut self) {
-        let core = &mut *self.core;
-        let (retired, a20) = (core.state.retired, core.state.a20_mask);
-        core.state = trimotor_cpu::CpuState::at_reset(core.model.signature);
-        core.state.retired = retired;
-        core.state.a20_mask = a20;
-        core.injected = None;
-        if core.id != 0 {
-            core.state.activity = Activity::WaitForSipi;
-        }
-        core.mmu.load_cr3(&mut core.state);
-        core.mmu.flush_all(&mut core.state);
-        core.mode_changed();
-        core.shutdown = Default::default();
-    }
-    fn set_a20(&mut self, open: bool) {
-        let core = &mut *self.core;
-        core.state.a20_mask = if open { u64::MAX } else { !(1 << 20) };
-        core.mmu.flush_all(&mut core.state);
-    }
-    fn read_linear(&mut self, addr: u64, into: &mut [u8]) -> usize {
-        let core = &mut *self.core;
-        let mut done = 0;
-        while done < into.len() {
-            let at = addr.wrapping_add(done as u64);
-            let Some(phys) = core.mmu.inspect(&core.state, at, &mut Vec::new()) else { break };
-            let piece = (into.len() - done).min((4096 - phys.page_offset()) as usize);
-            if core.memory.read_for(phys, &mut into[done..done + piece], View::of(core.state.in_smm)) < piece
-            {
-                break;
-            }
-            done += piece;
-        }
-        done
-    }
-    fn physical(&mut self, linear: u64) -> Option<PhysAddr> {
-        let core = &mut *self.core;
-        core.mmu.inspect(&core.state, linear, &mut Vec::new())
-    }
-    fn set_debug_points(&mut self, points: Option<&DebugPoints>) {
-        let core = &mut *self.core;
-        let changed = core.debugger.set_points(points);
-        if changed.cuts {
-            let memory = core.memory.clone();
-            self.code.flush(&memory);
-            core.jumps.clear();
-        }
-        if changed.cuts || changed.watched {
-            // Pages with watchpoints are not kept in the tables of inline translations.
-            core.mmu.flush_all(&mut core.state);
-        }
-    }
-    fn set_stepping(&mut self, stepping: bool) {
-        self.core.debugger.set_stepping(stepping);
-    }
-    fn take_debug_stop(&mut self) -> Option<DebugStop> {
-        self.core.take_debug_stop()
-    }
-    fn set_trace(&mut self, trace: Option<Box<VcpuTrace>>) -> Option<Box<VcpuTrace>> {
-        self.core.set_trace(trace)
-    }
-    fn trace(&self) -> Option<&VcpuTrace> {
-        self.core.trace()
-    }
-    fn host_code(&mut self, _linear: u64) -> Option<String> {
-        None
-    }
-    fn statistics(&self) -> Vec<(String, u64)> {
-        let c = &self.core.counts;
-        let mut lines = vec![
-            ("instructions".to_owned(), self.core.state.retired),
-            ("block lookups".to_owned(), c.lookups),
-            ("faults delivered".to_owned(), c.faults),
-            ("interrupts delivered".to_owned(), c.interrupts),
-            ("slow reads".to_owned(), c.slow_reads),
-            ("slow writes".to_owned(), c.slow_writes),
-            ("single steps".to_owned(), c.single_steps),
-            ("page walks".to_owned(), self.core.mmu.walks),
-            ("TLB flushes".to_owned(), self.core.mmu.flushes),
-            ("spaces begun".to_owned(), self.core.mmu.new_spaces),
-            ("page-table writes noticed".to_owned(), self.core.mmu.table_writes),
-        ];
-        if let Some(found) = self.core.mmu.differences() {
-            lines.push((TLB_HITS.to_owned(), found.hits));
-            lines.push((TLB_DIFFERENCES.to_owned(), found.differences));
-        }
-        if let Some(uses) = self.core.mmu.stale_uses() {
-            lines.push((STALE_USES.to_owned(), uses));
-        }
-        let code = &self.code;
-        lines.push(("blocks alive".to_owned(), code.live_blocks() as u64));
-        lines.push(("blocks decoded".to_owned(), code.decoded));
-        lines.push(("blocks killed by writes".to_owned(), code.killed));
-        lines.push(("cache flushes".to_owned(), code.flushes));
-        lines.push(("cache bytes".to_owned(), code.used_bytes() as u64));
-        lines
-    }
-}
+use trimotor_cpu::trace::Kinds;
 
 impl Core {
-    fn code(&mut self) -> &mut CodeCache {
+    pub(crate) fn code(&mut self) -> &mut CodeCache {
         // SAFETY: `run_with` set `code` for the run, and nobody else uses it meanwhile.
         unsafe { &mut *self.code }
     }
@@ -319,7 +30,7 @@ impl Core {
         self.state.retired != self.run_began
     }
 
-    fn run_loop(&mut self, blocks: &mut dyn FnMut(&mut Core) -> Exit) -> VcpuExit {
+    pub(crate) fn run_loop(&mut self, blocks: &mut dyn FnMut(&mut Core) -> Exit) -> VcpuExit {
         loop {
             self.sync_retired();
             if self.debugger_has_stop() {
@@ -471,7 +182,7 @@ impl Core {
     }
 
     /// The signals that are taken before the next instruction, as the state stands. Those that end a halt are the same.
-    fn open_signals(&self) -> u32 {
+    pub(crate) fn open_signals(&self) -> u32 {
         use VcpuSignals as S;
         let s = &self.state;
         match s.activity {
@@ -623,135 +334,5 @@ impl Core {
         self.state.budget = budget;
         self.state.reg_file[(reg_file::BLOCK_RIP / 8) as usize] = rip;
         run(self, first)
-    }
-
-    /// The block at `rip`, for a link or a jump cache entry; `None`: the run loop must do it (faults,
-    /// full cache, code that cannot be linked).
-    pub(crate) fn lookup_linked(&mut self, rip: u64) -> Option<*const Op> {
-        if !self.code().has_room() {
-            return None;
-        }
-        let linear = self.code_linear(rip).ok()?;
-        if self.debugger.cuts_at(linear) {
-            return None;
-        }
-        let host = self.fetch_host(linear).ok()??;
-        if self.state.mode & mode::OPEN_CS == 0 {
-            return None;
-        }
-        let first = match self.find_tracked(host) {
-            Some(first) => first,
-            None if host & 4095 > 4096 - 15 && self.has_crossing(host) => return None,
-            None => self.decode_tracked(rip, host, crate::decode::MAX_INSTRUCTIONS)?,
-        };
-        let key = self.state.jump_key;
-        *self.jumps.entry(linear) = crate::cache::JumpEntry { linear, key, first };
-        Some(first)
-    }
-
-    fn has_crossing(&mut self, host: usize) -> bool {
-        let mode = self.state.mode;
-        self.code().find_crossing((host, mode)).is_some()
-    }
-    fn find_tracked(&mut self, host: usize) -> Option<*const Op> {
-        let mode = self.state.mode;
-        self.code().find(host, mode)
-    }
-
-    /// The block at `rip`, decoded now if it must be; at most `limit` instructions long; 0: one that is not kept.
-    ///
-    /// # Faults
-    /// Those of the fetch: #GP(0) by limit or address, #PF.
-    fn find_block(&mut self, rip: u64, limit: usize) -> Result<*const Op, Fault> {
-        self.counts.lookups += 1;
-        if !self.code().has_room() {
-            let memory = self.memory.clone();
-            self.code().flush(&memory);
-            self.jumps.clear();
-        }
-        let linear = self.code_linear(rip)?;
-        let host = self.fetch_host(linear)?;
-        if limit > 1
-            && let Some(host) = host
-        {
-            let first = match self.find_tracked(host) {
-                Some(first) => Some(first),
-                None if host & 4095 > 4096 - 15 && self.has_crossing(host) => None,
-                None => self.decode_tracked(rip, host, limit),
-            };
-            if let Some(first) = first
-                && self.within_limit(rip, first)
-            {
-                if self.state.mode & mode::OPEN_CS != 0 && !self.debugger.cuts_at(linear) {
-                    let key = self.state.jump_key;
-                    *self.jumps.entry(linear) = crate::cache::JumpEntry { linear, key, first };
-                }
-                return Ok(first);
-            }
-        }
-        self.decode_alone(rip, linear, limit > 0)
-    }
-
-    /// The block at `rip` that ends at the first jump.
-    ///
-    /// # Faults
-    /// As [`find_block`](Self::find_block).
-    pub(crate) fn find_straight(&mut self, rip: u64) -> Result<*const Op, Fault> {
-        self.counts.lookups += 1;
-        if !self.code().has_room() {
-            let memory = self.memory.clone();
-            self.code().flush(&memory);
-            self.jumps.clear();
-        }
-        let linear = self.code_linear(rip)?;
-        let mode = self.state.mode | STRAIGHT;
-        if let Some(host) = self.fetch_host(linear)? {
-            let found = match self.code().find(host, mode) {
-                Some(first) => Some(first),
-                None if host & 4095 > 4096 - 15 && self.has_crossing(host) => None,
-                None => self.decode_tracked(rip, host, STRAIGHT_LIMIT),
-            };
-            if let Some(first) = found.filter(|first| self.within_limit(rip, *first)) {
-                return Ok(first);
-            }
-        }
-        self.decode_alone(rip, linear, true)
-    }
-
-    /// Whether a block at `rip` lies within CS's limit as a whole.
-    fn within_limit(&self, rip: u64, first: *const Op) -> bool {
-        // SAFETY: `first` is the first op of a block.
-        let bytes = unsafe { (*header(first)).bytes } as u64;
-        self.state.mode & mode::OPEN_CS != 0 || rip + bytes - 1 <= self.state.seg(SegReg::Cs).limit as u64
-    }
-
-    /// The linear address of the instruction at `rip`.
-    ///
-    /// # Faults
-    /// #GP(0): outside CS's limit, or not canonical.
-    fn code_linear(&self, rip: u64) -> Result<u64, Fault> {
-        if self.state.mode & mode::CODE_SIZE == mode::CODE64 {
-            return if self.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
-        }
-        let cs = self.state.seg(SegReg::Cs);
-        if rip > cs.limit as u64 {
-            return Err(Fault::gp(0));
-        }
-        Ok(cs.base.wrapping_add(rip) & 0xFFFF_FFFF)
-    }
-
-    /// Host address of the code byte at `linear`; `None`: it comes from a device.
-    ///
-    /// # Faults
-    /// #PF.
-    pub(crate) fn fetch_host(&mut self, linear: u64) -> Result<Option<usize>, Fault> {
-        // SAFETY: the table has an entry for each index.
-        let e = unsafe { &*self.state.tlb.add(tlb_index(linear)) };
-        let offset = linear.wrapping_sub(e.exec_tag);
-        if offset < 4096 {
-            return Ok(Some(e.host as usize + offset as usize));
-        }
-        let m = self.translate(linear, Access::Execute)?;
-        Ok(if m.host.is_null() { None } else { Some(m.host as usize) })
     }
 }

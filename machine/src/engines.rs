@@ -9,7 +9,7 @@ pub use trimotor_bt_jit::{
 use trimotor_cpu::CpuBackend;
 use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
-pub use trimotor_cpu_interp::run::{STALE_USES, TLB_DIFFERENCES, TLB_HITS};
+pub use trimotor_cpu_interp::vcpu::{STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 
 /// What is particular to KVM, the one engine that may be there and not worth its use.
 mod kvm {

@@ -2,7 +2,7 @@
 
 use super::rig::*;
 use crate::Interpreter;
-use crate::run::{TLB_DIFFERENCES, TLB_HITS};
+use crate::vcpu::{TLB_DIFFERENCES, TLB_HITS};
 
 const P: u64 = 1;
 const RW: u64 = 2;
