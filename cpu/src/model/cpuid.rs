@@ -220,15 +220,13 @@ impl CpuModel {
         }
     }
 
+    /// The ratio of the time-stamp counter to the crystal, which the APIC timer counts. Linux multiplies the crystal's kilohertz
+    /// with the numerator in 32 bits: where the exact ratio is too long for that, the nearest that is not.
     fn tsc_ratio(&self) -> [u32; 4] {
-        let (mut a, mut b) = (self.tsc_hz.max(1), APIC_TIMER_HZ);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        let (numerator, denominator) = (self.tsc_hz / a, APIC_TIMER_HZ / a);
-        match (u32::try_from(denominator), u32::try_from(numerator)) {
-            (Ok(d), Ok(n)) => [d, n, APIC_TIMER_HZ as u32, 0],
-            _ => [0; 4],
+        const LONGEST: u64 = u32::MAX as u64 / (APIC_TIMER_HZ / 1000);
+        match nearest_fraction(self.tsc_hz, APIC_TIMER_HZ, LONGEST) {
+            Some((numerator, denominator)) => [denominator, numerator, APIC_TIMER_HZ as u32, 0],
+            None => [0; 4],
         }
     }
 
@@ -245,6 +243,26 @@ impl CpuModel {
         let text = format!("Trimotor virtual CPU {base}");
         let bytes = &text.as_bytes()[..text.len().min(47)];
         std::array::from_fn(|i| word(bytes, at + i * 4))
+    }
+}
+
+/// The last convergent of the continued fraction of `a / b` with neither number above `limit`, as (numerator, denominator); `None`
+/// where that is no fraction between the two greatest and smallest.
+fn nearest_fraction(mut a: u64, mut b: u64, limit: u64) -> Option<(u32, u32)> {
+    let (mut before, mut last) = ((0u64, 1u64), (1u64, 0u64));
+    while b != 0 {
+        let whole = a / b;
+        let next = (
+            whole.checked_mul(last.0).and_then(|n| n.checked_add(before.0)).filter(|n| *n <= limit),
+            whole.checked_mul(last.1).and_then(|d| d.checked_add(before.1)).filter(|d| *d <= limit),
+        );
+        let (Some(numerator), Some(denominator)) = next else { break };
+        (before, last) = (last, (numerator, denominator));
+        (a, b) = (b, a % b);
+    }
+    match last {
+        (0, _) | (_, 0) => None,
+        (numerator, denominator) => Some((numerator as u32, denominator as u32)),
     }
 }
 
@@ -276,6 +294,26 @@ mod tests {
     fn the_tsc_frequency_is_told_exactly() {
         let [den, num, crystal, _] = model("max").cpuid(0x15, 0, &CpuidState::default());
         assert_eq!(crystal as u64 * num as u64 / den as u64, 2_500_000_000);
+    }
+
+    /// As Linux reckons: kilohertz of the crystal times the numerator in 32 bits.
+    #[test]
+    fn linux_understands_the_tsc_frequency_of_any_host() {
+        for hz in [
+            1_000_000,
+            999_999_937,
+            1_000_000_000,
+            2_445_406_000,
+            2_994_372_000,
+            4_100_000_123,
+            5_700_000_000,
+        ] {
+            let model = CpuModel::parse("max", hz).expect("a model");
+            let [den, num, crystal, _] = model.cpuid(0x15, 0, &CpuidState::default());
+            let khz = u64::from((crystal / 1000).checked_mul(num).expect("32 bits") / den);
+            assert!((khz * 1000).abs_diff(hz) <= hz / 1_000_000 + 1000, "{hz}: {num}/{den}");
+        }
+        assert_eq!(nearest_fraction(1, 1_000_000, 10), None);
     }
 
     #[test]
