@@ -27,7 +27,14 @@ pub fn run(verbose: bool) -> Result<(), Failure> {
     for status in engines::doctor() {
         let name = status.engine.name();
         match status.available {
-            Ok(()) => writeln!(out, "  {name:<7} yes: {}", status.description)?,
+            Ok(()) => {
+                writeln!(out, "  {name:<7} yes: {}", status.description)?;
+                more |= status.slow.is_some();
+                let slow = status.slow.iter().filter(|_| verbose);
+                for line in slow.flat_map(|text| wrapped(text, INDENT)) {
+                    writeln!(out, "{:INDENT$}{line}", "")?;
+                }
+            }
             Err(why) => {
                 writeln!(out, "  {name:<7} no: {}", why.verdict)?;
                 more |= !why.details.is_empty();
@@ -52,7 +59,7 @@ pub fn run(verbose: bool) -> Result<(), Failure> {
     writeln!(out, "  /dev/kvm    {}", kvm_device())?;
     writeln!(out, "  guests      {}", guests())?;
     if more && !verbose {
-        writeln!(out, "\n`trimotor doctor -v` says more of what cannot be used.")?;
+        writeln!(out, "\n`trimotor doctor -v` says more of what cannot be used, or is slow.")?;
     }
     Ok(())
 }

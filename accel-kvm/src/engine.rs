@@ -1,10 +1,10 @@
 //! KVM as an engine.
 
 use crate::model;
-use crate::probe::backing;
+use crate::offer::Offer;
 use crate::vcpu::KvmVcpu;
-use crate::vm::{Vm, supported_cpuid};
-use kvm_ioctls::{Cap, Kvm};
+use crate::vm::Vm;
+use kvm_ioctls::Kvm;
 use std::sync::Arc;
 use trimotor_bus::{GuestMemory, VcpuSignals};
 use trimotor_cpu::backend::{BackendError, CpuBackend, Lacks, Vcpu};
@@ -13,6 +13,7 @@ use trimotor_cpu::model::CpuModel;
 /// The host's KVM, with another engine for what it cannot do.
 pub struct KvmEngine {
     kvm: Kvm,
+    offer: Offer,
     other: Box<dyn CpuBackend>,
     /// The VM of the vCPUs that were made last.
     vm: Option<Arc<Vm>>,
@@ -25,14 +26,15 @@ impl KvmEngine {
     /// The host's words.
     pub fn new(other: Box<dyn CpuBackend>) -> Result<KvmEngine, String> {
         let kvm = Kvm::new().map_err(|error| format!("/dev/kvm does not open: {error}"))?;
-        Ok(KvmEngine { kvm, other, vm: None })
+        let offer = Offer::find(&kvm)?;
+        Ok(KvmEngine { kvm, offer, other, vm: None })
     }
     /// The VM with this memory.
     fn vm(&mut self, memory: &Arc<GuestMemory>) -> Result<Arc<Vm>, String> {
         match &self.vm {
             Some(vm) if Arc::ptr_eq(&vm.memory, memory) => Ok(vm.clone()),
             _ => {
-                let vm = Arc::new(Vm::new(&self.kvm, memory, backing().is_hardware())?);
+                let vm = Arc::new(Vm::new(&self.kvm, memory, &self.offer)?);
                 self.vm = Some(vm.clone());
                 Ok(vm)
             }
@@ -48,10 +50,8 @@ impl CpuBackend for KvmEngine {
         false
     }
     fn lacks(&self, model: &CpuModel) -> Lacks {
-        let features =
-            supported_cpuid(&self.kvm).map(|cpuid| model::lacking(model, &cpuid)).unwrap_or_default();
-        let tsc_hz = if self.kvm.check_extension(Cap::TscControl) { None } else { host_tsc_hz(&self.kvm) };
-        Lacks { features, tsc_hz: tsc_hz.filter(|hz| *hz != model.tsc_hz) }
+        let tsc_hz = self.offer.tsc_hz.filter(|hz| *hz != model.tsc_hz);
+        Lacks { features: model::lacking(model, &self.offer.cpuid, self.offer.hardware), tsc_hz }
     }
     fn create_vcpu(
         &mut self,
@@ -62,18 +62,8 @@ impl CpuBackend for KvmEngine {
     ) -> Result<Box<dyn Vcpu>, BackendError> {
         let unavailable = |reason| BackendError::Unavailable { engine: "kvm", reason };
         let vm = self.vm(memory).map_err(unavailable)?;
-        let missing = model::lacking(model, &vm.supported);
-        let model =
-            if missing.is_empty() { model.clone() } else { Arc::new((**model).clone().without(&missing)) };
-        let other = self.other.create_vcpu(id, &model, memory, signals)?;
-        let vcpu = KvmVcpu::new(&vm, id, &model, signals, other).map_err(unavailable)?;
+        let other = self.other.create_vcpu(id, model, memory, signals)?;
+        let vcpu = KvmVcpu::new(&vm, id, model, signals, other).map_err(unavailable)?;
         Ok(Box::new(vcpu))
     }
-}
-
-/// The frequency of the guests' time-stamp counter where KVM cannot scale it.
-fn host_tsc_hz(kvm: &Kvm) -> Option<u64> {
-    let vm = kvm.create_vm().ok()?;
-    let khz = vm.create_vcpu(0).ok()?.get_tsc_khz().ok()?;
-    (khz > 0).then(|| u64::from(khz) * 1000)
 }

@@ -43,6 +43,8 @@ mod kick;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod model;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod offer;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod probe;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod registers;
@@ -78,6 +80,9 @@ pub struct KvmHost {
     pub memory_slots: usize,
     /// What KVM rests on.
     pub backing: Backing,
+    /// Instructions that any operating system uses and this KVM does not run, with what happens instead: another engine runs
+    /// them in its place.
+    pub missing: Vec<(&'static str, String)>,
 }
 
 impl fmt::Display for KvmHost {
@@ -87,8 +92,24 @@ impl fmt::Display for KvmHost {
             f,
             "runs real-mode and long-mode guests ({}; {} vCPUs, {} memory slots)",
             self.backing, self.max_vcpus, self.memory_slots
-        )
+        )?;
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        write!(f, ", but not {}", unusable::list(&self.missing))
     }
+}
+
+/// Whether this host's KVM, if there is one, rests on the processor's own virtualisation: told without a probe.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub fn rests_on_hardware() -> bool {
+    probe::backing().is_hardware()
+}
+
+/// Whether this host's KVM rests on the processor's own virtualisation: there is none, since this build is for another kind of host.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub fn rests_on_hardware() -> bool {
+    false
 }
 
 /// Probes KVM: always refused, since this build is for another kind of host.

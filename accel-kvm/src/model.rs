@@ -4,13 +4,12 @@ use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use trimotor_cpu::model::{CpuModel, CpuidState, FEATURES, Feature};
 
 /// Features that KVM's list does not decide about: the machine carries them out itself.
-const OWN: [Feature; 8] = [
+const OWN: [Feature; 7] = [
     Feature::Apic,
     Feature::X2apic,
     Feature::TscDeadline,
     Feature::Hypervisor,
     Feature::Arat,
-    Feature::TscAdjust,
     Feature::Mtrr,
     Feature::ArchCapabilities,
 ];
@@ -43,8 +42,8 @@ const fn has_subleaves(leaf: u32) -> bool {
     matches!(leaf, 4 | 7 | 0xB | 0xD)
 }
 
-/// Features of the model that KVM does not offer.
-pub fn lacking(model: &CpuModel, supported: &CpuId) -> Vec<Feature> {
+/// Features of the model that KVM does not offer. On software it cannot change the time-stamp counter.
+pub fn lacking(model: &CpuModel, supported: &CpuId, hardware: bool) -> Vec<Feature> {
     let offers = |feature: Feature| {
         let place = FEATURES[feature as usize].place;
         let entry = supported.as_slice().iter().find(|entry| {
@@ -52,8 +51,12 @@ pub fn lacking(model: &CpuModel, supported: &CpuId) -> Vec<Feature> {
         });
         entry.is_some_and(|e| [e.eax, e.ebx, e.ecx, e.edx][usize::from(place.register)] >> place.bit & 1 != 0)
     };
+    let lacks = |feature: Feature| match feature {
+        Feature::TscAdjust => !hardware,
+        _ => !OWN.contains(&feature) && !offers(feature),
+    };
     let all = FEATURES.iter().map(|row| row.feature);
-    let gone: Vec<_> = all.filter(|f| model.has(*f) && !OWN.contains(f) && !offers(*f)).collect();
+    let gone: Vec<_> = all.filter(|feature| model.has(*feature) && lacks(*feature)).collect();
     model.with_dependents(&gone)
 }
 
@@ -101,7 +104,7 @@ mod tests {
         let mut entries = cpuid(&model, 0);
         let leaf_1 = entries.iter_mut().find(|entry| entry.function == 1).expect("leaf 1");
         leaf_1.ecx &= !(1 << 28); // AVX
-        let gone = lacking(&model, &CpuId::from_entries(&entries).expect("entries"));
+        let gone = lacking(&model, &CpuId::from_entries(&entries).expect("entries"), true);
         assert!(
             gone.contains(&Feature::Avx) && gone.contains(&Feature::Avx2) && gone.contains(&Feature::Fma)
         );

@@ -122,10 +122,12 @@ fn run(device: &CStr, progress: &Progress) -> Result<KvmHost, KvmUnusable> {
         trial.run(progress).map_err(|what| KvmUnusable::Guest { backing, guest: guest.name, what })?;
     }
     let missing = missing_instructions(&kvm, &cpuid, progress)?;
-    if !missing.is_empty() {
+    // Hardware that does not run them is defective; of software it is to be expected.
+    if backing.is_hardware() && !missing.is_empty() {
         return Err(KvmUnusable::Instructions { backing, missing });
     }
-    Ok(KvmHost { api_version, max_vcpus: kvm.get_max_vcpus(), memory_slots: kvm.get_nr_memslots(), backing })
+    let (max_vcpus, memory_slots) = (kvm.get_max_vcpus(), kvm.get_nr_memslots());
+    Ok(KvmHost { api_version, max_vcpus, memory_slots, backing, missing })
 }
 
 /// Which of the instructions that KVM's own CPUID offers do not run, and what happens instead.

@@ -204,6 +204,10 @@ pub fn from_msrs(entries: &[kvm_msr_entry], s: &mut ArchState) {
 pub fn needs_interpreter(s: &ArchState, hardware: bool) -> Option<&'static str> {
     /// RFLAGS.TF.
     const TF: u64 = 1 << 8;
+    /// CR0.PG.
+    const PG: u64 = 1 << 31;
+    /// EFER.LMA.
+    const LMA: u64 = 1 << 10;
     if !s.a20 {
         return Some("A20 gate closed");
     }
@@ -215,6 +219,10 @@ pub fn needs_interpreter(s: &ArchState, hardware: bool) -> Option<&'static str> 
     }
     if s.pending_debug != 0 || s.msrs.debugctl != 0 || s.msrs.xss != 0 {
         return Some("debug or XSS state");
+    }
+    if !hardware && s.cr0 & PG != 0 && s.efer & LMA == 0 {
+        // kvm_pvm goes on without paging then.
+        return Some("paging outside long mode");
     }
     if !hardware && (s.rflags & TF != 0 || s.dr[7] & 0xFF != 0) {
         return Some("guest's own debugging");

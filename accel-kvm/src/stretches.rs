@@ -12,6 +12,12 @@ const JUDGED_AFTER_NS: u64 = 3_000_000_000;
 /// The share of it in the other engine that is worth a word, in percent.
 const MUCH_PERCENT: u64 = 10;
 
+/// How long KVM runs before the other engine takes its turn, on a KVM of software, in nanoseconds. It emulates the guest's kernel, a thousand
+/// times slower than a processor does, and gives up on nothing there.
+const KVM_TURN_NS: u64 = 10_000_000;
+/// The other engine's turn is so many times as long as KVM's was, which may have come back late.
+const OTHERS_SHARE: u64 = 4;
+
 /// The lengths of stretches, and the times that engines took.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretches {
@@ -22,11 +28,23 @@ pub struct Stretches {
     pub kvm_ns: u64,
     pub other_ns: u64,
     judged: bool,
+    /// Nanoseconds in KVM when its turn began.
+    kvm_turn_began: u64,
+    /// Nanoseconds in the other engine when its turn ends, if it is its turn.
+    other_turn_ends: Option<u64>,
 }
 
 impl Default for Stretches {
     fn default() -> Self {
-        Self { length: 1, since_ns: 0, kvm_ns: 0, other_ns: 0, judged: false }
+        Self {
+            length: 1,
+            since_ns: 0,
+            kvm_ns: 0,
+            other_ns: 0,
+            judged: false,
+            kvm_turn_began: 0,
+            other_turn_ends: None,
+        }
     }
 }
 
@@ -49,6 +67,20 @@ impl Stretches {
             self.length = (self.length / 4).max(1);
         }
         self.length
+    }
+    /// For a KVM of software: whether the other engine is to run until it is asked again.
+    pub fn is_others_turn(&mut self) -> bool {
+        let kvm_turn = self.kvm_ns - self.kvm_turn_began;
+        match self.other_turn_ends {
+            None if kvm_turn >= KVM_TURN_NS => {
+                self.other_turn_ends = Some(self.other_ns + OTHERS_SHARE * kvm_turn)
+            }
+            Some(end) if self.other_ns >= end => {
+                (self.kvm_turn_began, self.other_turn_ends) = (self.kvm_ns, None);
+            }
+            _ => {}
+        }
+        self.other_turn_ends.is_some()
     }
     /// Once: the share of the time, in percent, that was spent in the other engine, where it is more than a little.
     pub fn verdict(&mut self) -> Option<u64> {
@@ -85,6 +117,20 @@ mod tests {
             last = s.next();
         }
         assert_eq!(last, 1);
+    }
+
+    #[test]
+    fn turns_are_taken_by_time() {
+        let mut s = Stretches::default();
+        s.kvm_ran(KVM_TURN_NS - 1);
+        s.other_ran(OTHERS_SHARE * KVM_TURN_NS);
+        assert!(!s.is_others_turn(), "what it gave up on does not end KVM's turn");
+        s.kvm_ran(11);
+        assert!(s.is_others_turn());
+        s.other_ran(OTHERS_SHARE * (KVM_TURN_NS + 10) - 1);
+        assert!(s.is_others_turn());
+        s.other_ran(1);
+        assert!(!s.is_others_turn());
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub enum KvmUnusable {
         /// What it did instead.
         what: String,
     },
-    /// Guests run, but instructions that any operating system uses do not.
+    /// Guests run on hardware, but instructions that any operating system uses do not.
     #[error("is {backing}, and runs small guests but not {}", list(missing))]
     Instructions {
         /// What KVM rests on.
@@ -105,7 +105,8 @@ pub enum KvmUnusable {
     },
 }
 
-fn list(missing: &[(&'static str, String)]) -> String {
+/// Instructions with what happened instead.
+pub(crate) fn list(missing: &[(&'static str, String)]) -> String {
     let each: Vec<_> = missing.iter().map(|(name, what)| format!("{name} ({what})")).collect();
     each.join(", ")
 }
@@ -193,12 +194,11 @@ mod tests {
             ),
             (
                 KvmUnusable::Instructions {
-                    backing: Backing::Software,
+                    backing: Backing::AmdV,
                     missing: vec![("paddd", "it shuts down".into()), ("xrstor", "refused".into())],
                 },
-                "is software without VT-x or AMD-V, and runs small guests but not paddd (it shuts down), \
-                 xrstor (refused)",
-                "nested virtualisation",
+                "is AMD-V, and runs small guests but not paddd (it shuts down), xrstor (refused)",
+                "update the kernel",
             ),
             (
                 KvmUnusable::Hangs { step: "a long-mode guest", seconds: 5 },

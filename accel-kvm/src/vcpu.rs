@@ -10,7 +10,7 @@ use crate::stretches::Stretches;
 use crate::vector_state;
 use crate::vm::Vm;
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs as KvmMsrs, kvm_mp_state, kvm_msr_entry, kvm_xcr, kvm_xcrs,
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs as KvmMsrs, kvm_mp_state, kvm_msr_entry, kvm_sregs, kvm_xcr, kvm_xcrs,
 };
 use kvm_ioctls::VcpuFd;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ const IF: u64 = 1 << 9;
 /// A stretch of a state that stays with the other engine (system-management mode, a closed A20 gate): looked at again after so many
 /// instructions.
 const LOOK_AGAIN: u64 = 10_000;
+/// A stretch until the other engine's turn is over.
+const WHOLE_TURN: u64 = u64::MAX;
 /// Exits to complete one instruction, at most: an access is cut into pieces at pages and eight bytes.
 const MOST_PIECES: usize = 64;
 
@@ -146,7 +148,16 @@ impl KvmVcpu {
     fn push(&mut self, state: ArchState) -> Result<(), Refused> {
         self.complete_blindly();
         let fd = &self.fd;
-        fd.set_sregs(&registers::to_sregs(&state, self.id == 0)).map_err(refused("KVM_SET_SREGS"))?;
+        let sregs = registers::to_sregs(&state, self.id == 0);
+        fd.set_sregs(&sregs).map_err(refused("KVM_SET_SREGS"))?;
+        // A KVM of software takes modes that it does not know for others, and does not say so.
+        if !self.vm.hardware {
+            let taken = fd.get_sregs().map_err(refused("KVM_GET_SREGS"))?;
+            let mode = |s: &kvm_sregs| (s.cr0, s.cr3, s.cr4, s.efer);
+            if mode(&taken) != mode(&sregs) {
+                return Err(format!("KVM_SET_SREGS: {:x?} became {:x?}", mode(&sregs), mode(&taken)));
+            }
+        }
         if state.xcr0 != 0 {
             let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
             xcrs.xcrs[0] = kvm_xcr { xcr: 0, value: state.xcr0, ..Default::default() };
@@ -247,7 +258,7 @@ impl KvmVcpu {
         match exit {
             VcpuExit::Budget if ran >= instructions => None,
             exit => {
-                if exit != VcpuExit::Budget {
+                if exit != VcpuExit::Budget && self.stretch < LOOK_AGAIN {
                     self.stretch = 0;
                 }
                 Some(exit)
@@ -286,14 +297,13 @@ impl KvmVcpu {
             return self.run_other(bus, left.min(LOOK_AGAIN));
         }
         self.asked.states += 1;
-        let offset = state.msrs.tsc_adjust;
         if let Err(why) = self.push(state) {
             log::debug!("vCPU {}: KVM refuses the state ({why}): the other engine runs it", self.id);
             self.asked.refusals += 1;
             self.place = Place::Other;
             self.stretch = self.stretches.next();
-        } else if let Err(why) = self.follow_time(bus, offset) {
-            log::debug!("vCPU {}: {why}", self.id);
+        } else {
+            self.keep_time(bus);
         }
         None
     }
@@ -443,8 +453,10 @@ impl KvmVcpu {
 
     /// Takes the state to the other engine, for a stretch of so many instructions.
     fn leave_kvm(&mut self, bus: &mut dyn CpuBus, stretch: u64) -> Option<VcpuExit> {
-        self.settle(bus);
-        self.pull();
+        if self.place == Place::Kvm {
+            self.settle(bus);
+            self.pull();
+        }
         self.stretch = stretch;
         None
     }
@@ -477,23 +489,52 @@ impl KvmVcpu {
         }
     }
 
-    /// Has KVM's time-stamp counter show the machine's time, where it is elsewhere: at first, and after a pause.
-    fn follow_time(&mut self, bus: &mut dyn CpuBus, tsc_adjust: u64) -> Result<(), Refused> {
+    /// Has the time-stamp counter in KVM show the machine's time, where it is elsewhere: at first, and after a pause. `adjust` is what
+    /// the guest adds to it; returns what it is now.
+    fn follow_time(&mut self, bus: &mut dyn CpuBus, adjust: u64) -> Result<u64, Refused> {
+        let hz = self.model.tsc_hz;
+        let tolerance = trimotor_bus::GuestTime(TSC_TOLERANCE_NS).ticks(hz);
+        self.now(bus);
+        let machine = bus.now().ticks(hz);
+        let is_near = |ahead: u64| (ahead as i64).unsigned_abs() <= tolerance;
+        if !self.vm.hardware {
+            // RDTSC is the processor's own: the machine's counter follows it, as if the guest had written it.
+            let ahead = requests::host_tsc().wrapping_sub(machine.wrapping_add(adjust));
+            if is_near(ahead) {
+                return Ok(adjust);
+            }
+            let adjust = adjust.wrapping_add(ahead);
+            bus.set_tsc_offset(adjust);
+            return Ok(adjust);
+        }
         let mut msrs = KvmMsrs::from_entries(&[kvm_msr_entry { index: msr::IA32_TSC, ..Default::default() }])
             .map_err(|error| format!("MSRs: {error:?}"))?;
         self.fd.get_msrs(&mut msrs).map_err(refused("KVM_GET_MSRS"))?;
-        let hz = self.model.tsc_hz;
-        self.now(bus);
-        let wanted = bus.now().ticks(hz).wrapping_add(tsc_adjust);
-        let ahead = wanted.wrapping_sub(msrs.as_slice()[0].data);
-        let tolerance = trimotor_bus::GuestTime(TSC_TOLERANCE_NS).ticks(hz);
-        if (ahead as i64).unsigned_abs() <= tolerance {
-            return Ok(());
+        let ahead = machine.wrapping_add(adjust).wrapping_sub(msrs.as_slice()[0].data);
+        if is_near(ahead) {
+            return Ok(adjust);
         }
         let offset = requests::tsc_offset(&self.fd).map_err(refused("KVM_VCPU_TSC_OFFSET"))?;
-        requests::set_tsc_offset(&self.fd, offset.wrapping_add(ahead)).map_err(refused("KVM_VCPU_TSC_OFFSET"))
+        requests::set_tsc_offset(&self.fd, offset.wrapping_add(ahead))
+            .map_err(refused("KVM_VCPU_TSC_OFFSET"))?;
+        Ok(adjust)
+    }
+    /// The same while the state is in KVM.
+    fn keep_time(&mut self, bus: &mut dyn CpuBus) {
+        match self.follow_time(bus, self.shadow.msrs.tsc_adjust) {
+            Ok(adjust) => self.shadow.msrs.tsc_adjust = adjust,
+            Err(why) => log::debug!("vCPU {}: {why}", self.id),
+        }
     }
 
+    /// Whether this run is KVM's or the other engine's: on a KVM of software, the guest would hardly get on otherwise.
+    fn take_turns(&mut self, bus: &mut dyn CpuBus) {
+        if self.stretches.is_others_turn() {
+            self.leave_kvm(bus, WHOLE_TURN);
+        } else if self.stretch >= LOOK_AGAIN {
+            self.stretch = 0;
+        }
+    }
     fn run_loop(&mut self, bus: &mut dyn CpuBus, budget: u64) -> VcpuExit {
         let end = self.began.saturating_add(budget);
         loop {
@@ -525,10 +566,11 @@ impl Vcpu for KvmVcpu {
         self.kicker.run_here();
         self.signals.set_recall(Some(self.kicker.clone()));
         self.began = self.retired();
-        if self.place == Place::Kvm
-            && let Err(why) = self.follow_time(bus, self.shadow.msrs.tsc_adjust)
-        {
-            log::debug!("vCPU {}: {why}", self.id);
+        if !self.vm.hardware {
+            self.take_turns(bus);
+        }
+        if self.place == Place::Kvm {
+            self.keep_time(bus);
         }
         let exit = self.run_loop(bus, budget);
         if self.place == Place::Kvm {

@@ -5,12 +5,13 @@
 
 #![allow(unsafe_code, reason = "KVM takes guest memory as host addresses")]
 
+use crate::offer::Offer;
 use crate::registers::MSRS;
 use crate::requests;
 use crate::vector_state::Layout;
 use kvm_bindings::{
-    CpuId, KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MAX_CPUID_ENTRIES,
-    KVM_MSR_EXIT_REASON_VALID_MASK, kvm_enable_cap,
+    KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_VALID_MASK,
+    kvm_enable_cap,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +34,6 @@ pub struct Vm {
     pub memory: Arc<GuestMemory>,
     /// Guest instructions run on hardware.
     pub hardware: bool,
-    /// What KVM offers of CPUID.
-    pub supported: CpuId,
     /// Where XSAVE has what.
     pub layout: Layout,
     slots: Mutex<Vec<Option<MemorySlot>>>,
@@ -49,23 +48,13 @@ unsafe impl Send for Vm {}
 // SAFETY: as above; the list of slots is behind a lock.
 unsafe impl Sync for Vm {}
 
-/// What KVM offers of CPUID.
-///
-/// # Errors
-/// The request that was refused, and why.
-pub fn supported_cpuid(kvm: &Kvm) -> Result<CpuId, String> {
-    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(|error| format!("KVM_GET_SUPPORTED_CPUID: {error}"))
-}
-
 impl Vm {
-    /// A VM with `memory` as it is now.
+    /// A VM with `memory` as it is now, for vCPUs that `offer` tells of.
     ///
     /// # Errors
     /// The request that was refused, and why.
-    pub fn new(kvm: &Kvm, memory: &Arc<GuestMemory>, hardware: bool) -> Result<Vm, String> {
+    pub fn new(kvm: &Kvm, memory: &Arc<GuestMemory>, offer: &Offer) -> Result<Vm, String> {
         let refused = |what: &str, error: kvm_ioctls::Error| format!("{what}: {error}");
-        let supported = supported_cpuid(kvm)?;
         let fd = kvm.create_vm().map_err(|error| refused("KVM_CREATE_VM", error))?;
         if fd.check_extension(Cap::SetTssAddr) {
             fd.set_tss_address(TSS_ADDRESS).map_err(|error| refused("KVM_SET_TSS_ADDR", error))?;
@@ -75,21 +64,11 @@ impl Vm {
         // What cannot be emulated in user mode comes out too, where KVM can do so; else the guest sees #UD there.
         let _ = enable(&fd, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
         filter_msrs(&fd).map_err(|error| refused("KVM_X86_SET_MSR_FILTER", error))?;
-        let leaf = |function: u32, index: u32| {
-            supported.as_slice().iter().find(|e| (e.function, e.index) == (function, index)).copied()
-        };
-        let components = leaf(0xD, 0).map_or(3, |e| e.eax);
-        let pkru = (components >> 9 & 1 != 0).then(|| leaf(0xD, 9)).flatten();
-        let layout = Layout {
-            avx: components >> 2 & 1 != 0,
-            pkru: pkru.map(|e| e.ebx as usize).filter(|offset| (576..4092).contains(offset)),
-        };
         let vm = Vm {
             fd,
             memory: memory.clone(),
-            hardware,
-            supported,
-            layout,
+            hardware: offer.hardware,
+            layout: offer.layout,
             slots: Mutex::default(),
             generation: AtomicU64::new(u64::MAX),
             runs: AtomicU64::new(0),

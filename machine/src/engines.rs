@@ -24,19 +24,25 @@ mod kvm {
         static PROBED: OnceLock<Result<KvmHost, KvmUnusable>> = OnceLock::new();
         PROBED.get_or_init(trimotor_accel_kvm::probe)
     }
-    /// The engine can be [started](start), as its tests do; a machine is refused until it runs whole guests to their ends.
-    pub(super) fn availability() -> Result<(), Unusable> {
-        let details = match probed() {
-            Ok(host) => vec![format!("this host's /dev/kvm {host}")],
-            Err(why) => {
-                vec![format!("this host's /dev/kvm {why}"), format!("to change that, {}", why.help())]
-            }
-        };
-        Err(unfinished(details))
+    pub(super) fn rests_on_hardware() -> bool {
+        trimotor_accel_kvm::rests_on_hardware()
     }
-    pub(super) fn unfinished(details: Vec<String>) -> Unusable {
-        let verdict = "the KVM engine is not finished: it runs small guests only".to_owned();
-        Unusable { verdict, details, help: "use --accel auto".to_owned() }
+    /// What is worth to be known of a KVM that can be used: why another engine is faster.
+    pub(super) fn availability() -> Result<Option<String>, Unusable> {
+        match probed() {
+            Ok(host) if host.backing.is_hardware() => Ok(None),
+            Ok(host) => {
+                Ok(Some(format!("this host's /dev/kvm {host}; the interpreter runs what it does not")))
+            }
+            Err(why) => Err(Unusable {
+                verdict: "this host's KVM cannot run guests".to_owned(),
+                details: vec![
+                    format!("this host's /dev/kvm {why}"),
+                    format!("to change that, {}", why.help()),
+                ],
+                help: "use --accel auto".to_owned(),
+            }),
+        }
     }
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     pub(super) fn start(interpreter: Interpreter) -> Result<Box<dyn CpuBackend>, String> {
@@ -92,6 +98,8 @@ pub struct EngineStatus {
     pub description: &'static str,
     /// `Ok` where it can be used, otherwise why not and what would help.
     pub available: Result<(), Unusable>,
+    /// Why it is not chosen where nobody names an engine, though it can be used: another is faster.
+    pub slow: Option<String>,
 }
 
 /// Why an engine cannot be used.
@@ -127,25 +135,38 @@ impl Engine {
     /// What it is and whether it can be used. For KVM this runs tiny guests on the host's KVM, which
     /// takes some milliseconds, and seconds at most.
     pub fn status(self) -> EngineStatus {
-        let (description, available) = match self {
+        let (description, availability) = match self {
             Engine::Interp => {
-                ("interpreter: runs on any host, the reference for what an instruction means", Ok(()))
+                ("interpreter: runs on any host, the reference for what an instruction means", Ok(None))
             }
-            Engine::Jit => ("binary translation: guest code becomes host code", jit_availability()),
-            Engine::Kvm => ("the host's hardware virtualisation through /dev/kvm", kvm::availability()),
+            Engine::Jit => {
+                ("binary translation: guest code becomes host code", jit_availability().map(|()| None))
+            }
+            Engine::Kvm => match kvm::availability() {
+                Ok(Some(slow)) => {
+                    ("a KVM of software, without VT-x or AMD-V: slower than jit", Ok(Some(slow)))
+                }
+                other => ("the host's hardware virtualisation through /dev/kvm", other),
+            },
         };
-        EngineStatus { engine: self, description, available }
+        let slow = availability.clone().ok().flatten();
+        EngineStatus { engine: self, description, available: availability.map(|_| ()), slow }
     }
-    /// Whether a machine can have it, found out at once: an engine that is not finished is not probed.
+    /// Whether a machine can have it.
     ///
     /// # Errors
     /// Why not.
     pub fn can_start(self) -> Result<(), Unusable> {
-        if self == Engine::Kvm { Err(kvm::unfinished(Vec::new())) } else { self.status().available }
+        self.status().available
+    }
+    /// Whether a machine can have it, and no other engine is known to be faster.
+    fn is_worth_starting(self) -> bool {
+        // A KVM of software is not worth a probe either, which takes its time there.
+        (self != Engine::Kvm || kvm::rests_on_hardware()) && self.can_start().is_ok()
     }
     /// The fastest engine that can be used here.
     pub fn fastest() -> Engine {
-        Engine::ALL.into_iter().find(|engine| engine.can_start().is_ok()).unwrap_or(Engine::Interp)
+        Engine::ALL.into_iter().find(|engine| engine.is_worth_starting()).unwrap_or(Engine::Interp)
     }
     /// The next one that can be used here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
     pub fn next(self) -> Engine {
@@ -162,13 +183,6 @@ impl Engine {
     /// It cannot be used; the text says why and what would help.
     pub fn start(self) -> Result<Box<dyn CpuBackend>, String> {
         self.start_with(EngineOptions::default())
-    }
-    /// Starts the engine for its own tests, finished or not.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_unfinished(self) -> Result<Box<dyn CpuBackend>, String> {
-        if self == Engine::Kvm { kvm::start(interpreter(&EngineOptions::default())) } else { self.start() }
     }
     /// Starts the engine with options; engines that make no host code ignore those about it.
     ///

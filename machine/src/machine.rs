@@ -309,6 +309,8 @@ pub struct Machine {
     pub(crate) stop_at: u64,
     /// vCPUs run on threads of their own, not in turn: see [`crate::threads`].
     pub(crate) at_once: bool,
+    /// The engine's vCPUs count no instructions, so that turns end by time.
+    pub(crate) uncounted: bool,
     /// With the host's clock: ends slices where vCPUs run in turn.
     pub(crate) timer: Option<SliceTimer>,
     /// See [`HostServices::output_waits`].
@@ -363,6 +365,7 @@ impl Machine {
         let signals: Vec<_> = (0..cpus).map(|_| VcpuSignals::new()).collect();
         let vcpus = make_vcpus(&mut *backend, config.clock, &model, &memory, &signals)?;
         let at_once = runs_at_once(&*backend, &config);
+        let uncounted = !backend.counts_instructions();
         let by_host_clock = config.clock == ClockSource::Host;
         let timer =
             by_host_clock.then(|| SliceTimer::start(services.clock.clone(), signals.clone())).transpose()?;
@@ -405,6 +408,7 @@ impl Machine {
             tracing: Tracing::default(),
             stop_at: u64::MAX,
             at_once,
+            uncounted,
             timer,
             output_waits,
             host_state,

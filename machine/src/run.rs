@@ -22,6 +22,8 @@ use trimotor_devices::requests::MachineRequest;
 const SLICE: u64 = 200_000;
 /// A vCPU's turn where several want to run: short, as one may spin on a lock that another holds.
 const SHARED_TURN: u64 = 20_000;
+/// The turn of a vCPU whose engine counts no instructions, in nanoseconds.
+const TIMED_TURN_NS: u64 = 5_000_000;
 /// With the host's clock: fewer instructions than this end a turn. Engines run whole blocks, and what is left behind
 /// the last one would be run in single steps.
 const SHORTEST_REST: u64 = 100;
@@ -195,6 +197,7 @@ impl Machine {
         };
         // Accesses that bring an earlier event end the slice.
         let end = if counts { now.ns().saturating_add(budget) } else { alarm.min(self.next_poll_ns) };
+        let end = if self.uncounted { end.min(now.ns().saturating_add(TIMED_TURN_NS)) } else { end };
         self.board.timers.expect(end);
         if let Some(timer) = &self.timer {
             timer.set(cpu, self.board.clock.host_ns(GuestTime(end)));
@@ -215,7 +218,7 @@ impl Machine {
         // outside may have ended it, as a replay would not do so.
         let least = u64::from(!counts || !self.control.wants_attention());
         self.turn.left = self.turn.left.saturating_sub(retired.max(least));
-        if !counts && self.turn.left < SHORTEST_REST {
+        if self.uncounted || !counts && self.turn.left < SHORTEST_REST {
             // A budget that covers no block would be stepped.
             self.turn.left = 0;
         }

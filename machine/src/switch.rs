@@ -175,6 +175,7 @@ impl Standstill<'_> {
             }
             machine.keep_counts();
             machine.at_once = runs_at_once(&*backend, &machine.config);
+            machine.uncounted = !backend.counts_instructions();
             machine.vcpus = vcpus;
             machine.engine = engine;
             machine.config.engine = Some(engine);

@@ -18,6 +18,7 @@ pub fn tests() -> Tests {
         .test(a_triple_fault_is_told_as_on_the_interpreter)
         .test(a_closed_a20_gate_folds_addresses)
         .test(exits_are_counted_by_cause)
+        .test(the_tsc_is_the_machine_s)
 }
 
 type Emit = fn(&mut CodeAssembler) -> Result<(), IcedError>;
@@ -106,6 +107,7 @@ fn long_mode_guests_end_as_on_the_interpreter() {
         assert_eq!(data, expected_data, "{name}");
         assert_eq!(on_kvm.bus.port_writes, on_interp.bus.port_writes, "{name}");
         found.retired = expected.retired;
+        found.msrs.tsc_adjust = expected.msrs.tsc_adjust;
         if name == "CPUID" {
             // Features that this host's KVM lacks.
             (found.gpr[1], found.gpr[2]) = (expected.gpr[1], expected.gpr[2]);
@@ -159,6 +161,7 @@ fn a_state_goes_to_kvm_and_back_whole() {
     let mut found = m.vcpu.state();
     assert!((LONG_MODE_CODE..LONG_MODE_CODE + 2).contains(&found.rip), "{:#x}", found.rip);
     (found.rip, found.retired, found.interrupt_shadow) = (s.rip, s.retired, s.interrupt_shadow);
+    found.msrs.tsc_adjust = s.msrs.tsc_adjust;
     assert_eq!(found, s);
 }
 
@@ -219,4 +222,17 @@ fn exits_are_counted_by_cause() {
     // A few may have been in stretches of the interpreter.
     assert!((1..=40).contains(&count("exits: port writes")), "{lines:?}");
     assert_eq!(m.bus.port_writes.len(), 40);
+}
+
+/// What the guest reads in KVM and what the machine says are one counter.
+fn the_tsc_is_the_machine_s() {
+    let (_, data, m) = run(Engine::Kvm, |a| {
+        a.rdtsc()?;
+        a.mov(dword_ptr(rsi), eax)?;
+        a.mov(dword_ptr(rsi + 4), edx)
+    });
+    let in_kvm = u64::from_le_bytes(data[..8].try_into().unwrap());
+    // This board's time stands still.
+    let ahead = in_kvm.wrapping_sub(m.vcpu.state().msrs.tsc_adjust);
+    assert!(ahead < 60_000_000_000, "{ahead}");
 }

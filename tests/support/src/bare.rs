@@ -30,8 +30,11 @@ impl BareMachine {
     pub fn on(engine: Engine, bytes: u64) -> BareMachine {
         let memory = GuestMemory::new(bytes, &[]).unwrap();
         let signals = VcpuSignals::new();
-        let model = Arc::new(CpuModel::parse("max", 1_000_000_000).unwrap());
-        let vcpu = engine.start_unfinished().unwrap().create_vcpu(0, &model, &memory, &signals).unwrap();
+        let mut engine = engine.start().unwrap();
+        let model = CpuModel::parse("max", 1_000_000_000).unwrap();
+        let lacking = engine.lacks(&model).features;
+        let model = Arc::new(model.without(&lacking));
+        let vcpu = engine.create_vcpu(0, &model, &memory, &signals).unwrap();
         BareMachine { memory, signals, vcpu, bus: EmptyBoard::default() }
     }
     /// RAM in the whole first megabyte.

@@ -29,7 +29,7 @@ pub const ALL_ENGINES: [Case<Engine>; 3] =
     [ENGINES[0], ENGINES[1], Case { name: "kvm", needs: &[KVM], value: Engine::Kvm }];
 
 fn can_start(engine: Engine) -> Result<(), String> {
-    engine.start_unfinished().map(drop).map_err(|why| format!("engine {engine}: {why}"))
+    engine.start().map(drop).map_err(|why| format!("engine {engine}: {why}"))
 }
 
 /// Those of [`ENGINES`] that this host can run, for a `#[test]` function that goes through them; says which it cannot.
