@@ -240,8 +240,9 @@ impl KvmVcpu {
 
     // ---- the other engine ----
 
-    /// Has the other engine run so many instructions. `Some`: the run ends with this.
-    fn run_other(&mut self, bus: &mut dyn CpuBus, instructions: u64) -> Option<VcpuExit> {
+    /// Has the other engine run so many instructions. The run ends with what it says, be it that they are done: the other engine may have
+    /// been kicked as well, and has taken the kick then.
+    fn run_other(&mut self, bus: &mut dyn CpuBus, instructions: u64) -> VcpuExit {
         if std::mem::replace(&mut self.seen_runs, self.vm.runs()) != self.vm.runs() {
             self.vm.memory.peers().tell_all_written(self.id as usize);
         }
@@ -255,15 +256,10 @@ impl KvmVcpu {
         self.stretches.other_ran(now.saturating_sub(began));
         self.other_instructions += ran;
         self.stretch = self.stretch.saturating_sub(ran.max(1));
-        match exit {
-            VcpuExit::Budget if ran >= instructions => None,
-            exit => {
-                if exit != VcpuExit::Budget && self.stretch < LOOK_AGAIN {
-                    self.stretch = 0;
-                }
-                Some(exit)
-            }
+        if exit != VcpuExit::Budget && self.stretch < LOOK_AGAIN {
+            self.stretch = 0;
         }
+        exit
     }
     fn now(&mut self, bus: &mut dyn CpuBus) -> u64 {
         bus.set_retired(self.retired().wrapping_sub(self.began));
@@ -280,21 +276,21 @@ impl KvmVcpu {
     fn step_other(&mut self, bus: &mut dyn CpuBus, left: u64) -> Option<VcpuExit> {
         if self.is_watched() {
             self.asked.debugger += 1;
-            return self.run_other(bus, left.min(LOOK_AGAIN));
+            return Some(self.run_other(bus, left.min(LOOK_AGAIN)));
         }
         if self.stretch > 0 {
-            return self.run_other(bus, left.min(self.stretch));
+            return Some(self.run_other(bus, left.min(self.stretch)));
         }
         let state = self.other.state();
         let first = self.signals.pending() & (VcpuSignals::SMI | VcpuSignals::INIT | VcpuSignals::SIPI) != 0;
         if first || state.activity == Activity::Halted {
             self.asked.events += 1;
             self.stretch = 1;
-            return self.run_other(bus, 1);
+            return Some(self.run_other(bus, 1));
         }
         if registers::needs_interpreter(&state, self.vm.hardware).is_some() {
             self.asked.modes += 1;
-            return self.run_other(bus, left.min(LOOK_AGAIN));
+            return Some(self.run_other(bus, left.min(LOOK_AGAIN)));
         }
         self.asked.states += 1;
         if let Err(why) = self.push(state) {
@@ -485,6 +481,7 @@ impl KvmVcpu {
             self.other.inject_interrupt(events.interrupt.nr);
             self.asked.events += 1;
             self.run_other(bus, 0);
+            self.signals.raise(VcpuSignals::KICK);
             self.stretch = 0;
         }
     }
