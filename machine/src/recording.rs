@@ -1,6 +1,7 @@
 //! Keeping the log of a run, and replaying it: see [`crate::events`].
 
 use crate::config::{ClockSource, MachineConfig};
+use crate::devices::DeviceConfig;
 use crate::events::check::{self, VcpuCheck};
 use crate::events::{
     Divergence, EndV1, EventLog, EventSource, ExternalEvent, MediumFacts, RecordingV1, Replay, ReplayEnd,
@@ -214,10 +215,17 @@ impl RecordingV1 {
             return Some(format!("{} processors, and {cpus} in the recording", now.cpus));
         }
         if devices != &now.devices {
-            let named = |list: &[crate::DeviceConfig], other: &[crate::DeviceConfig]| {
-                let here = list.iter().filter(|device| !other.contains(device)).map(ToString::to_string);
-                let here: Vec<_> = here.collect();
-                if here.is_empty() { "not".to_owned() } else { here.join(", ") }
+            let named = |list: &[DeviceConfig], other: &[DeviceConfig]| {
+                let mut other = other.to_vec();
+                let is_more = |device: &&DeviceConfig| match other.iter().position(|known| known == *device) {
+                    Some(at) => {
+                        other.swap_remove(at);
+                        false
+                    }
+                    None => true,
+                };
+                let more: Vec<_> = list.iter().filter(is_more).map(ToString::to_string).collect();
+                if more.is_empty() { "none more".to_owned() } else { more.join(", ") }
             };
             return Some(format!(
                 "other devices: {} here, {} in the recording",

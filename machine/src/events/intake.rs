@@ -208,6 +208,13 @@ impl Intake {
                     }
                     continue;
                 }
+                ExternalEvent::NoRoom { device, frame } => {
+                    if !board.replay_no_room(device, frame.as_ref(), time) {
+                        self.diverge(time.latest(), &format!("{device} with room for a frame"));
+                        return None;
+                    }
+                    continue;
+                }
                 _ => {}
             }
             self.apply(&taken.event, board, time);
@@ -285,6 +292,7 @@ impl Intake {
             ExternalEvent::Nmi => board.fabric.pulse_nmi(),
             // A card may refuse a frame, which whoever gives it must know.
             ExternalEvent::Frame { .. }
+            | ExternalEvent::NoRoom { .. }
             | ExternalEvent::Completion { .. }
             | ExternalEvent::PowerOn(_)
             | ExternalEvent::Reset

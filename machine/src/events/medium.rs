@@ -51,7 +51,7 @@ impl MediumFacts {
             && self.preferred_bytes >= 512
             && (content == 0 || content == self.bytes)
     }
-    /// How another medium differs from this one for a guest.
+    /// How another medium differs from this one: in what its image cannot but have. How its host likes to read and write is the recording's.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let size = |facts: &Self| format!("{} bytes", facts.bytes);
         let writes = |facts: &Self| if facts.read_only { "read-only" } else { "written" };
@@ -59,8 +59,6 @@ impl MediumFacts {
             Some(format!("it had {} in the recording, and has {}", size(self), size(other)))
         } else if self.read_only != other.read_only {
             Some(format!("it was {} in the recording, and is {}", writes(self), writes(other)))
-        } else if (self.preferred_bytes, self.discard_bytes) != (other.preferred_bytes, other.discard_bytes) {
-            Some("the image has other limits than in the recording (cache=, discard=, format=)".to_owned())
         } else {
             None
         }

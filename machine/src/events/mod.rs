@@ -167,6 +167,13 @@ pub enum ExternalEvent {
     Reset,
     /// The run was ended.
     Quit,
+    /// A network card was asked whether it has room, and has none. So it has its driver tell when there is some, which the guest sees.
+    NoRoom {
+        /// The card, by its name on the board.
+        device: String,
+        /// The frame that it did not take, if one was tried.
+        frame: Option<Frame>,
+    },
     /// Nothing came: where the vCPUs were, so that a replay can see whether it is still the same run.
     Check(Vec<VcpuCheck>),
 }
@@ -190,6 +197,7 @@ impl fmt::Display for ExternalEvent {
                 write!(f, "the end of request {request} of {device} ({} bytes)", result.len())
             }
             Self::Frame { device, frame } => write!(f, "a frame of {} bytes for {device}", frame.bytes.len()),
+            Self::NoRoom { device, .. } => write!(f, "{device} without room for a frame"),
             Self::Text(_, text) => write!(f, "{} typed characters", text.chars().count()),
             Self::Keys(keys) => write!(f, "{} keys", keys.len()),
             Self::PowerOn(_) => f.write_str("the power button"),
