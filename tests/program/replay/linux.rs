@@ -56,7 +56,7 @@ fn e1000_and_commands_of_a_monitor_are_the_same() {
     let (log, socket) = (folder.file("log"), Scratch::new("m.sock"));
     let monitor = format!("unix:{},server", socket.path());
     let network = ["--netdev", "user,id=net0", "--device", "e1000,netdev=net0"];
-    let options = ["--accel", "interp", "--record", &log, "--monitor", &monitor];
+    let options = ["--accel", "jit", "--record", &log, "--monitor", &monitor];
     let mut shell = Shell::start(&[&options[..], &network].concat());
     let mut client = Client::connect(&socket.path());
     shell.up();
