@@ -3,7 +3,7 @@
 use super::cards::{card_config, driver, leave};
 use super::*;
 use crate::events::{
-    EventLog, EventSource, ExternalEvent, LogReader, LogWriter, Position, ReplayEnd, TakenEvent, is_recording,
+    EventSource, ExternalEvent, LogReader, LogWriter, Position, ReplayEnd, TakenEvent, is_recording,
 };
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use trimotor_cpu::ArchState;
