@@ -71,6 +71,9 @@ const RUN_EXAMPLES: &str = "\x1b[1;4mExamples\x1b[0m
     trimotor run --restore booted.machine --accel interp
   One of many that go on from the same file, made by `save -m`:
     trimotor run --restore booted.machine --clone
+  A run that can be run again, with what was typed and came from the network:
+    trimotor run --record crash.log --nic user disk.img
+    trimotor run --replay crash.log --accel interp
   The same disk, where `savevm booted` was typed at the monitor:
     trimotor run disk.qcow2 --loadvm booted
   What the guest does with devices, and each exception, in a file:
@@ -203,6 +206,13 @@ pub struct RunArgs {
     /// Goes on where `savevm NAME` in a monitor made a snapshot: the machine is in its disks (qcow2), and the other options are as then
     #[arg(long, value_name = "NAME", conflicts_with = "restore", help_heading = "Boot")]
     pub loadvm: Option<String>,
+    /// Writes down in FILE all that comes from outside, as the run goes on, so that --replay runs it again. Implies --icount
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replay", "loadvm", "clone"], help_heading = "Record and replay")]
+    pub record: Option<PathBuf>,
+    /// Runs again, instruction for instruction, what --record wrote in FILE, on any engine; nothing else reaches the guest. Without
+    /// options of a machine, those of the recording count
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["loadvm", "clone"], help_heading = "Record and replay")]
+    pub replay: Option<PathBuf>,
     /// A multiboot or PVH module: a file and, after a blank, its string. Repeatable. Multiboot 1 kernels find
     /// the file's name in front of it, as in front of their command line
     #[arg(long, value_name = "FILE [STRING]", action = ArgAction::Append, help_heading = "Boot")]
@@ -216,6 +226,17 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 #[command(mut_arg("kernel", |kernel| {
     kernel.help("The kernel [default: what the BIOS boots from the drives, or without any the built-in demo]")
+}))]
+#[command(mut_arg("record", |record| {
+    record.help_heading("Lockstep").help(
+        "What came from the networks, and when, goes to FILE at the end, for --replay [default: where the engines differ, to \
+         a file in the folder for temporary ones]"
+    )
+}))]
+#[command(mut_arg("replay", |replay| {
+    replay
+        .help_heading("Lockstep")
+        .help("Both machines get what FILE says that came from the networks; nothing is opened on the host")
 }))]
 pub struct LockstepArgs {
     /// The two engines, with a comma between them
@@ -240,13 +261,6 @@ pub struct LockstepArgs {
     /// Ends after so many instructions [default: when the guest ends, or at the demo's prompt]
     #[arg(long, value_name = "N", help_heading = "Lockstep")]
     pub until: Option<u64>,
-    /// What came from the networks, and when, goes to FILE at the end, for --replay [default: where the engines differ, to a file
-    /// in the folder for temporary ones]
-    #[arg(long, value_name = "FILE", conflicts_with = "replay", help_heading = "Lockstep")]
-    pub record: Option<PathBuf>,
-    /// Both machines get what FILE says that came from the networks; nothing is opened on the host
-    #[arg(long, value_name = "FILE", help_heading = "Lockstep")]
-    pub replay: Option<PathBuf>,
     /// What is run.
     #[command(flatten)]
     pub run: RunArgs,

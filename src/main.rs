@@ -29,6 +29,7 @@ mod payload;
 mod perf_map;
 mod ports;
 mod qemu_habits;
+mod recording;
 mod report;
 mod rom_file;
 mod rtc_base;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     let outcome = qemu_habits::check(&arguments, &Cli::command()).and_then(|()| match Cli::parse().command {
         None => run::demo(&DemoArgs::default()),
         Some(Command::Demo(args)) => run::demo(&args),
-        Some(Command::Run(args)) => run::kernel(&args),
+        Some(Command::Run(args)) => run::kernel(*args),
         Some(Command::Lockstep(args)) => lockstep::run(*args),
         Some(Command::Doctor { verbose }) => doctor::run(verbose).map(success),
         Some(Command::Guest { guest: GuestCommand::Linux(args) }) => guest::linux(&args).map(success),

@@ -15,6 +15,8 @@ use crate::networks::{self, Networks};
 use crate::note::note;
 use crate::payload::{Payload, Planner};
 use crate::ports::{self, Ports};
+use crate::recording::replay::{Given, NotKept};
+use crate::recording::{FileSumV1, Outside, RecordingFile, Replay, Witness};
 use crate::report::Detail;
 use crate::rom_file::Firmware;
 use crate::rtc_base::RtcBase;
@@ -57,13 +59,15 @@ struct Origin {
     saved: Option<Saved>,
     /// It goes on as it was at this snapshot of its disks.
     snapshot: Option<String>,
+    /// Where what comes from outside goes, or comes from.
+    outside: Outside,
 }
 
 impl Origin {
     /// This program's command line.
     fn fresh() -> Self {
         let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
-        Self { arguments: arguments.collect(), saved: None, snapshot: None }
+        Self { arguments: arguments.collect(), saved: None, snapshot: None, outside: Outside::Taken }
     }
 }
 
@@ -71,14 +75,37 @@ impl Origin {
 ///
 /// # Errors
 /// Bad input, a triple fault, or a host that fails.
-pub fn kernel(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub fn kernel(mut args: RunArgs) -> Result<ExitCode, Failure> {
+    let outside = outside(&mut args)?;
     if let Some(file) = &args.restore {
-        return restored(file, args);
+        return restored(file, &args, outside);
     }
     host_memory::check_against_host(args.machine.memory)?;
-    let payload = payload(args)?;
-    let origin = Origin { snapshot: args.loadvm.clone(), ..Origin::fresh() };
-    launch(&args.machine, payload, args.image.as_deref(), &title_name(args), origin)
+    let payload = payload(&args)?;
+    let origin = Origin { snapshot: args.loadvm.clone(), outside, ..Origin::fresh() };
+    launch(&args.machine, payload, args.image.as_deref(), &title_name(&args), origin)
+}
+
+/// Opens what `--record` or `--replay` names. A run that is to be the same again has counted time.
+fn outside(args: &mut RunArgs) -> Result<Outside, Failure> {
+    args.machine.icount |= args.record.is_some() || args.replay.is_some();
+    if let Some(file) = &args.replay {
+        let mut replay = Replay::open(file)?;
+        replay.choose_command(args)?;
+        replay.check_start(args.restore.as_deref())?;
+        return Ok(Outside::Replayed(Box::new(replay)));
+    }
+    let Some(path) = &args.record else { return Ok(Outside::Taken) };
+    if args.machine.gdb.is_some() {
+        return Err(Failure::bad(
+            "--record: what a debugger changes is no part of a recording; record without --gdb, and have gdb look at the replay",
+        ));
+    }
+    let sum = |file: &PathBuf| {
+        FileSumV1::of(file).map_err(|error| Failure::bad(format!("--restore {}: {error}", file.display())))
+    };
+    let restored = args.restore.as_ref().map(sum).transpose()?;
+    Ok(Outside::Recorded(RecordingFile::open(path, restored)?))
 }
 
 fn payload(args: &RunArgs) -> Result<Payload, Failure> {
@@ -92,12 +119,20 @@ fn payload(args: &RunArgs) -> Result<Payload, Failure> {
 }
 
 /// Runs a machine that was saved in a file.
-fn restored(file: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
+fn restored(file: &Path, args: &RunArgs, outside: Outside) -> Result<ExitCode, Failure> {
     let saved = Saved::open(file, args.clone)?;
     let command = saved.command(args)?;
     host_memory::check_against_host(MemorySize(saved.machine.config().memory_bytes))?;
-    saved.check_drives()?;
-    let origin = Origin { arguments: saved.host.arguments.clone(), saved: Some(saved), snapshot: None };
+    if outside.replay().is_none() {
+        saved.check_drives()?;
+    }
+    if matches!(outside, Outside::Recorded(_)) && saved.machine.config().clock != ClockSource::Instructions {
+        return Err(Failure::bad(
+            "--record: the saved machine's time is the host's; what is to be recorded begins with --icount",
+        ));
+    }
+    let origin =
+        Origin { arguments: saved.host.arguments.clone(), saved: Some(saved), snapshot: None, outside };
     match &command {
         Command::Run(run) => {
             // What it was booted from is in its memory; only a reset needs the files again.
@@ -140,7 +175,8 @@ fn launch(
     name: &str,
     origin: Origin,
 ) -> Result<ExitCode, Failure> {
-    let Origin { arguments, saved, snapshot } = origin;
+    let Origin { arguments, saved, snapshot, outside } = origin;
+    let replay = outside.replay();
     let is_clone = saved.as_ref().is_some_and(|saved| saved.is_clone);
     let mut model = cpus::parse(&args.cpu)?;
     model.cpus = args.cpus.into();
@@ -163,7 +199,10 @@ fn launch(
         ports::open(args, &session.outlet(), &kick)?;
     let monitors = Monitors::open(&args.monitor, &mut session)?;
     let gdb = args.gdb.as_ref().map(Gdb::open).transpose()?;
-    let watch = Watch::new(&args.expect, &args.exit_on, wake.clone());
+    let mut watch = Watch::new(&args.expect, &args.exit_on, wake.clone());
+    if replay.is_some_and(Replay::ends_by_itself) {
+        watch.end_nothing();
+    }
     screenshots.watch(&watch);
     let servers = Servers::open(&servers, window)?;
     let mut script = Script::new(&args.input)?;
@@ -176,8 +215,18 @@ fn launch(
         let backend = std::mem::replace(first, Box::new(NullSink));
         *first = servers.tap(typist.on(watch.on(backend)), kick.clone());
     }
-    let drives =
-        drives::open(&args.drives, image, is_clone, |id| saved.as_ref().and_then(|saved| saved.file_in(id)))?;
+    let boots_from_drives = matches!(payload, Payload::Bios(_));
+    if let Some(replay) = replay {
+        let config = &MachineConfig { typing: typing.clone(), ..config(args, engine, serial.len()) };
+        replay.check(args, &Given { config, image, boots_from_drives }, &model)?;
+    }
+    let drives = match replay {
+        Some(replay) => replay.drives(),
+        None => {
+            let now = |id: &str| saved.as_ref().and_then(|saved| saved.file_in(id));
+            drives::open(&args.drives, image, is_clone, now)?
+        }
+    };
     let files = Arc::new(Mutex::new(drives.files()));
     let keeper = Keeper::new(arguments, &drives.host, files.clone());
     let Drives { configs, media, boot: boot_config, devices, host: host_drives } = drives;
@@ -185,18 +234,24 @@ fn launch(
     let mut config =
         MachineConfig { drives: configs, boot: boot_config, typing, ..config(args, engine, serial.len()) };
     config.devices.extend(devices);
-    let boots_from_drives = matches!(payload, Payload::Bios(_));
+    if let Some(replay) = replay {
+        config = MachineConfig { engine: Some(engine), check_tlb: args.check_tlb, ..replay.config().clone() };
+    }
     let boots_from_network = boots_from_drives && tries_network(&config.boot);
-    let Networks { mut backends, devices, roms } = networks::open(
-        &args.networks,
-        &networks::Machine {
-            devices: &config.devices,
-            boots_from_drives,
-            boots_from_network,
-            counted: args.icount,
-            identity: identity(args, image),
-        },
-    )?;
+    let networks = match replay {
+        Some(replay) => replay.networks(boots_from_network)?,
+        None => networks::open(
+            &args.networks,
+            &networks::Machine {
+                devices: &config.devices,
+                boots_from_drives,
+                boots_from_network,
+                counted: args.icount,
+                identity: identity(args, image),
+            },
+        )?,
+    };
+    let Networks { mut backends, devices, roms } = networks;
     config.devices = devices;
     if let Some(saved) = saved.as_ref().filter(|saved| saved.is_clone) {
         networks::translate(&mut backends, &saved.machine.config().devices);
@@ -240,11 +295,34 @@ fn launch(
         option_roms: roms,
         engine: engine_options(args, engine)?,
         output_waits: Some(output_waits),
-        host_state: Some(Box::new(keeper)),
+        host_state: Some(if replay.is_some() { Box::new(NotKept) } else { Box::new(keeper) }),
     };
-    let mut machine = match saved {
-        None => Machine::new(config, Arc::new(model), services, boot).map_err(Failure::bad)?,
-        Some(saved) => saved.restore(engine, Arc::new(model), services, boot)?,
+    let witness = match replay {
+        Some(replay) => replay.witness(boot, &services)?,
+        None => Witness::new(boot, &services, None).map_err(Failure::bad)?,
+    };
+    let ((boot, seen), model) = (witness, Arc::new(model));
+    let boot = Box::new(boot);
+    let (mut machine, recorder, expected) = match (saved, outside) {
+        (None, Outside::Replayed(replay)) => {
+            let (machine, expected) = replay.start(config, model, services, boot)?;
+            (machine, None, Some(expected))
+        }
+        (Some(saved), Outside::Replayed(replay)) => {
+            let (machine, expected) = replay.go_on(saved.restore(engine, model, services, boot)?)?;
+            (machine, None, Some(expected))
+        }
+        (saved, outside) => {
+            let mut machine = match saved {
+                None => Machine::new(config, model, services, boot).map_err(Failure::bad)?,
+                Some(saved) => saved.restore(engine, model, services, boot)?,
+            };
+            let recorder = match outside {
+                Outside::Recorded(file) => Some(file.start(&mut machine, &seen)?),
+                Outside::Taken | Outside::Replayed(_) => None,
+            };
+            (machine, recorder, None)
+        }
     };
     if let Some(name) = snapshot {
         machine.load_snapshot(&name).map_err(|error| Failure::bad(format!("--loadvm {name}: {error}")))?;
@@ -298,7 +376,13 @@ fn launch(
         report_sums(&machine, &[STALE_USES]);
     }
     drop(timer);
-    let own = finish(ending, reason, &machine, display);
+    let recorded = recorder.map_or(Ok(()), |recorder| recorder.finish(&machine, &reason));
+    let own = match expected.map(|expected| expected.report(&machine, &reason)).transpose() {
+        Err(different) => Err(different),
+        Ok(Some(true)) if reason == ExitReason::Quit => Ok(ExitCode::SUCCESS),
+        Ok(_) => finish(ending, reason, &machine, display),
+    };
+    let own = recorded.and(own);
     let outcome = watch.outcome(ExitCode::SUCCESS, own, matches!(ending, Ending::Signal(_)));
     outcome.and_then(|code| dumped.map(|()| code))
 }

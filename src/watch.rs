@@ -104,6 +104,8 @@ impl State {
 pub struct Watch {
     state: Arc<Mutex<State>>,
     control: LaterControl,
+    /// Texts end nothing: the run has an end of its own.
+    only_judges: bool,
 }
 
 impl Watch {
@@ -112,7 +114,11 @@ impl Watch {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect::<Vec<_>>();
         let state =
             State { expected: patterns(expect).into(), exit_on: patterns(exit_on), ..State::default() };
-        Watch { state: Arc::new(Mutex::new(state)), control }
+        Watch { state: Arc::new(Mutex::new(state)), control, only_judges: false }
+    }
+    /// Texts are looked for, but do not end the run: a replay ends where its recording does.
+    pub fn end_nothing(&mut self) {
+        self.only_judges = true;
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -153,6 +159,7 @@ impl Watch {
             state.verdict = Some(verdict);
             match self.control.get() {
                 Some(control) if timed_out => control.quit(),
+                Some(_) if self.only_judges => {}
                 Some(control) => control.quit_after_slice(),
                 None => {}
             }

@@ -297,6 +297,8 @@ pub struct Machine {
     pub(crate) finish_instruction: bool,
     /// The intake's step when the machine looked outside last.
     pub(crate) looked_at_step: u64,
+    /// The count of instructions from which on a recording is told where the vCPUs are.
+    pub(crate) next_check: u64,
     pub(crate) a20: bool,
     /// When the back ends are looked at next, in guest time.
     pub(crate) next_poll_ns: u64,
@@ -400,6 +402,7 @@ impl Machine {
             at_position: true,
             finish_instruction: false,
             looked_at_step: 0,
+            next_check: u64::MAX,
             a20: true,
             next_poll_ns: 0,
             published_screen: None,

@@ -123,9 +123,9 @@ impl NetworkLine {
     pub(crate) fn put_back(&self, frame: Frame) {
         self.seen().waiting = Some(frame);
     }
-    /// The card, which is locked, has no room: when it has, the machine must be woken; or need not any more.
-    pub(crate) fn wait_for_room(&self, wait: bool) {
-        self.cable.waits_for_room.store(wait, Ordering::Relaxed);
+    /// The card, which is locked, has no room: when it has, the machine must be woken; or need not any more. Returns whether it had to before.
+    pub(crate) fn wait_for_room(&self, wait: bool) -> bool {
+        self.cable.waits_for_room.swap(wait, Ordering::Relaxed)
     }
     pub(crate) fn save(&self) -> NetworkLineStateV1 {
         self.seen().clone()

@@ -171,7 +171,7 @@ impl Machine {
         let next = (1..=count).map(|i| (current + i) % count).find(|cpu| self.vcpus[*cpu].can_run())?;
         let alone = (0..count).all(|cpu| cpu == next || !self.vcpus[cpu].can_run());
         self.turn = Turn { cpu: next, left: if alone { SLICE } else { SHARED_TURN } };
-        self.intake.count_step();
+        self.intake.begin_turn(next);
         Some(next)
     }
 
@@ -216,7 +216,8 @@ impl Machine {
         self.at_position = retired == budget || exit == VcpuExit::Halted;
         // A run that retired nothing still uses up its turn a little, so that nobody starves; but not where somebody
         // outside may have ended it, as a replay would not do so.
-        let least = u64::from(!counts || !self.control.wants_attention());
+        // Nor where a debugger looks.
+        let least = u64::from(!counts || !self.control.wants_attention() && exit != VcpuExit::Debugger);
         self.turn.left = self.turn.left.saturating_sub(retired.max(least));
         if self.uncounted || !counts && self.turn.left < SHORTEST_REST {
             // A budget that covers no block would be stepped.
@@ -300,6 +301,12 @@ impl Machine {
         if may_take_events && let Some(reason) = self.take_events() {
             return Some(reason);
         }
+        if may_take_events {
+            self.record_check(now);
+        }
+        if self.intake.replay_ends(now) {
+            return Some(ExitReason::Quit);
+        }
         if self.intake.diverged().is_some() {
             return Some(ExitReason::Diverged);
         }
@@ -326,6 +333,10 @@ impl Machine {
                     if let Some(reason) = self.start_over() {
                         return Some(reason);
                     }
+                }
+                ExternalEvent::Check(recorded) => {
+                    let (now, vcpus) = (self.board.clock.latest(), self.check());
+                    self.intake.check(now, &recorded, &vcpus);
                 }
                 _ => {}
             }

@@ -80,6 +80,10 @@ impl SerialLine {
         bytes.truncate(length);
         (length > 0).then_some(ExternalEvent::SerialInput { port, bytes })
     }
+    /// Reads what has come to the host's end, for nobody.
+    pub(crate) fn forget_input(&self) {
+        self.cable().host.read(&mut [0; INPUT_BYTES]);
+    }
     /// Has the chip see an event.
     pub(crate) fn take(&self, event: &ExternalEvent) {
         let seen = &mut self.cable().seen;

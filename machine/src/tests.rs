@@ -15,6 +15,7 @@ mod networks;
 mod pci_bios;
 mod pointers;
 mod random;
+mod recordings;
 mod replay;
 mod saved_files;
 mod snapshots;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     /// From the destination address on. With [`Frame::segmentation`] it may be longer than the network's MTU.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
     /// The checksum that is missing, if one is: the field has the sum of the pseudo header.
     pub checksum: Option<Checksum>,

@@ -23,6 +23,10 @@ impl<W: Write> Writer<W> {
         out.write_all(&header())?;
         Ok(Self { out, written: HEADER_BYTES as u64 })
     }
+    /// Writes on behind what is there already: the header and sections, which have so many bytes.
+    pub fn behind(out: W, bytes: u64) -> Self {
+        Self { out, written: bytes }
+    }
     /// Writes a section.
     ///
     /// # Errors
@@ -95,6 +99,24 @@ impl<W: Write> Writer<W> {
     /// The host cannot write.
     pub fn finish(self) -> Result<W, FormatError> {
         Ok(self.end()?.0)
+    }
+    /// The same; how many bytes the file has, too.
+    ///
+    /// # Errors
+    /// The host cannot write.
+    pub fn finish_counted(self) -> Result<(W, u64), FormatError> {
+        self.end()
+    }
+    /// Hands on what the host keeps back.
+    ///
+    /// # Errors
+    /// The host cannot write.
+    pub fn flush(&mut self) -> Result<(), FormatError> {
+        Ok(self.out.flush()?)
+    }
+    /// What was written to, without a last section.
+    pub fn into_inner(self) -> W {
+        self.out
     }
     /// Writes the last section; how many bytes that makes.
     pub(crate) fn end(mut self) -> Result<(W, u64), FormatError> {

@@ -43,7 +43,7 @@ impl Outside {
             counted: true,
             identity: run::identity(options, args.run.image.as_deref()),
         };
-        if let Some(path) = &args.replay {
+        if let Some(path) = &args.run.replay {
             let log = Some(MemoryLog::of(read(path)?));
             let networks = networks::cards_only(&options.networks, &machine)?;
             return Ok(Self { networks, log, record: None, replays: true });
@@ -53,7 +53,7 @@ impl Outside {
             Ok(file) => Ok((file, path.clone())),
             Err(error) => Err(Failure::bad(format!("--record {}: {error}", path.display()))),
         };
-        let record = args.record.as_ref().map(create).transpose()?;
+        let record = args.run.record.as_ref().map(create).transpose()?;
         let log = (record.is_some() || !networks.backends.is_empty()).then(MemoryLog::default);
         Ok(Self { networks, log, record, replays: false })
     }

@@ -78,6 +78,17 @@ pub fn cards_only(args: &NetworkArgs, machine: &Machine<'_>) -> Result<Networks,
     with_cards(cards::plan(args, machine)?.devices, machine)
 }
 
+/// The ROMs of cards that have their networks already.
+///
+/// # Errors
+/// One that cannot be read.
+pub fn roms_of(
+    devices: &mut [DeviceConfig],
+    boots_from_network: bool,
+) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    roms::read(devices, boots_from_network)
+}
+
 fn with_cards(mut devices: Vec<DeviceConfig>, machine: &Machine<'_>) -> Result<Networks, Failure> {
     addresses::give(&mut devices, machine);
     let roms = roms::read(&mut devices, machine.boots_from_network)?;

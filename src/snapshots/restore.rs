@@ -21,9 +21,11 @@ use trimotor_machine::save::file::SavedMachine;
 use trimotor_machine::{BootSource, ClockSource, Engine, HostServices, Machine};
 
 /// Options that a restored machine takes, by the names of their fields. All others are the saved machine's.
-const GIVEN_ANEW: &[&str] = &[
+pub const GIVEN_ANEW: &[&str] = &[
     "restore",
     "clone",
+    "record",
+    "replay",
     "accel",
     "switch",
     "code_cache",
@@ -169,7 +171,7 @@ pub fn refused(file: &Path, reason: &dyn std::fmt::Display) -> Failure {
 }
 
 /// The options that stand on this program's command line, by the names of their fields.
-fn given_options() -> BTreeSet<String> {
+pub fn given_options() -> BTreeSet<String> {
     let program = Cli::command();
     let Some(options) =
         program.find_subcommand("run").map(|run| run.get_arguments().map(|arg| arg.get_id().clone()))
@@ -196,7 +198,7 @@ fn check_options(given: &BTreeSet<String>) -> Result<(), Failure> {
 }
 
 /// Has what is given anew count. What ends a run, is typed in it or connects to it is this run's alone.
-fn anew(saved: &mut MachineArgs, new: &MachineArgs, given: &BTreeSet<String>) {
+pub fn anew(saved: &mut MachineArgs, new: &MachineArgs, given: &BTreeSet<String>) {
     let is_given = |option: &str| given.contains(option);
     saved.accel = new.accel;
     saved.code_cache = new.code_cache;

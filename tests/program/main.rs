@@ -24,6 +24,7 @@ mod monitor;
 mod networks;
 mod pictures;
 mod profiling;
+mod replay;
 mod snapshots;
 mod stuck_output;
 mod switching;
@@ -104,6 +105,10 @@ fn main() -> ExitCode {
         pictures::menus::tests(),
         pictures::x::tests(),
         profiling::tests(),
+        replay::document::tests(),
+        replay::killed::tests(),
+        replay::linux::tests(),
+        replay::refused::tests(),
         snapshots::clones::tests(),
         snapshots::commands::tests(),
         snapshots::disks::tests(),

@@ -2,10 +2,12 @@
 
 use super::TakenEvent;
 use std::io::{Read, Write};
-use trimotor_snapshot::{FormatError, Reader, Writer};
+use trimotor_snapshot::{FormatError, Reader, Section, Writer};
 
-const EVENTS: &str = "events";
-const VERSION: u16 = 1;
+/// The name of sections with events.
+pub(crate) const EVENTS: &str = "events";
+/// The version of their content. In the first one a medium that was put in had no facts.
+pub(crate) const VERSION: u16 = 2;
 /// Events of a section at most.
 const AT_A_TIME: usize = 256;
 
@@ -32,10 +34,15 @@ pub fn read_events(input: impl Read) -> Result<Vec<TakenEvent>, FormatError> {
         if section.name != EVENTS {
             return Err(section.refused("a log of events has no such section"));
         }
-        section.check_version(VERSION)?;
-        events.append(&mut section.value::<Vec<TakenEvent>>()?);
+        events.append(&mut events_of(&section)?);
     }
     Ok(events)
+}
+
+/// The events of a section.
+pub(crate) fn events_of(section: &Section) -> Result<Vec<TakenEvent>, FormatError> {
+    section.check_version(VERSION)?;
+    section.value()
 }
 
 #[cfg(test)]

@@ -40,35 +40,68 @@ impl Intake {
             if bytes >= BYTES_PER_LOOK {
                 break;
             }
-            let Some(frame) = board.give_next_frame(line, time) else { return false };
-            bytes += frame.bytes.len();
-            self.note(time.latest(), || ExternalEvent::Frame {
-                device: board.devices.name(line.device()).to_owned(),
-                frame,
-            });
+            let device = || board.devices.name(line.device()).to_owned();
+            match board.give_next_frame(line, time) {
+                Given::Taken(frame) => {
+                    bytes += frame.bytes.len();
+                    self.note(time.latest(), || ExternalEvent::Frame { device: device(), frame });
+                }
+                Given::NoRoom(frame) => {
+                    self.note(time.latest(), || ExternalEvent::NoRoom { device: device(), frame });
+                    return false;
+                }
+                Given::Nothing => return false,
+            }
         }
         true
     }
 }
 
+/// What became of the next frame.
+enum Given {
+    /// The card has it.
+    Taken(Frame),
+    /// The card has no room, and tells when it has: for this frame, or for any. That is told once until it has taken a frame, or has room.
+    NoRoom(Option<Frame>),
+    /// There is no frame, or the card has still no room.
+    Nothing,
+}
+
 impl Board {
-    /// Gives a card the next frame of its network, and returns it; nothing where there is none, or the card has no room.
-    fn give_next_frame(&self, line: &NetworkLine, time: &mut TimeSource<'_>) -> Option<Frame> {
+    /// Gives a card the next frame of its network.
+    fn give_next_frame(&self, line: &NetworkLine, time: &mut TimeSource<'_>) -> Given {
         let mut device = self.devices.lock(line.device());
         let now = time.now();
-        let card = device.network_card()?;
+        let Some(card) = device.network_card() else { return Given::Nothing };
         if !card.has_room() {
-            line.wait_for_room(true);
-            return None;
+            return if line.wait_for_room(true) { Given::Nothing } else { Given::NoRoom(None) };
         }
-        let frame = line.next_frame()?;
+        let Some(frame) = line.next_frame() else { return Given::Nothing };
         if !card.receive(&frame, now) {
+            let refused = (!line.wait_for_room(true)).then(|| frame.clone());
             line.put_back(frame);
-            line.wait_for_room(true);
-            return None;
+            return refused.map_or(Given::Nothing, |frame| Given::NoRoom(Some(frame)));
         }
+        line.wait_for_room(false);
         self.refresh(line.device(), &mut device);
-        Some(frame)
+        Given::Taken(frame)
+    }
+    /// Asks a card whether it has room, where it had none when a log was kept. Returns whether it has none.
+    pub(super) fn replay_no_room(
+        &self,
+        device: &str,
+        frame: Option<&Frame>,
+        time: &mut TimeSource<'_>,
+    ) -> bool {
+        let Some(id) = self.devices.find(device) else { return false };
+        let mut device = self.devices.lock(id);
+        let now = time.now();
+        let Some(card) = device.network_card() else { return false };
+        match (card.has_room(), frame) {
+            (true, Some(frame)) => !card.receive(frame, now),
+            (has_room, None) => !has_room,
+            (false, Some(_)) => false,
+        }
     }
     /// Gives a card a frame that a log has for it. Returns whether it took it.
     pub(super) fn replay_frame(&self, device: &str, frame: &Frame, time: &mut TimeSource<'_>) -> bool {

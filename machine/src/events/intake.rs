@@ -1,6 +1,8 @@
 //! The one way of the outside into the machine.
 
-use super::{Divergence, EventLog, ExternalEvent, Position, PowerOn, Replay, TakenEvent};
+use super::{
+    Divergence, EventLog, ExternalEvent, MediumFacts, Position, PowerOn, Replay, TakenEvent, VcpuCheck, check,
+};
 use crate::board::Board;
 use crate::clock::TimeSource;
 use crate::control::media::MediumChange;
@@ -23,13 +25,15 @@ pub(crate) struct Intake {
     replay: Option<Replay>,
     instructions: u64,
     step: u64,
+    /// Whose turn it is.
+    cpu: usize,
     /// See [`Self::has_more_frames`].
     pub(super) more_frames: bool,
 }
 
 impl Intake {
     pub(crate) fn new(control: MachineControl, lines: Vec<SerialLine>) -> Self {
-        Self { control, lines, log: None, replay: None, instructions: 0, step: 0, more_frames: false }
+        Self { control, lines, log: None, replay: None, instructions: 0, step: 0, cpu: 0, more_frames: false }
     }
     /// From now on events are logged; those so far are not.
     pub(crate) fn log_to(&mut self, log: Box<dyn EventLog>) {
@@ -63,13 +67,36 @@ impl Intake {
     pub(crate) fn diverge(&mut self, now: GuestTime, wanted: &str) {
         let here = self.position(now);
         if let Some(replay) = &mut self.replay {
-            replay.diverge(here, wanted.to_owned());
+            replay.diverge(here, self.cpu, wanted.to_owned());
+        }
+    }
+    /// Looks whether the log goes on from here: the run ends where nothing more is known of it.
+    pub(crate) fn replay_ends(&mut self, now: GuestTime) -> bool {
+        let here = self.position(now);
+        let Some(replay) = &mut self.replay else { return false };
+        replay.check_end(here, self.cpu);
+        replay.ends_here()
+    }
+    /// Whether all of a log was replayed.
+    pub(crate) fn replay_is_done(&self) -> bool {
+        self.replay.as_ref().is_some_and(Replay::is_done)
+    }
+    /// Holds the vCPUs against where they had been.
+    pub(crate) fn check(&mut self, now: GuestTime, recorded: &[VcpuCheck], vcpus: &[VcpuCheck]) {
+        let here = self.position(now);
+        if let Some(replay) = &mut self.replay {
+            replay.check(here, check::difference(recorded, vcpus));
         }
     }
     /// All vCPUs together have retired so many instructions.
     #[inline]
     pub(crate) fn reach(&mut self, instructions: u64) {
         self.instructions = instructions;
+    }
+    /// A vCPU's turn begins.
+    pub(crate) fn begin_turn(&mut self, cpu: usize) {
+        self.cpu = cpu;
+        self.count_step();
     }
     /// The machine did something that is no instruction: see [`Position::step`].
     #[inline]
@@ -124,12 +151,14 @@ impl Intake {
                 log::warn!("the medium of {drive} stays: the machine replays a recording");
                 continue;
             }
-            let inserted = medium.is_some();
+            let facts = medium.as_ref().filter(|_| self.is_logged()).map(MediumFacts::of);
             answer(board.change_medium(&drive, medium, force, time));
-            self.note(time.latest(), || ExternalEvent::MediumChange { drive, inserted, force });
+            self.note(time.latest(), || ExternalEvent::MediumChange { drive, medium: facts, force });
         }
         if self.replays() {
             while self.control.take_input().is_some() {}
+            // Unread input could keep a peer waiting, or its keys from the console.
+            self.lines.iter().for_each(SerialLine::forget_input);
             return self.flush();
         }
         while let Some(input) = self.control.take_input() {
@@ -166,10 +195,8 @@ impl Intake {
             let taken = self.replay.as_mut()?.take_at(here)?;
             self.note(time.latest(), || taken.event.clone());
             match &taken.event {
-                ExternalEvent::Reset | ExternalEvent::Quit => return Some(taken.event),
-                ExternalEvent::MediumChange { drive, inserted: true, .. } => {
-                    self.diverge(time.latest(), &format!("a medium for {drive}, which no log has"));
-                    return None;
+                ExternalEvent::Reset | ExternalEvent::Quit | ExternalEvent::Check(_) => {
+                    return Some(taken.event);
                 }
                 ExternalEvent::Frame { device, frame } => {
                     if !board.replay_frame(device, frame, time) {
@@ -177,6 +204,13 @@ impl Intake {
                             time.latest(),
                             &format!("a frame for {device}, which has no room for it"),
                         );
+                        return None;
+                    }
+                    continue;
+                }
+                ExternalEvent::NoRoom { device, frame } => {
+                    if !board.replay_no_room(device, frame.as_ref(), time) {
+                        self.diverge(time.latest(), &format!("{device} with room for a frame"));
                         return None;
                     }
                     continue;
@@ -196,7 +230,7 @@ impl Intake {
     ) -> Vec<u8> {
         let here = self.position(now);
         let result = match &mut self.replay {
-            Some(replay) => replay.take_completion(here, device, request),
+            Some(replay) => replay.take_completion(here, self.cpu, device, request),
             None => result,
         };
         self.note(now, || ExternalEvent::Completion {
@@ -250,16 +284,19 @@ impl Intake {
                 }
             }
             // What became of it was told when it was recorded.
-            ExternalEvent::MediumChange { drive, force, .. } => {
-                _ = board.change_medium(drive, None, *force, time);
+            ExternalEvent::MediumChange { drive, medium, force } => {
+                let medium = medium.as_ref().filter(|facts| facts.is_possible()).map(MediumFacts::stand_in);
+                _ = board.change_medium(drive, medium, *force, time);
             }
             ExternalEvent::Carrier { device, connected } => board.set_carrier(device, *connected, time),
             ExternalEvent::Nmi => board.fabric.pulse_nmi(),
             // A card may refuse a frame, which whoever gives it must know.
             ExternalEvent::Frame { .. }
+            | ExternalEvent::NoRoom { .. }
             | ExternalEvent::Completion { .. }
             | ExternalEvent::PowerOn(_)
             | ExternalEvent::Reset
+            | ExternalEvent::Check(_)
             | ExternalEvent::Quit => {}
         }
     }

@@ -28,23 +28,30 @@
 //! the guest sees that: a serial port's transmitter stays busy ([`ExternalEvent::SerialRoom`]). The debug console takes
 //! or loses each byte, and the guest sees neither.
 
+pub(crate) mod check;
 mod file;
 mod frames;
 mod input;
 mod intake;
 mod log;
+mod medium;
+pub mod recording_file;
 mod replay;
 
+pub use check::VcpuCheck;
 pub use file::{read_events, write_events};
 pub(crate) use intake::Intake;
 pub use log::{EventLog, MemoryLog};
-pub use replay::Divergence;
+pub use medium::MediumFacts;
+pub use recording_file::{EndV1, LogReader, LogWriter, RecordingV1, is_recording};
 pub(crate) use replay::Replay;
+pub use replay::{Difference, Divergence, EventSource, ReplayEnd};
 
 use crate::control::Input;
 use crate::networks::NetworkFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use trimotor_devices::i8042::{KeyCode, Layout};
 use trimotor_devices::pointer::PointerEvent;
 use trimotor_net::Frame;
@@ -90,6 +97,7 @@ pub enum ExternalEvent {
         /// The port.
         port: usize,
         /// The bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// Somebody connected to a serial port, or left.
@@ -118,6 +126,7 @@ pub enum ExternalEvent {
         /// The request's number there.
         request: u64,
         /// What its worker gave.
+        #[serde(with = "serde_bytes")]
         result: Vec<u8>,
     },
     /// A frame arrives at a network card, which has room for it.
@@ -134,13 +143,12 @@ pub enum ExternalEvent {
         /// Whether it is connected.
         connected: bool,
     },
-    /// A medium was taken out of a drive, or another one put in. What is on it is no part of the log, so that only
-    /// taking out can be replayed.
+    /// A medium was taken out of a drive, or another one put in.
     MediumChange {
         /// The drive.
         drive: String,
-        /// Whether there is a medium now.
-        inserted: bool,
+        /// What there is of the medium now, if there is one: what is read from it comes with [`Completion`](Self::Completion)s.
+        medium: Option<MediumFacts>,
         /// Whether a locked door was opened.
         force: bool,
     },
@@ -159,6 +167,44 @@ pub enum ExternalEvent {
     Reset,
     /// The run was ended.
     Quit,
+    /// A network card was asked whether it has room, and has none. So it has its driver tell when there is some, which the guest sees.
+    NoRoom {
+        /// The card, by its name on the board.
+        device: String,
+        /// The frame that it did not take, if one was tried.
+        frame: Option<Frame>,
+    },
+    /// Nothing came: where the vCPUs were, so that a replay can see whether it is still the same run.
+    Check(Vec<VcpuCheck>),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instructions, step, time_ns } = self;
+        write!(f, "{instructions} instructions (step {step}, {}.{:09} s)", time_ns / NS, time_ns % NS)
+    }
+}
+
+/// Nanoseconds of a second.
+const NS: u64 = 1_000_000_000;
+
+/// In a few words, whatever comes with it.
+impl fmt::Display for ExternalEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SerialInput { port, bytes } => write!(f, "{} bytes for COM{}", bytes.len(), port + 1),
+            Self::Completion { device, request, result } => {
+                write!(f, "the end of request {request} of {device} ({} bytes)", result.len())
+            }
+            Self::Frame { device, frame } => write!(f, "a frame of {} bytes for {device}", frame.bytes.len()),
+            Self::NoRoom { device, .. } => write!(f, "{device} without room for a frame"),
+            Self::Text(_, text) => write!(f, "{} typed characters", text.chars().count()),
+            Self::Keys(keys) => write!(f, "{} keys", keys.len()),
+            Self::PowerOn(_) => f.write_str("the power button"),
+            Self::Check(_) => f.write_str("a comparison of registers"),
+            event => write!(f, "{event:?}"),
+        }
+    }
 }
 
 /// What the host says once, when a machine is switched on.

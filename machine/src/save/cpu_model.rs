@@ -6,7 +6,7 @@ use trimotor_cpu::model::{CpuModel, FEATURES};
 
 /// What a guest sees of a CPU model.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct CpuModelStateV1 {
+pub(crate) struct CpuModelStateV1 {
     name: String,
     signature: u32,
     phys_bits: u32,
@@ -16,7 +16,7 @@ pub(super) struct CpuModelStateV1 {
 }
 
 impl CpuModelStateV1 {
-    pub(super) fn of(model: &CpuModel) -> Self {
+    pub(crate) fn of(model: &CpuModel) -> Self {
         let has = FEATURES.iter().filter(|row| model.has(row.feature));
         Self {
             name: model.name.clone(),
@@ -31,7 +31,7 @@ impl CpuModelStateV1 {
     ///
     /// # Errors
     /// It is not; how it differs.
-    pub(super) fn check(&self, model: &CpuModel) -> Result<(), MachineError> {
+    pub(crate) fn check(&self, model: &CpuModel) -> Result<(), MachineError> {
         let other = Self::of(model);
         let missing = without(&self.features, &other.features);
         let added = without(&other.features, &self.features);

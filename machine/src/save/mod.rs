@@ -25,7 +25,7 @@ use crate::machine::{BootSource, HostServices, Machine, MachineError};
 use crate::networks::NetworksStateV1;
 use crate::run::Turn;
 use crate::serial_line::{SerialLine, SerialLineStateV1};
-use cpu_model::CpuModelStateV1;
+pub(crate) use cpu_model::CpuModelStateV1;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -263,7 +263,8 @@ impl VirtioNetwork for Net {
     fn has_room(&mut self, io: &mut Io<'_>) -> bool {
         // Without a driver frames are thrown away.
         let mut pairs = (0..usize::from(self.used_pairs)).map(|pair| 2 * pair);
-        !io.uses(0) || pairs.any(|queue| io.has_more(queue) || io.arm(queue))
+        // A driver notices that it was asked to tell, so that is done only where there is no room.
+        !io.uses(0) || pairs.clone().any(|queue| io.has_more(queue)) || pairs.any(|queue| io.arm(queue))
     }
     fn receive(&mut self, frame: &Frame, io: &mut Io<'_>) -> bool {
         if !io.uses(0) || !self.filter.wants(&frame.bytes, self.mac, io.has(feature::CTRL_VLAN)) {

@@ -1,0 +1,39 @@
+//! `trimotor run --record FILE` and `--replay FILE`: a run is written down, and run again.
+//!
+//! | part | file |
+//! |---|---|
+//! | what this program keeps with a recording: its command line, and sums of what was booted | [`kept`] |
+//! | the file while it is written | [`recorder`] |
+//! | which options count for a replay, and whether the machine is the one that was recorded | [`replay`] |
+//! | networks of a machine whose outside is shut | [`shut`] |
+//!
+//! The file is that of `machine/src/events/recording_file.rs`.
+
+mod kept;
+mod recorder;
+pub mod replay;
+mod shut;
+
+pub use kept::{FileSumV1, Testimony, Witness};
+pub use recorder::RecordingFile;
+pub use replay::Replay;
+
+/// What becomes of what comes from outside.
+pub enum Outside {
+    /// It reaches the guest.
+    Taken,
+    /// It is written down too.
+    Recorded(RecordingFile),
+    /// It comes from a recording.
+    Replayed(Box<Replay>),
+}
+
+impl Outside {
+    /// The recording that is replayed.
+    pub fn replay(&self) -> Option<&Replay> {
+        match self {
+            Self::Replayed(replay) => Some(replay),
+            Self::Taken | Self::Recorded(_) => None,
+        }
+    }
+}
