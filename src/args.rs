@@ -4,6 +4,7 @@ use crate::chardevs::Chardev;
 use crate::display::{self, DisplayList, screenshots::ScreenshotSpec};
 use crate::drives::DriveArgs;
 use crate::gdb::GdbSpec;
+use crate::generation::Generation;
 use crate::guest::GuestArgs;
 use crate::host_memory::{CodeCacheSize, MemorySize};
 use crate::img::{self, ImgCommand};
@@ -374,6 +375,11 @@ pub struct MachineArgs {
     /// One more device, with its options; `trimotor devices` lists them. May be given several times
     #[arg(long, value_name = "KIND[,OPTION=VALUE]", help_heading = "Devices")]
     pub device: Vec<DeviceConfig>,
+    /// The VM generation ID, which is another one in a clone and after loadvm: `auto`, a random one, or a GUID. Adds the device
+    /// vmgenid, by which the guest learns of it. Beside --restore and --loadvm: the ID to go on with [default: a new one beside
+    /// --clone and --loadvm, the saved one beside --restore alone]
+    #[arg(long, value_name = "GUID|auto", help_heading = "Devices")]
+    pub vmgenid: Option<Generation>,
     /// Keyboard and mouse.
     #[command(flatten)]
     pub input: InputArgs,

@@ -215,6 +215,16 @@ pub fn random_seed(icount: bool) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// Random bytes of the host's.
+pub fn random_bytes() -> [u8; 16] {
+    let halves = [random_seed(false), random_seed(false)];
+    let mut bytes = [0; 16];
+    for (into, half) in bytes.chunks_exact_mut(8).zip(halves) {
+        into.copy_from_slice(&half.to_le_bytes());
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ mod doctor;
 mod drives;
 mod error;
 mod gdb;
+mod generation;
 mod guest;
 mod guest_view;
 mod host_fault;

@@ -7,6 +7,7 @@ use crate::display::{Chosen, Servers, Wiring};
 use crate::drives::{self, Drives};
 use crate::error::Failure;
 use crate::gdb::Gdb;
+use crate::generation::Generation;
 use crate::guest_view::GuestView;
 use crate::host_memory::MemorySize;
 use crate::host_services::{self, MonotonicClock};
@@ -120,7 +121,7 @@ fn payload(args: &RunArgs) -> Result<Payload, Failure> {
 
 /// Runs a machine that was saved in a file.
 fn restored(file: &Path, args: &RunArgs, outside: Outside) -> Result<ExitCode, Failure> {
-    let saved = Saved::open(file, args.clone)?;
+    let saved = Saved::open(file, args)?;
     let command = saved.command(args)?;
     host_memory::check_against_host(MemorySize(saved.machine.config().memory_bytes))?;
     if outside.replay().is_none() {
@@ -326,6 +327,9 @@ fn launch(
     };
     if let Some(name) = snapshot {
         machine.load_snapshot(&name).map_err(|error| Failure::bad(format!("--loadvm {name}: {error}")))?;
+        if let Some(generation @ Generation::Is(_)) = args.vmgenid {
+            generation.begin(&mut machine)?;
+        }
     }
     if args.stopped {
         machine.pause();
@@ -569,5 +573,6 @@ fn devices(args: &MachineArgs, serial_ports: usize) -> Vec<DeviceConfig> {
         (args.on_panic.is_some() && !has_pvpanic, "pvpanic"),
     ];
     let named = named.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| DeviceConfig::new(kind));
-    serial.chain(exit).chain(named).chain(args.device.iter().cloned()).collect()
+    let generation = args.vmgenid.map(Generation::device);
+    serial.chain(exit).chain(named).chain(generation).chain(args.device.iter().cloned()).collect()
 }

@@ -104,6 +104,14 @@ pub const SERIAL: [Port; 4] = [Port(0x3F8), Port(0x2F8), Port(0x3E8), Port(0x2E8
 pub const SERIAL_IRQS: [u8; 4] = [4, 3, 4, 3];
 /// pvpanic, where drivers look for it without ACPI.
 pub const PVPANIC: Port = Port(0x505);
+/// The page of the VM generation ID, where the board's own firmware puts it: reserved RAM among its tables.
+pub const GENERATION_PAGE: PhysAddr = PhysAddr(0xE_F000);
+/// Where in its page the GUID is. What is in front of it must be zero: UEFI firmware takes it for a table otherwise.
+pub const GENERATION_ID_AT: u8 = 40;
+/// The file of fw_cfg to which firmware writes the page's address.
+pub const GENERATION_ADDRESS_FILE: &str = "etc/vmgenid_addr";
+/// The general-purpose event that tells of another VM generation ID.
+pub const GENERATION_GPE: u8 = 5;
 /// fw_cfg: selector (2 bytes), data at 511h, DMA address at 514h (8 bytes).
 pub const FW_CFG: Port = Port(0x510);
 /// The debug console port.

@@ -42,6 +42,7 @@ pub mod serial;
 pub mod test_device;
 pub mod vga;
 pub mod virtio;
+pub mod vmgenid;
 pub mod vmmouse;
 pub mod x87_error;
 

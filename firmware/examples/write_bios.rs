@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         hpet: true,
         serial_ports: 1,
         pvpanic: false,
+        vmgenid: false,
         pm_base: trimotor_bus::board::PM_BASE,
     };
     let bios = bios::build(&platform)?;

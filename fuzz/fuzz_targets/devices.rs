@@ -8,8 +8,10 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use trimotor_bus::{CpuBus, GuestTime, PhysAddr, Port, PortRegisters, Width};
 use trimotor_cpu::model::CpuModel;
+use trimotor_devices::fw_cfg::FIRST_FILE;
 use trimotor_devices::i8042::KeyCode;
 use trimotor_devices::pointer::{PointerButton, PointerEvent};
+use trimotor_devices::vmgenid::Guid;
 use trimotor_devices::vmmouse;
 use trimotor_firmware::boot::{self, BootFile, BootRequest, KernelKind};
 use trimotor_fuzz::Input;
@@ -54,7 +56,8 @@ impl HostClock for NoClock {
 
 /// A machine with everything that can be asked for.
 fn machine() -> Machine {
-    let kinds = ["isa-serial", "isa-serial", "pc-testdev", "pvpanic", "isa-debug-exit", "demo-card"];
+    let kinds =
+        ["isa-serial", "isa-serial", "pc-testdev", "pvpanic", "vmgenid", "isa-debug-exit", "demo-card"];
     let config = MachineConfig {
         memory_bytes: 1 << 20,
         cpus: 2,
@@ -129,6 +132,23 @@ fn hand(board: &Board, now: GuestTime, input: &mut Input<'_>) {
     });
 }
 
+/// Firmware writes to a file of fw_cfg, most often that of the VM generation ID; then there is another ID.
+fn generation(board: &Board, input: &mut Input<'_>) {
+    const BLOCK: u64 = 0x8000;
+    const SELECT_AND_WRITE: u32 = 0x18;
+    let key = FIRST_FILE + input.below(24) as u16;
+    let control = u32::from(key) << 16 | SELECT_AND_WRITE;
+    let length = input.below(10) as u32;
+    board.memory.write(PhysAddr(BLOCK), &[control.to_be_bytes(), length.to_be_bytes()].concat());
+    board.memory.write(PhysAddr(BLOCK + 8), &(BLOCK + 16).to_be_bytes());
+    board.memory.write(PhysAddr(BLOCK + 16), &input.number(8).to_le_bytes());
+    let mut bus = VcpuBus::in_turn(board, 0);
+    bus.port_write(Port(0x514), Width::Dword, 0);
+    bus.port_write(Port(0x518), Width::Dword, (BLOCK as u32).swap_bytes());
+    let Some(vmgenid) = board.refs.vmgenid else { return };
+    board.devices.with(vmgenid, |device| device.set_id(Guid([input.number(1) as u8; 16])));
+}
+
 /// Time passes for all devices.
 fn wait(board: &Board, now: &mut GuestTime, ns: u64) {
     *now = *now + ns;
@@ -172,6 +192,7 @@ fuzz_target!(|data: &[u8]| {
             1 => board.devices.lock(ids[input.below(ids.len())]).reset(now),
             2 => wait(board, &mut now, input.number(4)),
             3 => hand(board, now, &mut input),
+            4 => generation(board, &mut input),
             _ => access(board, &mut input),
         }
     }

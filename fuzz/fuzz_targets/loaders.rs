@@ -65,6 +65,7 @@ fuzz_target!(|data: &[u8]| {
         hpet: true,
         serial_ports: 1,
         pvpanic: true,
+        vmgenid: true,
         pm_base: trimotor_bus::board::PM_BASE,
     };
     let mut request = BootRequest::new(BootFile { name: "kernel".into(), bytes: kernel });

@@ -28,7 +28,7 @@ impl HostClock for NoClock {
 }
 
 fn config() -> MachineConfig {
-    let kinds = ["isa-serial", "pvpanic", "isa-debug-exit", "demo-card", "virtio-rng-pci"];
+    let kinds = ["isa-serial", "pvpanic", "vmgenid", "isa-debug-exit", "demo-card", "virtio-rng-pci"];
     MachineConfig {
         memory_bytes: 1 << 20,
         engine: Some(Engine::Interp),

@@ -37,6 +37,7 @@ use trimotor_devices::vga::Vga;
 use trimotor_devices::virtio::VirtioPci;
 use trimotor_devices::virtio::balloon::Balloon;
 use trimotor_devices::virtio::console::Console;
+use trimotor_devices::vmgenid::VmGenId;
 use trimotor_devices::vmmouse::VmMouse;
 use trimotor_devices::x87_error::X87Error;
 use trimotor_devices::{Device, SavedBytes};
@@ -59,6 +60,8 @@ pub struct BoardRefs {
     pub virtio_disks: Vec<(String, PciAddress)>,
     /// What has the power button.
     pub power: Option<DeviceRef<PowerManagement>>,
+    /// What tells the guest that it is another machine.
+    pub vmgenid: Option<DeviceRef<VmGenId>>,
     /// The clock with CMOS memory.
     pub rtc: Option<DeviceRef<Rtc>>,
     /// What has the FERR# pin.

@@ -2,6 +2,7 @@
 
 use crate::devices::DeviceConfig;
 use crate::engines::Engine;
+use crate::generation::VMGENID;
 use serde::{Deserialize, Serialize};
 use trimotor_bus::board;
 use trimotor_bus::memory::LOW_RAM_LIMIT;
@@ -83,6 +84,7 @@ impl MachineConfig {
             hpet: true,
             serial_ports: u8::try_from(self.count("isa-serial")).unwrap_or(u8::MAX),
             pvpanic: self.count("pvpanic") > 0,
+            vmgenid: self.count(VMGENID) > 0,
             pm_base: board::PM_BASE,
         }
     }

@@ -32,6 +32,7 @@
 //! | what debuggers see and change, and where vCPUs stop for them | `debugger` |
 //! | entering a guest that firmware planned | [`boot`] |
 //! | how a run ends | [`exit`] |
+//! | when the machine is another one to its guest | `generation` |
 //! | the whole machine to a value and back, and to a file | [`save`] |
 //! | another engine for a machine that runs | `switch` |
 //! | what is traced, and by which vCPU | `trace` |
@@ -56,6 +57,7 @@ mod drives;
 pub mod engines;
 pub mod events;
 pub mod exit;
+mod generation;
 mod inspect;
 mod labels;
 pub mod lockstep;
@@ -92,3 +94,4 @@ pub use trace::TraceOpener;
 pub use trimotor_devices::drive::{DriveConfig, DrivePlace, Media, Medium, MediumError, OnDiskError};
 pub use trimotor_devices::drive_limits::{DriveLimits, Rate, Rates};
 pub use trimotor_devices::virtio::balloon::BalloonStatus;
+pub use trimotor_devices::vmgenid::Guid;

@@ -79,6 +79,8 @@ pub trait HostState: Send {
     fn check(&self, kept: &[u8]) -> Result<(), String>;
     /// The time since 1970, for the dates of snapshots.
     fn since_1970(&self) -> Duration;
+    /// Random bytes, for what must be another one where the machine goes back or is cloned.
+    fn random(&self) -> [u8; 16];
 }
 
 impl HostServices {
@@ -443,6 +445,7 @@ impl Machine {
         if let Some(entry) = &plan.entry {
             boot::firmware_setup(&self.board);
             plan.apply(&self.board.memory)?;
+            self.board.place_generation_page();
             for (id, slot) in self.vcpus.iter_mut().enumerate() {
                 let mut state = slot.vcpu.state();
                 if id == 0 {

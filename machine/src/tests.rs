@@ -8,6 +8,7 @@ mod chips;
 mod control;
 mod drives;
 mod e1000;
+mod generation;
 mod hostile_devices;
 mod hostile_vcpus;
 mod hostile_virtio;

@@ -337,4 +337,7 @@ impl HostState for NotKept {
     fn since_1970(&self) -> Duration {
         Duration::ZERO
     }
+    fn random(&self) -> [u8; 16] {
+        [0; 16]
+    }
 }

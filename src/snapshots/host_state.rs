@@ -4,6 +4,7 @@
 //! So each file is noted with its size and the time of its last change, and a disk that differs is refused.
 
 use crate::drives::HostDrive;
+use crate::host_services;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -172,6 +173,9 @@ impl HostState for Keeper {
     }
     fn since_1970(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+    fn random(&self) -> [u8; 16] {
+        host_services::random_bytes()
     }
 }
 

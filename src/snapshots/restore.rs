@@ -6,6 +6,7 @@
 use super::HostStateV1;
 use crate::args::{Cli, Command, MachineArgs, RunArgs};
 use crate::error::Failure;
+use crate::generation::Generation;
 use crate::host_services;
 use crate::note::note;
 use clap::parser::ValueSource;
@@ -50,6 +51,7 @@ pub const GIVEN_ANEW: &[&str] = &[
     "text",
     "keys",
     "keymap",
+    "vmgenid",
 ];
 
 /// A machine in a file, which waits for what the host gives it.
@@ -64,6 +66,8 @@ pub struct Saved {
     mapping: File,
     /// It is one of many: what it writes to disks goes with the run.
     pub is_clone: bool,
+    /// The VM generation ID that it goes on with; unless given, a clone has a new one.
+    generation: Option<Generation>,
 }
 
 impl Saved {
@@ -71,7 +75,7 @@ impl Saved {
     ///
     /// # Errors
     /// [`Failure::BadInput`]: it is no saved machine, or not one for this build.
-    pub fn open(file: &Path, is_clone: bool) -> Result<Self, Failure> {
+    pub fn open(file: &Path, args: &RunArgs) -> Result<Self, Failure> {
         let refuse = |error: &dyn std::fmt::Display| refused(file, error);
         let opened = File::open(file).map_err(|error| refuse(&error))?;
         if opened.metadata().is_ok_and(|metadata| !metadata.is_file()) {
@@ -81,7 +85,8 @@ impl Saved {
         let machine = SavedMachine::read(BufReader::new(opened)).map_err(|error| refuse(&error))?;
         let host = postcard::from_bytes(machine.host());
         let host = host.map_err(|error| refuse(&format!("section \"host\": {error}")))?;
-        Ok(Self { machine, host, file: file.to_owned(), mapping, is_clone })
+        let (is_clone, generation) = (args.clone, args.machine.vmgenid);
+        Ok(Self { machine, host, file: file.to_owned(), mapping, is_clone, generation })
     }
     /// The command line that counts: the saved one, with what `args` give anew.
     ///
@@ -143,7 +148,7 @@ impl Saved {
         services: HostServices,
         boot: Box<dyn BootSource>,
     ) -> Result<Machine, Failure> {
-        let Self { machine, file, mapping, is_clone, .. } = self;
+        let Self { machine, file, mapping, is_clone, generation, .. } = self;
         let restored = if is_clone {
             if !machine.is_mapped() {
                 note(
@@ -156,7 +161,14 @@ impl Saved {
         } else {
             machine.restore(Some(engine), model, services, boot)
         };
-        restored.map_err(|error| refused(&file, &error))
+        let mut restored = restored.map_err(|error| refused(&file, &error))?;
+        match generation {
+            Some(generation) => generation.begin(&mut restored)?,
+            // Most machines have no such device.
+            None if is_clone => _ = restored.begin_generation(None),
+            None => {}
+        }
+        Ok(restored)
     }
     /// What was in the drive of this id; nothing where there was no such drive.
     pub fn file_in(&self, drive: &str) -> Option<Option<PathBuf>> {
@@ -197,7 +209,7 @@ fn check_options(given: &BTreeSet<String>) -> Result<(), Failure> {
     )))
 }
 
-/// Has what is given anew count. What ends a run, is typed in it or connects to it is this run's alone.
+/// Has what is given anew count; the VM generation ID is [`Saved::restore`]'s. What ends a run, is typed in it or connects to it is this run's alone.
 pub fn anew(saved: &mut MachineArgs, new: &MachineArgs, given: &BTreeSet<String>) {
     let is_given = |option: &str| given.contains(option);
     saved.accel = new.accel;

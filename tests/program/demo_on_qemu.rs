@@ -88,6 +88,7 @@ fn disk() -> Vec<u8> {
         hpet: true,
         serial_ports: 1,
         pvpanic: false,
+        vmgenid: false,
         pm_base: trimotor_bus::board::PM_BASE,
     };
     let plan = demo::plan(&platform).unwrap();

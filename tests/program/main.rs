@@ -113,6 +113,7 @@ fn main() -> ExitCode {
         snapshots::commands::tests(),
         snapshots::disks::tests(),
         snapshots::document::tests(),
+        snapshots::generation::tests(),
         snapshots::interrupted::tests(),
         snapshots::linux::tests(),
         snapshots::savevm::tests(),

@@ -10,8 +10,9 @@
 //! Files may follow the machine: ACPI tables say where the firmware has put the power-management registers
 //! ([`ChangingFiles`]).
 //!
-//! All items are read-only: a request to write is answered with an error. Beyond its end an
-//! item reads as zeroes. No interrupt.
+//! A file may be another device's, which firmware writes to by requests ([`WritableFile`]): so it tells where it has put
+//! something. All other items are read-only, and a request to write them, or past a file's end, is answered with an error.
+//! Beyond its end an item reads as zeroes. No interrupt.
 
 use crate::device::Device;
 use serde::{Deserialize, Serialize};
@@ -100,10 +101,20 @@ pub trait ChangingFiles: Send {
     fn changed(&mut self) -> Option<Vec<(String, Vec<u8>)>>;
 }
 
+/// A file that firmware writes to. What is in it is another device's to keep.
+pub trait WritableFile: Send {
+    /// What is in it now: as many bytes at all times.
+    fn bytes(&self) -> Vec<u8>;
+    /// Firmware wrote `bytes` from `offset` on.
+    fn write(&mut self, offset: usize, bytes: &[u8]);
+}
+
 /// The device.
 pub struct FwCfg {
     memory: Arc<dyn DmaBus>,
     changing: Option<Box<dyn ChangingFiles>>,
+    /// By their keys.
+    writable: BTreeMap<u16, Box<dyn WritableFile>>,
     items: BTreeMap<u16, Vec<u8>>,
     /// Names in order of their keys.
     names: Vec<String>,
@@ -131,6 +142,7 @@ impl FwCfg {
         Self {
             memory,
             changing: None,
+            writable: BTreeMap::new(),
             items,
             names: Vec::new(),
             directory,
@@ -185,12 +197,26 @@ impl FwCfg {
         Ok(key)
     }
 
+    /// Adds a file that firmware writes to; returns its key.
+    ///
+    /// # Errors
+    /// See [`FwCfgError`].
+    pub fn add_writable_file(&mut self, name: &str, file: Box<dyn WritableFile>) -> Result<u16, FwCfgError> {
+        let key = self.add_file(name, file.bytes())?;
+        self.writable.insert(key, file);
+        Ok(key)
+    }
     /// Asks `files`, from now on, for the content of files that were added.
     pub fn set_changing(&mut self, files: Box<dyn ChangingFiles>) {
         self.changing = Some(files);
     }
     /// Takes the content of files that have changed.
     fn refresh(&mut self) {
+        if let (Some(file), Some(item)) =
+            (self.writable.get(&self.selected), self.items.get_mut(&self.selected))
+        {
+            *item = file.bytes();
+        }
         let Some(changed) = self.changing.as_mut().and_then(|files| files.changed()) else { return };
         for (name, bytes) in changed {
             let Some(at) = self.names.iter().position(|other| *other == name) else { continue };
@@ -263,13 +289,28 @@ impl FwCfg {
                 answer = CONTROL_ERROR;
             }
         } else if control & CONTROL_WRITE != 0 {
-            answer = CONTROL_ERROR;
+            if !self.take_in(address, length) {
+                answer = CONTROL_ERROR;
+            }
         } else if control & CONTROL_SKIP != 0 {
             self.offset = self.offset.saturating_add(length);
         }
         self.memory.dma_write(request, &answer.to_be_bytes());
     }
 
+    /// Writes `length` bytes from `from` to the selected item, where it can be written and has room for them.
+    fn take_in(&mut self, from: PhysAddr, length: u32) -> bool {
+        let Some(file) = self.writable.get_mut(&self.selected) else { return false };
+        let Some(end) = self.offset.checked_add(length) else { return false };
+        if end as usize > file.bytes().len() {
+            return false;
+        }
+        let mut bytes = vec![0; length as usize];
+        self.memory.dma_read(from, &mut bytes);
+        file.write(self.offset as usize, &bytes);
+        self.offset = end;
+        true
+    }
     /// Copies `length` bytes of the selected item to `to`; zeroes behind its end.
     fn copy_out(&mut self, to: PhysAddr, length: u32) -> bool {
         self.refresh();
@@ -322,8 +363,17 @@ impl PortDevice for FwCfg {
 impl SaveState for FwCfg {
     type State = FwCfgStateV1;
     fn save(&self) -> FwCfgStateV1 {
-        let Self { memory: _, changing: _, items: _, names: _, directory: _, selected, offset, dma_address } =
-            self;
+        let Self {
+            memory: _,
+            changing: _,
+            writable: _,
+            items: _,
+            names: _,
+            directory: _,
+            selected,
+            offset,
+            dma_address,
+        } = self;
         FwCfgStateV1 { selected: *selected, offset: *offset, dma_address: *dma_address }
     }
     fn restore(&mut self, state: FwCfgStateV1) -> Result<(), RestoreError> {
@@ -435,6 +485,37 @@ mod tests {
         assert_eq!(request(&mut d, &m, CONTROL_READ, u32::MAX, 0x2000), CONTROL_ERROR);
         // To nowhere: nothing happens to anyone.
         assert_eq!(request(&mut d, &m, key << 16 | CONTROL_SELECT | CONTROL_READ, 8, u64::MAX - 3), 0);
+    }
+
+    #[test]
+    fn files_of_other_devices_are_written() {
+        struct Kept(Arc<std::sync::Mutex<Vec<u8>>>);
+        impl WritableFile for Kept {
+            fn bytes(&self) -> Vec<u8> {
+                self.0.lock().unwrap().clone()
+            }
+            fn write(&mut self, offset: usize, bytes: &[u8]) {
+                self.0.lock().unwrap()[offset..][..bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        let (mut d, m) = device();
+        let content = Arc::new(std::sync::Mutex::new(vec![1, 2, 3, 4]));
+        d.add_file("other", vec![9]).unwrap();
+        let key = d.add_writable_file("place", Box::new(Kept(content.clone()))).unwrap();
+        assert!(d.add_writable_file("place", Box::new(Kept(content.clone()))).is_err());
+        m.write(PhysAddr(0x2000), &[5, 6, 7, 8, 9]);
+        let select = u32::from(key) << 16 | CONTROL_SELECT;
+        assert_eq!(request(&mut d, &m, select | CONTROL_SKIP, 1, 0), 0);
+        assert_eq!(request(&mut d, &m, CONTROL_WRITE, 2, 0x2000), 0);
+        assert_eq!(*content.lock().unwrap(), [1, 5, 6, 4]);
+        assert_eq!(request(&mut d, &m, CONTROL_WRITE, 2, 0x2000), CONTROL_ERROR, "past its end");
+        assert_eq!(request(&mut d, &m, CONTROL_WRITE, u32::MAX, 0x2000), CONTROL_ERROR);
+        assert_eq!(read(&mut d, key, 5), [1, 5, 6, 4, 0]);
+        content.lock().unwrap()[0] = 0xAA;
+        assert_eq!(read(&mut d, key, 1), [0xAA], "what the device has in it now");
+        // By the data port nothing is written.
+        d.port_write(Port(0x511), Width::Byte, 0x77, NOW);
+        assert_eq!(*content.lock().unwrap(), [0xAA, 5, 6, 4]);
     }
 
     #[test]

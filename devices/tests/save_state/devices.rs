@@ -14,7 +14,7 @@ use trimotor_devices::display::Surface;
 use trimotor_devices::dma8237::Dma8237;
 use trimotor_devices::drive::{Drive, DriveConfig, DrivePlace, Media};
 use trimotor_devices::e1000::{E1000, registers as e1000_registers};
-use trimotor_devices::fw_cfg::FwCfg;
+use trimotor_devices::fw_cfg::{FwCfg, WritableFile};
 use trimotor_devices::hpet::Hpet;
 use trimotor_devices::i8042::{I8042, KeyCode, Layout, TimedKey};
 use trimotor_devices::interrupts::{InterruptFabric, InterruptsStateV1, lines};
@@ -33,6 +33,7 @@ use trimotor_devices::serial::{LineSpeed, SerialBackend, SerialPort};
 use trimotor_devices::test_device::{ECHO_MEMORY_BYTES, PageFlush, TestDevice};
 use trimotor_devices::vga::pci::{FRAME_BUFFER_BAR, REGISTER_BAR, REGISTER_BYTES};
 use trimotor_devices::vga::{DISPI_PORT, FIRST_PORT, LAST_PORT, Vga};
+use trimotor_devices::vmgenid::{Guid, VmGenId};
 use trimotor_devices::vmmouse::{MAGIC, VmMouse};
 use trimotor_devices::x87_error::{COPROCESSOR_ERROR, X87Error};
 use trimotor_devices::{Completion, Device};
@@ -219,6 +220,27 @@ fn fw_cfg() {
         || FwCfg::new(memory.clone()),
         |device, user| {
             user.ports(device, board::FW_CFG.0..=board::FW_CFG.0 + 11);
+        },
+    );
+}
+
+#[test]
+fn vmgenid() {
+    let memory = GuestMemory::new(2 << 20, &[]).unwrap();
+    check_states(
+        "vmgenid",
+        CHANGED_STATES,
+        || VmGenId::new(memory.clone(), Guid([1; 16])),
+        |device, user| {
+            let mut file = device.address_file();
+            let offset = user.random.below(10) as usize;
+            file.write(offset, &user.random.edge().to_le_bytes());
+            if user.random.below(3) == 0 {
+                device.set_id(Guid(u128::from(user.random.edge()).to_le_bytes()));
+            }
+            if user.random.below(8) == 0 {
+                Device::reset(device, user.now);
+            }
         },
     );
 }

@@ -8,6 +8,7 @@
 //! | 9FC00h | extended BIOS data area (EBDA), 1 KiB |
 //! | C0000h | the video adapter's ROM, copied there by POST, and option ROMs behind it |
 //! | E0000h | ACPI tables |
+//! | EF000h | the page of the VM generation ID |
 //! | F0000h | system BIOS: what is found by signature, code, data, entry points at fixed addresses |
 //!
 //! Source: IBM PC/AT Technical Reference, "System BIOS"; IBM PS/2 and PC BIOS Interface Technical Reference.

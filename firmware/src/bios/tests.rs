@@ -10,6 +10,7 @@ fn platform() -> Platform {
         hpet: true,
         serial_ports: 1,
         pvpanic: false,
+        vmgenid: false,
         pm_base: trimotor_bus::board::PM_BASE,
     }
 }

@@ -114,6 +114,7 @@ mod tests {
             hpet: false,
             serial_ports: 1,
             pvpanic: false,
+            vmgenid: false,
             pm_base: trimotor_bus::board::PM_BASE,
         };
         let plan = plan(&platform).unwrap();

@@ -9,7 +9,7 @@
 //! Source: ACPI Specification, "ACPI Software Programming Model"; IA-PC HPET Specification
 //! 1.0a; Windows ACPI Emulated Devices Table (WAET).
 
-use super::{Platform, checksum, dsdt, madt};
+use super::{Platform, checksum, dsdt, madt, vmgenid};
 use crate::boot::bytes::Record;
 use trimotor_bus::{PhysAddr, Port, board};
 
@@ -50,8 +50,8 @@ pub(super) fn table(signature: &[u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Builds all tables but the RSDP, one after the other from `base` on; `base` is on a 64-byte
-/// border, which the FACS needs. The last two are RSDT and XSDT.
-pub(super) fn build(platform: &Platform, base: PhysAddr) -> Vec<PlacedTable> {
+/// border, which the FACS needs. The last two are RSDT and XSDT. The VM generation ID is in `generation_page`.
+pub(super) fn build(platform: &Platform, base: PhysAddr, generation_page: PhysAddr) -> Vec<PlacedTable> {
     let mut placed = Placed { tables: Vec::new(), next: base };
     let facs = placed.add(b"FACS", facs());
     let dsdt = placed.add(b"DSDT", dsdt::dsdt(platform));
@@ -62,6 +62,9 @@ pub(super) fn build(platform: &Platform, base: PhysAddr) -> Vec<PlacedTable> {
         placed.add(b"HPET", hpet());
     }
     placed.add(b"WAET", waet());
+    if platform.vmgenid {
+        placed.add(b"SSDT", vmgenid::ssdt(generation_page));
+    }
     let listed: Vec<u64> = placed.tables[first_listed..].iter().map(|t| t.addr.0).collect();
     let addresses_32: Vec<u8> = listed.iter().flat_map(|&a| (a as u32).to_le_bytes()).collect();
     let addresses_64: Vec<u8> = listed.iter().flat_map(|a| a.to_le_bytes()).collect();

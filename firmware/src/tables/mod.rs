@@ -3,7 +3,7 @@
 //! | table | found by | says |
 //! |---|---|---|
 //! | E820 map ([`e820`]) | handed over by the boot protocol | where RAM is |
-//! | ACPI ([`acpi`], [`dsdt`], [`madt`]) | `RSD PTR ` on a 16-byte border from E0000h to FFFFFh | power management, interrupt routing, devices |
+//! | ACPI ([`acpi`], [`dsdt`], [`madt`], `vmgenid`) | `RSD PTR ` on a 16-byte border from E0000h to FFFFFh | power management, interrupt routing, devices |
 //! | SMBIOS ([`smbios`]) | `_SM_` and `_SM3_` on a 16-byte border from F0000h | maker, processors, DIMMs |
 //! | MP table ([`mptable`]) | `_MP_` on a 16-byte border from F0000h | processors and interrupt routing, for systems before ACPI |
 //! | interrupt vectors ([`ivt`]) | at 0 | handlers that end hardware interrupts |
@@ -25,11 +25,13 @@ pub mod ivt;
 pub mod madt;
 pub mod mptable;
 pub mod smbios;
+mod vmgenid;
 
 pub use e820::{E820Entry, E820Kind, MemoryMap};
 
-use crate::boot::MemoryWrite;
-use trimotor_bus::{PhysAddr, Port};
+use crate::boot::{Content, MemoryWrite};
+use trimotor_bus::address::PAGE_SIZE;
+use trimotor_bus::{PhysAddr, Port, board};
 
 /// Where ACPI tables start; FACS first, because the others depend on no alignment of 64.
 const ACPI_BASE: PhysAddr = PhysAddr(e820::TABLE_AREA);
@@ -55,6 +57,8 @@ pub struct Platform {
     pub serial_ports: u8,
     /// Whether the board has pvpanic.
     pub pvpanic: bool,
+    /// Whether the board tells of its VM generation ID.
+    pub vmgenid: bool,
     /// Where the power-management block is: [`trimotor_bus::board::PM_BASE`], unless firmware from a file puts it elsewhere.
     pub pm_base: Port,
 }
@@ -77,7 +81,7 @@ pub struct FirmwareTables {
 impl FirmwareTables {
     /// Builds the tables for `platform`.
     pub fn build(platform: &Platform) -> Self {
-        let acpi = acpi::build(platform, ACPI_BASE);
+        let acpi = acpi::build(platform, ACPI_BASE, board::GENERATION_PAGE);
         let rsdp_bytes = acpi::rsdp(&acpi);
         let smbios = smbios::structures(platform);
         let mut writes = bda::writes(platform);
@@ -89,6 +93,9 @@ impl FirmwareTables {
         writes.push(MemoryWrite::bytes(SMBIOS_ENTRY, smbios::entry_point_21(&smbios, SMBIOS_TABLE)));
         writes.push(MemoryWrite::bytes(SMBIOS3_ENTRY, smbios::entry_point_30(&smbios, SMBIOS_TABLE)));
         writes.push(MemoryWrite::bytes(SMBIOS_TABLE, smbios.bytes));
+        if platform.vmgenid {
+            writes.push(MemoryWrite { addr: board::GENERATION_PAGE, content: Content::Zeros(PAGE_SIZE) });
+        }
         Self { memory: platform.memory, writes, rsdp: RSDP, rsdp_bytes, acpi }
     }
 }
@@ -110,6 +117,7 @@ mod tests {
             hpet,
             serial_ports: vcpus.min(4),
             pvpanic: hpet,
+            vmgenid: hpet,
             pm_base: trimotor_bus::board::PM_BASE,
         };
         vec![p(1 << 20, 0, 1, false), p(512 << 20, 0, 2, true), p(3 << 30, 61 << 30, 8, true)]

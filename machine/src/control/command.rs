@@ -11,6 +11,7 @@ use super::reply::Reply;
 use super::trace::TraceRequest;
 use crate::engines::Engine;
 use std::fmt;
+use trimotor_devices::vmgenid;
 
 /// A command to the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -262,6 +263,11 @@ pub static DEFINITIONS: &[Definition<Command>] = &[
     look("info irq", "the interrupt wires, and where each leads", |_| Ok(Command::Look(Look::Topic("irq")))),
     look("info ioapic", "the IOAPIC's redirection table", |_| Ok(Command::Look(Look::Topic("ioapic")))),
     look("info lapic", "the local APICs", |_| Ok(Command::Look(Look::Topic("lapic")))),
+    look(
+        "info vm-generation-id",
+        "the GUID by which the guest knows that it was cloned or went back",
+        |_| Ok(Command::Look(Look::Topic(vmgenid::TOPIC))),
+    ),
     look("info balloon", "how large the memory balloon is, and the guest's figures", |_| {
         Ok(Command::BalloonStatus)
     }),

@@ -16,6 +16,7 @@ pub use builder::{Builder, CardWires};
 pub use options::{DeviceConfig, DeviceError, DeviceOption, Options};
 
 use crate::doorbells::Bell;
+use crate::generation::{self, VMGENID};
 use trimotor_bus::{BusMaster, GuestMemory, PciAddress, PhysAddr, Port, board};
 use trimotor_devices::acpi_pm::{AcpiPm, PowerManagement};
 use trimotor_devices::bios_services::{self, BiosServices};
@@ -43,6 +44,7 @@ use trimotor_devices::rtc::{CmosSizes, Rtc};
 use trimotor_devices::serial::{LineSpeed, SERIAL_PORTS, SerialPort};
 use trimotor_devices::test_device::{self, PageFlush, TestDevice};
 use trimotor_devices::vga::{self, Vga};
+use trimotor_devices::vmgenid::VmGenId;
 use trimotor_devices::vmmouse::{self, VmMouse};
 use trimotor_devices::x87_error::{COPROCESSOR_ERROR, COPROCESSOR_IRQ, X87Error};
 use trimotor_firmware::tables::Platform;
@@ -152,6 +154,13 @@ pub static KINDS: &[DeviceKind] = &[
     optional("isa-debug-exit", "F4h", "a write ends the program", &[IOBASE], debug_exit),
     optional("pflash", "below the ROM", "flash memory that keeps what UEFI firmware writes", &[DRIVE], flash),
     optional("pvpanic", "505h", "the guest's kernel reports its panic", &[], pvpanic),
+    optional(
+        VMGENID,
+        "a page of RAM, by firmware",
+        "the VM generation ID: a guest learns that it was cloned or went back",
+        &[GUID],
+        vmgenid,
+    ),
     optional(
         "e1000",
         "PCI",
@@ -293,6 +302,11 @@ const YRES: DeviceOption =
     DeviceOption { name: "yres", value: "LINES", help: "height that the monitor prefers; 800 unless given" };
 const DRIVE: DeviceOption =
     DeviceOption { name: "drive", value: "ID", help: "the drive with its content, one with if=none" };
+const GUID: DeviceOption = DeviceOption {
+    name: generation::GUID,
+    value: "GUID|auto",
+    help: "the first ID, as in 324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87; auto, which is the default: a random one",
+};
 const IOBASE: DeviceOption = DeviceOption { name: "iobase", value: "PORT", help: "its port" };
 
 /// Bytes of ROM and flash memory below 4 GiB at most.
@@ -585,6 +599,20 @@ fn debug_exit(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceEr
 fn pvpanic(b: &mut Builder<'_>, _: &Options<'_>) -> Result<(), DeviceError> {
     let device = b.add("pvpanic", PvPanic::new(b.requests().clone())).id();
     b.plain_ports(device, board::PVPANIC, 1);
+    Ok(())
+}
+fn vmgenid(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceError> {
+    if b.config().count(VMGENID) > 1 {
+        return Err(options.refuse("a board has one"));
+    }
+    let device = VmGenId::new(b.memory().clone(), generation::first_id(b.config(), options)?);
+    if let Some(chip) = b.board_refs().fw_cfg {
+        let file = Box::new(device.address_file());
+        b.on_board(chip, |chip| chip.add_writable_file(board::GENERATION_ADDRESS_FILE, file))
+            .map_err(refused)?;
+    }
+    let device = b.add(VMGENID, device);
+    b.board_refs().vmgenid = Some(device);
     Ok(())
 }
 fn e1000_card(b: &mut Builder<'_>, options: &Options<'_>) -> Result<(), DeviceError> {

@@ -13,6 +13,7 @@ use super::file::SavedMachine;
 use super::{MachineStateV1, clear_memory, firmware_rom};
 use crate::config::{ClockSource, MachineConfig};
 use crate::control::Command;
+use crate::generation::without_ids;
 use crate::machine::{Machine, MachineError, make_vcpus, start};
 use std::fmt::Write;
 use std::io::BufReader;
@@ -214,11 +215,13 @@ impl Machine {
         for (new, old) in vcpus.iter_mut().zip(&self.vcpus) {
             new.take_over_stops(old, &self.debugging);
         }
+        let generation = self.generation_id();
         self.keep_counts();
         self.vcpus = vcpus;
         self.board.reset();
         clear_memory(&self.board.memory);
         self.take(state, |_| Ok(())).map_err(text)?;
+        self.begin_generation_after(generation);
         self.finish_instruction = false;
         self.published_screen = None;
         self.went_back = true;
@@ -327,7 +330,7 @@ fn difference(saved: &MachineConfig, this: &MachineConfig) -> Option<String> {
         .or_else(|| differs("vCPUs", &saved.cpus, &this.cpus))
         .or_else(|| differs("guest time", &saved.clock, &this.clock))
         .or_else(|| differs("devices", &named(saved), &named(this)))
-        .or_else(|| differs("devices", &saved.devices, &this.devices))
+        .or_else(|| differs("devices", &without_ids(&saved.devices), &without_ids(&this.devices)))
         .or_else(|| differs("devices left out", &saved.without, &this.without))
         .or_else(|| differs("drives", &ids(saved), &ids(this)))
         .or_else(|| differs("drives", &saved.drives, &this.drives))

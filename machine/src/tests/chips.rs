@@ -111,6 +111,7 @@ mod ports {
             "isa-serial",
             "pc-testdev",
             "pvpanic",
+            "vmgenid",
             "isa-debug-exit",
         ];
         let devices = kinds.map(DeviceConfig::new).to_vec();

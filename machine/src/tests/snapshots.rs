@@ -30,19 +30,29 @@ impl HostState for Kept {
         *seconds += 1;
         Duration::from_secs(1_800_000_000 + *seconds)
     }
+    fn random(&self) -> [u8; 16] {
+        [0x5A; 16]
+    }
 }
 
-fn new_image() -> Arc<MemoryFile> {
+pub(super) fn new_image() -> Arc<MemoryFile> {
     let image = Arc::new(MemoryFile::new(Vec::new(), 64 << 20));
     qcow2::create(&*image, &CreateOptions { cluster_bytes: 4096, ..CreateOptions::new(DISK_BYTES) }).unwrap();
     image
 }
-fn opened(image: &Arc<MemoryFile>) -> Arc<dyn BlockBackend> {
+pub(super) fn opened(image: &Arc<MemoryFile>) -> Arc<dyn BlockBackend> {
     let file: Arc<dyn ImageFile> = image.clone();
     let header = qcow2::Header::read(&*file).unwrap();
     Arc::new(Qcow2::open(file, header, None, Mode::Write).unwrap())
 }
 fn with_disks(engine: Engine, disks: &[Arc<dyn BlockBackend>]) -> (Machine, Arc<AtomicBool>) {
+    with_config(MachineConfig { engine: Some(engine), ..config() }, disks)
+}
+/// A machine with these disks, and whether its program refuses to go back.
+pub(super) fn with_config(
+    config: MachineConfig,
+    disks: &[Arc<dyn BlockBackend>],
+) -> (Machine, Arc<AtomicBool>) {
     let drive = |unit: usize| {
         DriveConfig::new(
             &format!("disk{unit}"),
@@ -50,8 +60,7 @@ fn with_disks(engine: Engine, disks: &[Arc<dyn BlockBackend>]) -> (Machine, Arc<
             Media::Disk,
         )
     };
-    let config =
-        MachineConfig { engine: Some(engine), drives: (0..disks.len()).map(drive).collect(), ..config() };
+    let config = MachineConfig { drives: (0..disks.len()).map(drive).collect(), ..config };
     let kept = Kept::default();
     let refuses = kept.refuses.clone();
     let plan = flat_plan(&config, &numbers());
@@ -71,10 +80,10 @@ fn obeys(machine: &mut Machine, command: Command) -> Result<Reply, String> {
     assert_eq!(machine.obey_all(true), None);
     answer.try_take().expect("it was obeyed").map_err(|error| error.to_string())
 }
-fn save(machine: &mut Machine, name: &str) {
+pub(super) fn save(machine: &mut Machine, name: &str) {
     obeys(machine, Command::SaveSnapshot(Some(name.to_owned()))).unwrap();
 }
-fn load(machine: &mut Machine, name: &str) -> Result<Reply, String> {
+pub(super) fn load(machine: &mut Machine, name: &str) -> Result<Reply, String> {
     obeys(machine, Command::LoadSnapshot(name.to_owned()))
 }
 fn first_byte(disk: &Arc<dyn BlockBackend>) -> u8 {

@@ -22,6 +22,7 @@ fn post_runs_to_its_end() {
         hpet: true,
         serial_ports: 1,
         pvpanic: false,
+        vmgenid: false,
         pm_base: trimotor_bus::board::PM_BASE,
     };
     let rom = Scratch::new("bios.bin");

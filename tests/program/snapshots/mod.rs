@@ -4,6 +4,7 @@ pub mod clones;
 pub mod commands;
 pub mod disks;
 pub mod document;
+pub mod generation;
 pub mod interrupted;
 pub mod linux;
 pub mod savevm;

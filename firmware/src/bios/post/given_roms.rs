@@ -7,14 +7,14 @@ use crate::bios::layout::{EBDA_SEGMENT, OPTION_ROMS_END, VIDEO_SEGMENT};
 use iced_x86::code_asm::*;
 use trimotor_bus::board;
 
-const SELECTOR: u32 = board::FW_CFG.0 as u32;
-const DATA: u32 = SELECTOR + 1;
-const DIRECTORY: u32 = 0x19;
+pub(super) const SELECTOR: u32 = board::FW_CFG.0 as u32;
+pub(super) const DATA: u32 = SELECTOR + 1;
+pub(super) const DIRECTORY: u32 = 0x19;
 /// Bytes of a directory entry, and in the EBDA where one is read to: size, key, nothing, name.
-const ENTRY_BYTES: u32 = 64;
-const ENTRY: u32 = 0x1C0;
-const KEY: u32 = ENTRY + 4;
-const NAME: u32 = ENTRY + 8;
+pub(super) const ENTRY_BYTES: u32 = 64;
+pub(super) const ENTRY: u32 = 0x1C0;
+pub(super) const KEY: u32 = ENTRY + 4;
+pub(super) const NAME: u32 = ENTRY + 8;
 /// How names begin.
 const FOLDER: [&[u8; 4]; 2] = [b"genr", b"oms/"];
 /// What fits.

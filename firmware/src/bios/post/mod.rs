@@ -9,13 +9,14 @@
 //! | base addresses and interrupts of PCI functions | 08h | [`pci`] |
 //! | memory types, other processors | 09h | [`processors`] |
 //! | video BIOS and splash | 0Ah | [`card_rom`], [`option_roms`], [`splash`] |
-//! | drives | 0Bh | [`boot`] |
+//! | drives, VM generation ID | 0Bh | [`boot`], [`generation`] |
 //! | option ROMs | 0Ch | [`given_roms`], [`option_roms`] |
 //! | boot menu, boot | 0Dh | [`menu`], [`boot`] |
 
 pub mod boot;
 pub mod card_rom;
 pub mod chipset;
+pub mod generation;
 pub mod given_roms;
 pub mod memory;
 pub mod menu;
@@ -34,7 +35,7 @@ use iced_x86::code_asm::*;
 pub const POST_CODE: u16 = 0x80;
 
 pub(super) fn write(a: &mut Module, platform: &Platform) -> Build {
-    main(a)?;
+    main(a, platform)?;
     shadow::write(a)?;
     memory::write(a, platform)?;
     chipset::write(a)?;
@@ -43,13 +44,16 @@ pub(super) fn write(a: &mut Module, platform: &Platform) -> Build {
     splash::write(a, platform)?;
     card_rom::write(a)?;
     given_roms::write(a)?;
+    if platform.vmgenid {
+        generation::write(a)?;
+    }
     option_roms::write(a)?;
     menu::write(a)?;
     boot::write(a)
 }
 
 /// All steps in turn. Until RAM is known to work there is no stack.
-fn main(a: &mut Module) -> Build {
+fn main(a: &mut Module, platform: &Platform) -> Build {
     a.routine("post")?;
     code!(a; cli; cld; out_byte(POST_CODE, 1));
     shadow::copy_rom(a)?;
@@ -79,6 +83,11 @@ fn main(a: &mut Module) -> Build {
         sti;
         out_byte(POST_CODE, 0x0B);
         invoke("find_drives");
+    );
+    if platform.vmgenid {
+        code!(a; invoke("tell_generation_page"));
+    }
+    code!(a;
         out_byte(POST_CODE, 0x0C);
         invoke("option_roms");
         invoke("lock_shadow");

@@ -15,6 +15,7 @@ fn platform(mib: u64) -> Platform {
         hpet: true,
         serial_ports: 1,
         pvpanic: false,
+        vmgenid: false,
         pm_base: trimotor_bus::board::PM_BASE,
     }
 }
