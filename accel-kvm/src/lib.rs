@@ -100,18 +100,6 @@ impl fmt::Display for KvmHost {
     }
 }
 
-/// Whether this host's KVM, if there is one, rests on the processor's own virtualisation: told without a probe.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub fn rests_on_hardware() -> bool {
-    probe::backing().is_hardware()
-}
-
-/// Whether this host's KVM rests on the processor's own virtualisation: there is none, since this build is for another kind of host.
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub fn rests_on_hardware() -> bool {
-    false
-}
-
 /// Probes KVM: always refused, since this build is for another kind of host.
 ///
 /// # Errors

@@ -122,7 +122,9 @@ pub fn from_sregs(r: &kvm_sregs, memory: &GuestMemory, s: &mut ArchState) {
     } else if s.rflags & RFLAGS_VM != 0 {
         3
     } else {
-        r.ss.dpl & 3
+        // SS.DPL where the mode has just become protected, and CS is of real mode still; CS.RPL where a KVM of software left SS as
+        // it was before SYSCALL.
+        (r.ss.dpl & 3).min(r.cs.selector as u8 & 3)
     };
     let pae = r.cr0 & Cr0::PG.bits() != 0 && r.cr4 & Cr4::PAE.bits() != 0 && r.efer & Efer::LMA.bits() == 0;
     if pae {
@@ -206,6 +208,8 @@ pub fn needs_interpreter(s: &ArchState, hardware: bool) -> Option<&'static str> 
     const TF: u64 = 1 << 8;
     /// CR0.PG.
     const PG: u64 = 1 << 31;
+    /// EFER.SCE.
+    const SCE: u64 = 1;
     /// EFER.LMA.
     const LMA: u64 = 1 << 10;
     if !s.a20 {
@@ -224,6 +228,10 @@ pub fn needs_interpreter(s: &ArchState, hardware: bool) -> Option<&'static str> 
         // kvm_pvm goes on without paging then.
         return Some("paging outside long mode");
     }
+    if !hardware && s.efer & SCE != 0 {
+        // kvm_pvm goes on behind SYSCALL with the rights of user mode.
+        return Some("system calls");
+    }
     if !hardware && (s.rflags & TF != 0 || s.dr[7] & 0xFF != 0) {
         return Some("guest's own debugging");
     }
@@ -234,6 +242,21 @@ pub fn needs_interpreter(s: &ArchState, hardware: bool) -> Option<&'static str> 
 mod tests {
     use super::*;
     use trimotor_cpu::CpuState;
+
+    #[test]
+    fn the_privilege_level_is_that_after_syscall() {
+        let memory = GuestMemory::new(1 << 20, &[]).expect("memory");
+        let mut s = CpuState::at_reset(0x661).to_arch();
+        let level = |ss: u8, cs: u16, s: &mut ArchState| {
+            let ss = kvm_segment { dpl: ss, ..Default::default() };
+            let cs = kvm_segment { selector: cs, ..Default::default() };
+            from_sregs(&kvm_sregs { cr0: 1, ss, cs, ..Default::default() }, &memory, s);
+            s.cpl
+        };
+        assert_eq!(level(3, 0x10, &mut s), 0, "SS as before SYSCALL");
+        assert_eq!(level(0, 0x07C3, &mut s), 0, "CS as in real mode");
+        assert_eq!(level(3, 0x33, &mut s), 3);
+    }
 
     #[test]
     fn registers_come_back_as_they_went() {

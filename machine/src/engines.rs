@@ -24,13 +24,12 @@ mod kvm {
         static PROBED: OnceLock<Result<KvmHost, KvmUnusable>> = OnceLock::new();
         PROBED.get_or_init(trimotor_accel_kvm::probe)
     }
-    pub(super) fn rests_on_hardware() -> bool {
-        trimotor_accel_kvm::rests_on_hardware()
-    }
     /// What is worth to be known of a KVM that can be used: why another engine is faster.
     pub(super) fn availability() -> Result<Option<String>, Unusable> {
         match probed() {
-            Ok(host) if host.backing.is_hardware() => Ok(None),
+            Ok(host) if host.backing.is_hardware() => Ok(Some(format!(
+                "this host's /dev/kvm {host}; --accel auto takes it once it was tried on more hosts"
+            ))),
             Ok(host) => {
                 Ok(Some(format!("this host's /dev/kvm {host}; the interpreter runs what it does not")))
             }
@@ -98,7 +97,7 @@ pub struct EngineStatus {
     pub description: &'static str,
     /// `Ok` where it can be used, otherwise why not and what would help.
     pub available: Result<(), Unusable>,
-    /// Why it is not chosen where nobody names an engine, though it can be used: another is faster.
+    /// Why it is not chosen where nobody names an engine, though it can be used.
     pub slow: Option<String>,
 }
 
@@ -159,19 +158,18 @@ impl Engine {
     pub fn can_start(self) -> Result<(), Unusable> {
         self.status().available
     }
-    /// Whether a machine can have it, and no other engine is known to be faster.
-    fn is_worth_starting(self) -> bool {
-        // A KVM of software is not worth a probe either, which takes its time there.
-        (self != Engine::Kvm || kvm::rests_on_hardware()) && self.can_start().is_ok()
+    /// Whether it is taken where nobody names an engine: KVM has run guests on a KVM of software only so far.
+    fn is_chosen(self) -> bool {
+        self != Engine::Kvm && self.can_start().is_ok()
     }
     /// The fastest engine that can be used here.
     pub fn fastest() -> Engine {
-        Engine::ALL.into_iter().find(|engine| engine.is_worth_starting()).unwrap_or(Engine::Interp)
+        Engine::ALL.into_iter().find(|engine| engine.is_chosen()).unwrap_or(Engine::Interp)
     }
-    /// The next one that can be used here, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
+    /// The next one that is chosen where nobody names one, in the order of [`ALL`](Self::ALL) and round again; itself where there is no other.
     pub fn next(self) -> Engine {
         let later = Engine::ALL.into_iter().cycle().skip_while(|engine| *engine != self).skip(1);
-        later.take(Engine::ALL.len()).find(|engine| engine.can_start().is_ok()).unwrap_or(self)
+        later.take(Engine::ALL.len()).find(|engine| engine.is_chosen()).unwrap_or(self)
     }
     /// Whether it makes host code, which [`EngineOptions`] are about.
     pub fn translates(self) -> bool {

@@ -6,6 +6,7 @@ use crate::support::program::{executable, run_to_end};
 use crate::support::small_guest::small_guest;
 use std::fs;
 use std::path::PathBuf;
+use trimotor_machine::Engine;
 
 pub fn tests() -> Tests {
     Tests::new()
@@ -222,8 +223,10 @@ fn serial_ports_that_cannot_be_opened() {
 }
 
 fn switches_that_cannot_be_made() {
-    let not_finished = "the KVM engine is not finished";
-    check_refused(&["demo", "--switch", "kvm@1"], &["--switch kvm", not_finished, "trimotor doctor"]);
+    if let Err(why) = Engine::Kvm.can_start() {
+        let words = ["--switch kvm", &why.verdict, "trimotor doctor"];
+        check_refused(&["demo", "--switch", "kvm@1"], &words);
+    }
     check_refused(&["demo", "--switch", "tcg@1"], &["--switch", "there are interp, jit and kvm"]);
     check_refused(&["demo", "--switch", "interp"], &["--switch", "ENGINE@SECONDS", "jit@2.5"]);
     check_refused(&["demo", "--switch", "interp@soon"], &["--switch", "\"soon\" is no moment"]);

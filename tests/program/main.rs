@@ -121,6 +121,7 @@ fn main() -> ExitCode {
         switching::boot::tests(),
         switching::command_line::tests(),
         switching::documents::tests(),
+        switching::kvm::tests(),
         switching::load::tests(),
         switching::lockstep::tests(),
         terminal::tests(),

@@ -3,5 +3,6 @@
 pub mod boot;
 pub mod command_line;
 pub mod documents;
+pub mod kvm;
 pub mod load;
 pub mod lockstep;

@@ -6,14 +6,8 @@ use trimotor_machine::engines::Engine;
 /// The translator.
 pub const JIT: Need = Need { name: "jit", check: || can_start(Engine::Jit) };
 
-/// The host's KVM, with the interpreter's help where it needs it. While that engine is not finished, it is to be asked for.
-pub const KVM: Need = Need {
-    name: "kvm",
-    check: || match std::env::var_os("TRIMOTOR_TEST_KVM") {
-        Some(_) => can_start(Engine::Kvm),
-        None => Err("the KVM engine is not finished: TRIMOTOR_TEST_KVM=1 has its tests run".to_owned()),
-    },
-};
+/// The host's KVM, with the interpreter's help where it needs it.
+pub const KVM: Need = Need { name: "kvm", check: || can_start(Engine::Kvm) };
 
 /// Each engine that counts instructions, as a command line names it.
 pub const ENGINE_NAMES: [Case<&str>; 2] =
