@@ -128,7 +128,7 @@ fn linux_seeds_its_random_numbers_anew() {
 
 fn firmware_says_where_the_id_is() {
     for firmware in [&[][..], &["--bios", SEABIOS], &["--pflash", OVMF]] {
-        let fixed = ["run", "--memory", "128M", "--accel", "jit", "--nographic", "--vmgenid", ID];
+        let fixed = ["run", "--memory", "128M", "--accel", "jit", "--vmgenid", ID];
         let mut saver = Saver::start("", &[&fixed[..], firmware].concat());
         let devices = saver
             .client
