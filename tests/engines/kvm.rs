@@ -54,7 +54,7 @@ const GUESTS: &[(&str, Emit)] = &[
         a.lock().cmpxchg16b(xmmword_ptr(rsi))
     }),
     ("MSRs of KVM's and of the machine's", |a| {
-        for msr in [0xC000_0082u32, 0x3B, 0x2FF] {
+        for msr in [0xC000_0082u32, 0x174, 0x2FF] {
             a.mov(ecx, msr)?;
             a.mov(eax, 0xC00)?;
             a.xor(edx, edx)?;

@@ -122,6 +122,12 @@ impl BareMachine {
         map_one_to_one(&m.memory);
         m.write(LONG_MODE_CODE, code);
         set_long_mode(&mut *m.vcpu);
+        if engine == Engine::Kvm {
+            // A KVM of software is given no guest that has turned SYSCALL on.
+            let mut state = m.vcpu.state();
+            state.efer &= !1;
+            m.vcpu.set_state(&state);
+        }
         m
     }
 }
