@@ -19,6 +19,11 @@ pub fn parse(text: &str) -> Result<CpuModel, Failure> {
         .map_err(|error| Failure::bad(format!("--cpu {text}: {error}")))
 }
 
+/// The model of a saved machine. `None`: this build knows none of that name.
+pub fn of_saved((name, tsc_hz): (&str, u64)) -> Option<CpuModel> {
+    CpuModel::parse(name, tsc_hz).map(CpuModel::limited_to_host).ok()
+}
+
 /// Prints all models, or the one that `only` names.
 ///
 /// # Errors

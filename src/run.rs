@@ -179,7 +179,9 @@ fn launch(
     let Origin { arguments, saved, snapshot, outside } = origin;
     let replay = outside.replay();
     let is_clone = saved.as_ref().is_some_and(|saved| saved.is_clone);
-    let mut model = cpus::parse(&args.cpu)?;
+    // Where the saved one is no model of this build, what differs is said later.
+    let saved_model = saved.as_ref().and_then(|saved| cpus::of_saved(saved.machine.cpu_model()));
+    let mut model = saved_model.map_or_else(|| cpus::parse(&args.cpu), Ok)?;
     model.cpus = args.cpus.into();
     let engine = engine(args.accel)?;
     switches::check(&args.switch)?;

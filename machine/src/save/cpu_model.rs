@@ -27,6 +27,10 @@ impl CpuModelStateV1 {
             features: has.map(|row| row.name.to_owned()).collect(),
         }
     }
+    /// The name and the frequency of the time-stamp counter in Hz, which make the same model again.
+    pub(crate) fn named(&self) -> (&str, u64) {
+        (&self.name, self.tsc_hz)
+    }
     /// Sees that `model` is the same to a guest.
     ///
     /// # Errors

@@ -202,6 +202,11 @@ impl<R: Read + Seek> SavedMachine<R> {
     pub fn config(&self) -> &MachineConfig {
         &self.state.config
     }
+    /// The CPU model, as [`CpuModel::parse`](trimotor_cpu::model::CpuModel::parse) takes it, and the frequency of its time-stamp
+    /// counter in Hz. It is not always that of the command line: the engine that the machine began on may have lacked something.
+    pub fn cpu_model(&self) -> (&str, u64) {
+        self.state.model.named()
+    }
     /// What the program kept with it.
     pub fn host(&self) -> &[u8] {
         &self.state.host
