@@ -136,7 +136,7 @@ fn each_topic_of_info_has_something_to_say(engine: &str) {
     let (socket, path) = (Scratch::new("m.sock"), image.path());
     let monitor = format!("unix:{},server", socket.path());
     let fixed = ["run", "--memory", "16M", "--kernel", &path, "--monitor", &monitor, "--display", &display];
-    let more = ["--accel", engine, "--nic", "user,id=net0"];
+    let more = ["--accel", engine, "--nic", "user,id=net0", "--vmgenid", "auto"];
     let mut program = Program::start(&[&fixed[..], &more].concat());
     program.expect(READY);
     let mut m = Client::connect(&socket.path());
