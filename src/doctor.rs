@@ -29,9 +29,9 @@ pub fn run(verbose: bool) -> Result<(), Failure> {
         match status.available {
             Ok(()) => {
                 writeln!(out, "  {name:<7} yes: {}", status.description)?;
-                more |= status.slow.is_some();
-                let slow = status.slow.iter().filter(|_| verbose);
-                for line in slow.flat_map(|text| wrapped(text, INDENT)) {
+                more |= status.by_name.is_some();
+                let why = status.by_name.iter().filter(|_| verbose);
+                for line in why.flat_map(|text| wrapped(text, INDENT)) {
                     writeln!(out, "{:INDENT$}{line}", "")?;
                 }
             }
@@ -59,7 +59,7 @@ pub fn run(verbose: bool) -> Result<(), Failure> {
     writeln!(out, "  /dev/kvm    {}", kvm_device())?;
     writeln!(out, "  guests      {}", guests())?;
     if more && !verbose {
-        writeln!(out, "\n`trimotor doctor -v` says more of what cannot be used, or is slow.")?;
+        writeln!(out, "\n`trimotor doctor -v` says more of what cannot be used, or by name only.")?;
     }
     Ok(())
 }

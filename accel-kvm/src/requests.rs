@@ -81,9 +81,3 @@ pub unsafe fn set_memory(vm: &VmFd, slot: u32, memory: Option<&MemorySlot>) -> i
     // SAFETY: the caller's promise.
     unsafe { vm.set_user_memory_region(region) }.map_err(io::Error::from)
 }
-
-/// The host processor's time-stamp counter.
-pub fn host_tsc() -> u64 {
-    // SAFETY: every x86-64 processor has RDTSC, and Linux lets user mode execute it.
-    unsafe { std::arch::x86_64::_rdtsc() }
-}

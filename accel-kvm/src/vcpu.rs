@@ -491,30 +491,32 @@ impl KvmVcpu {
     fn follow_time(&mut self, bus: &mut dyn CpuBus, adjust: u64) -> Result<u64, Refused> {
         let hz = self.model.tsc_hz;
         let tolerance = trimotor_bus::GuestTime(TSC_TOLERANCE_NS).ticks(hz);
-        self.now(bus);
-        let machine = bus.now().ticks(hz);
         let is_near = |ahead: u64| (ahead as i64).unsigned_abs() <= tolerance;
-        if !self.vm.hardware {
-            // RDTSC is the processor's own: the machine's counter follows it, as if the guest had written it.
-            let ahead = requests::host_tsc().wrapping_sub(machine.wrapping_add(adjust));
-            if is_near(ahead) {
-                return Ok(adjust);
-            }
-            let adjust = adjust.wrapping_add(ahead);
-            bus.set_tsc_offset(adjust);
-            return Ok(adjust);
-        }
+        self.now(bus);
+        let machine = bus.now().ticks(hz).wrapping_add(adjust);
         let mut msrs = KvmMsrs::from_entries(&[kvm_msr_entry { index: msr::IA32_TSC, ..Default::default() }])
             .map_err(|error| format!("MSRs: {error:?}"))?;
         self.fd.get_msrs(&mut msrs).map_err(refused("KVM_GET_MSRS"))?;
-        let ahead = machine.wrapping_add(adjust).wrapping_sub(msrs.as_slice()[0].data);
+        let in_kvm = msrs.as_slice()[0].data;
+        if self.vm.hardware {
+            let ahead = machine.wrapping_sub(in_kvm);
+            if !is_near(ahead) {
+                let offset = self.tsc_offset()?.wrapping_add(ahead);
+                requests::set_tsc_offset(&self.fd, offset).map_err(refused("KVM_VCPU_TSC_OFFSET"))?;
+            }
+            return Ok(adjust);
+        }
+        // RDTSC is the processor's own, without the offset: the machine's counter follows it, as if the guest had written it.
+        let ahead = in_kvm.wrapping_sub(self.tsc_offset()?).wrapping_sub(machine);
         if is_near(ahead) {
             return Ok(adjust);
         }
-        let offset = requests::tsc_offset(&self.fd).map_err(refused("KVM_VCPU_TSC_OFFSET"))?;
-        requests::set_tsc_offset(&self.fd, offset.wrapping_add(ahead))
-            .map_err(refused("KVM_VCPU_TSC_OFFSET"))?;
+        let adjust = adjust.wrapping_add(ahead);
+        bus.set_tsc_offset(adjust);
         Ok(adjust)
+    }
+    fn tsc_offset(&self) -> Result<u64, Refused> {
+        requests::tsc_offset(&self.fd).map_err(refused("KVM_VCPU_TSC_OFFSET"))
     }
     /// The same while the state is in KVM.
     fn keep_time(&mut self, bus: &mut dyn CpuBus) {

@@ -11,7 +11,7 @@ use trimotor_cpu::code_observer::CodeObserver;
 use trimotor_cpu_interp::Interpreter;
 pub use trimotor_cpu_interp::vcpu::{STALE_USES, TLB_DIFFERENCES, TLB_HITS};
 
-/// What is particular to KVM, the one engine that may be there and not worth its use.
+/// What is particular to KVM, the one engine that is taken by name only.
 mod kvm {
     use super::Unusable;
     use std::sync::OnceLock;
@@ -24,21 +24,21 @@ mod kvm {
         static PROBED: OnceLock<Result<KvmHost, KvmUnusable>> = OnceLock::new();
         PROBED.get_or_init(trimotor_accel_kvm::probe)
     }
-    /// What is worth to be known of a KVM that can be used: why another engine is faster.
-    pub(super) fn availability() -> Result<Option<String>, Unusable> {
+    /// Of a KVM that can be used: why it is taken by name only.
+    pub(super) fn availability() -> Result<String, Unusable> {
+        let details = |what: &dyn std::fmt::Display| format!("this host's /dev/kvm {what}");
         match probed() {
-            Ok(host) if host.backing.is_hardware() => Ok(Some(format!(
-                "this host's /dev/kvm {host}; --accel auto takes it once it was tried on more hosts"
-            ))),
             Ok(host) => {
-                Ok(Some(format!("this host's /dev/kvm {host}; the interpreter runs what it does not")))
+                let why = if host.backing.is_hardware() {
+                    "--accel auto takes it once it was tried on more hosts"
+                } else {
+                    "the interpreter runs what it does not"
+                };
+                Ok(format!("{}; {why}", details(host)))
             }
             Err(why) => Err(Unusable {
                 verdict: "this host's KVM cannot run guests".to_owned(),
-                details: vec![
-                    format!("this host's /dev/kvm {why}"),
-                    format!("to change that, {}", why.help()),
-                ],
+                details: vec![details(why), format!("to change that, {}", why.help())],
                 help: "use --accel auto".to_owned(),
             }),
         }
@@ -98,7 +98,7 @@ pub struct EngineStatus {
     /// `Ok` where it can be used, otherwise why not and what would help.
     pub available: Result<(), Unusable>,
     /// Why it is not chosen where nobody names an engine, though it can be used.
-    pub slow: Option<String>,
+    pub by_name: Option<String>,
 }
 
 /// Why an engine cannot be used.
@@ -134,22 +134,20 @@ impl Engine {
     /// What it is and whether it can be used. For KVM this runs tiny guests on the host's KVM, which
     /// takes some milliseconds, and seconds at most.
     pub fn status(self) -> EngineStatus {
-        let (description, availability) = match self {
+        let (description, available, by_name) = match self {
             Engine::Interp => {
-                ("interpreter: runs on any host, the reference for what an instruction means", Ok(None))
+                ("interpreter: runs on any host, the reference for what an instruction means", Ok(()), None)
             }
-            Engine::Jit => {
-                ("binary translation: guest code becomes host code", jit_availability().map(|()| None))
-            }
-            Engine::Kvm => match kvm::availability() {
-                Ok(Some(slow)) => {
-                    ("a KVM of software, without VT-x or AMD-V: slower than jit", Ok(Some(slow)))
+            Engine::Jit => ("binary translation: guest code becomes host code", jit_availability(), None),
+            Engine::Kvm => {
+                let description = "the host's virtualisation through /dev/kvm, by --accel kvm only";
+                match kvm::availability() {
+                    Ok(why) => (description, Ok(()), Some(why)),
+                    Err(why) => (description, Err(why), None),
                 }
-                other => ("the host's hardware virtualisation through /dev/kvm", other),
-            },
+            }
         };
-        let slow = availability.clone().ok().flatten();
-        EngineStatus { engine: self, description, available: availability.map(|_| ()), slow }
+        EngineStatus { engine: self, description, available, by_name }
     }
     /// Whether a machine can have it.
     ///
