@@ -208,20 +208,28 @@ pub fn entropy() -> Entropy {
 /// The seed of the guest's random numbers: the host's, or with `icount` always the same.
 pub fn random_seed(icount: bool) -> u64 {
     let mut bytes = FIXED_SEED.to_le_bytes();
-    if !icount && let Ok(mut source) = File::open("/dev/urandom") {
-        // Where the host has no random numbers, the fixed ones are better than none.
-        let _ = source.read_exact(&mut bytes);
+    if !icount {
+        randomize(&mut bytes);
     }
     u64::from_le_bytes(bytes)
+}
+/// Puts the host's random numbers in the place of these: where it has none, the fixed ones are better than none.
+fn randomize(bytes: &mut [u8]) {
+    if let Ok(mut source) = File::open("/dev/urandom") {
+        let _ = source.read_exact(bytes);
+    }
+}
+
+/// This program's command line, without its name.
+pub fn arguments() -> Vec<String> {
+    std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect()
 }
 
 /// Random bytes of the host's.
 pub fn random_bytes() -> [u8; 16] {
-    let halves = [random_seed(false), random_seed(false)];
-    let mut bytes = [0; 16];
-    for (into, half) in bytes.chunks_exact_mut(8).zip(halves) {
-        into.copy_from_slice(&half.to_le_bytes());
-    }
+    let seed = u128::from(FIXED_SEED);
+    let mut bytes = (seed << 64 | seed).to_le_bytes();
+    randomize(&mut bytes);
     bytes
 }
 

@@ -17,7 +17,7 @@ use crate::note::note;
 use crate::payload::{Payload, Planner};
 use crate::ports::{self, Ports};
 use crate::recording::replay::{Given, NotKept};
-use crate::recording::{FileSumV1, Outside, RecordingFile, Replay, Witness};
+use crate::recording::{FileSumV1, Outside, RecordingFile, Replay};
 use crate::report::Detail;
 use crate::rom_file::Firmware;
 use crate::rtc_base::RtcBase;
@@ -67,8 +67,7 @@ struct Origin {
 impl Origin {
     /// This program's command line.
     fn fresh() -> Self {
-        let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
-        Self { arguments: arguments.collect(), saved: None, snapshot: None, outside: Outside::Taken }
+        Self { arguments: host_services::arguments(), saved: None, snapshot: None, outside: Outside::Taken }
     }
 }
 
@@ -300,12 +299,8 @@ fn launch(
         output_waits: Some(output_waits),
         host_state: Some(if replay.is_some() { Box::new(NotKept) } else { Box::new(keeper) }),
     };
-    let witness = match replay {
-        Some(replay) => replay.witness(boot, &services)?,
-        None => Witness::new(boot, &services, None).map_err(Failure::bad)?,
-    };
-    let ((boot, seen), model) = (witness, Arc::new(model));
-    let boot = Box::new(boot);
+    let (boot, seen) = outside.witness(boot, &services)?;
+    let model = Arc::new(model);
     let (mut machine, recorder, expected) = match (saved, outside) {
         (None, Outside::Replayed(replay)) => {
             let (machine, expected) = replay.start(config, model, services, boot)?;

@@ -126,7 +126,7 @@ pub struct Witness {
 }
 
 /// What a [`Witness`] saw.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Testimony(Arc<Mutex<BootV1>>);
 
 impl Witness {

@@ -14,9 +14,12 @@ mod recorder;
 pub mod replay;
 mod shut;
 
-pub use kept::{FileSumV1, Testimony, Witness};
+use crate::error::Failure;
+use kept::Witness;
+pub use kept::{FileSumV1, Testimony};
 pub use recorder::RecordingFile;
 pub use replay::Replay;
+use trimotor_machine::{BootSource, HostServices};
 
 /// What becomes of what comes from outside.
 pub enum Outside {
@@ -29,6 +32,23 @@ pub enum Outside {
 }
 
 impl Outside {
+    /// Has a run that is recorded or replayed watched for what it boots, from `boot` and what is in `services`; a run that is neither has
+    /// nothing summed up.
+    ///
+    /// # Errors
+    /// It is not what was recorded.
+    pub fn witness(
+        &self,
+        boot: Box<dyn BootSource>,
+        services: &HostServices,
+    ) -> Result<(Box<dyn BootSource>, Testimony), Failure> {
+        let (witness, seen) = match self {
+            Self::Taken => return Ok((boot, Testimony::default())),
+            Self::Recorded(_) => Witness::new(boot, services, None).map_err(Failure::bad)?,
+            Self::Replayed(replay) => replay.witness(boot, services)?,
+        };
+        Ok((Box::new(witness), seen))
+    }
     /// The recording that is replayed.
     pub fn replay(&self) -> Option<&Replay> {
         match self {

@@ -2,6 +2,7 @@
 
 use super::kept::{FileSumV1, KeptV1, Testimony};
 use crate::error::Failure;
+use crate::host_services;
 use crate::note::note;
 use anyhow::{Context, anyhow};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -51,10 +52,9 @@ impl RecordingFile {
     /// The host cannot write, or cannot read a medium.
     pub fn start(self, machine: &mut Machine, boot: &Testimony) -> Result<Recorder, Failure> {
         let Self { file, path, restored } = self;
-        let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
         let kept = KeptV1 {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            arguments: arguments.collect(),
+            arguments: host_services::arguments(),
             folder: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
             restored,
             boot: boot.boot(),
