@@ -2,10 +2,8 @@
 
 use crate::error::Failure;
 use std::str::FromStr;
+use trimotor_machine::generation::{AUTO, GUID, VMGENID};
 use trimotor_machine::{DeviceConfig, Guid, Machine};
-
-/// The device.
-const VMGENID: &str = "vmgenid";
 
 /// Which ID the guest finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,10 +17,10 @@ pub enum Generation {
 impl FromStr for Generation {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "auto" {
+        if text == AUTO {
             return Ok(Self::Auto);
         }
-        text.parse().map(Self::Is).map_err(|reason| format!("{reason}, or auto"))
+        text.parse().map(Self::Is).map_err(|reason| format!("{reason}, or {AUTO}"))
     }
 }
 
@@ -31,7 +29,7 @@ impl Generation {
     pub fn device(self) -> DeviceConfig {
         match self {
             Self::Auto => DeviceConfig::new(VMGENID),
-            Self::Is(id) => DeviceConfig::new(VMGENID).with("guid", id),
+            Self::Is(id) => DeviceConfig::new(VMGENID).with(GUID, id),
         }
     }
     /// Has a machine that goes on from a file be another one.

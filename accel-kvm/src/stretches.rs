@@ -68,8 +68,8 @@ impl Stretches {
         }
         self.length
     }
-    /// For a KVM of software: whether the other engine is to run until it is asked again.
-    pub fn is_others_turn(&mut self) -> bool {
+    /// For a KVM of software, at the beginning of a run: ends the present turn where it is over; whether it is the other engine's now.
+    pub fn turn_to_other(&mut self) -> bool {
         let kvm_turn = self.kvm_ns - self.kvm_turn_began;
         match self.other_turn_ends {
             None if kvm_turn >= KVM_TURN_NS => {
@@ -124,13 +124,13 @@ mod tests {
         let mut s = Stretches::default();
         s.kvm_ran(KVM_TURN_NS - 1);
         s.other_ran(OTHERS_SHARE * KVM_TURN_NS);
-        assert!(!s.is_others_turn(), "what it gave up on does not end KVM's turn");
+        assert!(!s.turn_to_other(), "what it gave up on does not end KVM's turn");
         s.kvm_ran(11);
-        assert!(s.is_others_turn());
+        assert!(s.turn_to_other());
         s.other_ran(OTHERS_SHARE * (KVM_TURN_NS + 10) - 1);
-        assert!(s.is_others_turn());
+        assert!(s.turn_to_other());
         s.other_ran(1);
-        assert!(!s.is_others_turn());
+        assert!(!s.turn_to_other());
     }
 
     #[test]

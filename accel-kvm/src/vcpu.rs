@@ -528,7 +528,7 @@ impl KvmVcpu {
 
     /// Whether this run is KVM's or the other engine's: on a KVM of software, the guest would hardly get on otherwise.
     fn take_turns(&mut self, bus: &mut dyn CpuBus) {
-        if self.stretches.is_others_turn() {
+        if self.stretches.turn_to_other() {
             self.leave_kvm(bus, WHOLE_TURN);
         } else if self.stretch >= LOOK_AGAIN {
             self.stretch = 0;

@@ -18,10 +18,11 @@ use trimotor_bus::board;
 use trimotor_devices::vmgenid::Guid;
 
 /// The device's name in a configuration and on the board.
-pub(crate) const VMGENID: &str = "vmgenid";
-/// Its option with the ID, and the value that leaves the choice to the machine.
-pub(crate) const GUID: &str = "guid";
-pub(crate) const AUTO: &str = "auto";
+pub const VMGENID: &str = "vmgenid";
+/// Its option with the ID.
+pub const GUID: &str = "guid";
+/// The value of it that leaves the choice to the machine.
+pub const AUTO: &str = "auto";
 
 impl Machine {
     /// The VM generation ID, where the machine has one.

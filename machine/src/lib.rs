@@ -57,7 +57,7 @@ mod drives;
 pub mod engines;
 pub mod events;
 pub mod exit;
-mod generation;
+pub mod generation;
 mod inspect;
 mod labels;
 pub mod lockstep;

@@ -100,13 +100,6 @@ impl<W: Write> Writer<W> {
     pub fn finish(self) -> Result<W, FormatError> {
         Ok(self.end()?.0)
     }
-    /// The same; how many bytes the file has, too.
-    ///
-    /// # Errors
-    /// The host cannot write.
-    pub fn finish_counted(self) -> Result<(W, u64), FormatError> {
-        self.end()
-    }
     /// Hands on what the host keeps back.
     ///
     /// # Errors
@@ -118,8 +111,11 @@ impl<W: Write> Writer<W> {
     pub fn into_inner(self) -> W {
         self.out
     }
-    /// Writes the last section; how many bytes that makes.
-    pub(crate) fn end(mut self) -> Result<(W, u64), FormatError> {
+    /// The same; how many bytes the file has, too.
+    ///
+    /// # Errors
+    /// The host cannot write.
+    pub fn end(mut self) -> Result<(W, u64), FormatError> {
         self.section(END, 1, &[])?;
         Ok((self.out, self.written))
     }

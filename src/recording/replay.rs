@@ -6,14 +6,13 @@
 
 use super::kept::{FileSumV1, KeptV1};
 use super::{Testimony, Witness, shut};
-use crate::args::{Cli, Command, MachineArgs, RunArgs};
+use crate::args::{Command, MachineArgs, RunArgs};
 use crate::drives::{self, Drives};
 use crate::error::Failure;
 use crate::networks::{self, Networks};
 use crate::note::note;
 use crate::snapshots::restore::{self, GIVEN_ANEW};
 use anyhow::anyhow;
-use clap::Parser;
 use std::fs::{File, TryLockError};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -96,13 +95,8 @@ impl Replay {
         Ok(())
     }
     fn recorded_command(&self) -> Result<RunArgs, Failure> {
-        let recorded = std::iter::once("trimotor").chain(self.kept.arguments.iter().map(String::as_str));
-        let cli = Cli::try_parse_from(recorded).map_err(|error| {
-            let reason = error.to_string();
-            self.refused(&format!("its command line: {}", reason.lines().next().unwrap_or_default()))
-        })?;
-        match cli.command {
-            Some(Command::Run(run)) => Ok(*run),
+        match restore::kept_command(&self.kept.arguments).map_err(|reason| self.refused(&reason))? {
+            Command::Run(run) => Ok(*run),
             _ => Err(self.refused(&"its command line runs no machine")),
         }
     }

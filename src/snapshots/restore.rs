@@ -54,6 +54,19 @@ pub const GIVEN_ANEW: &[&str] = &[
     "vmgenid",
 ];
 
+/// What a command line said that was kept with a machine.
+///
+/// # Errors
+/// This build does not understand it.
+pub fn kept_command(arguments: &[String]) -> Result<Command, String> {
+    let words = std::iter::once("trimotor").chain(arguments.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(words).map_err(|error| {
+        let reason = error.to_string();
+        format!("its command line: {}", reason.lines().next().unwrap_or_default())
+    })?;
+    Ok(cli.command.unwrap_or_else(|| Command::Demo(Box::default())))
+}
+
 /// A machine in a file, which waits for what the host gives it.
 pub struct Saved {
     /// The machine.
@@ -95,13 +108,8 @@ impl Saved {
     pub fn command(&self, args: &RunArgs) -> Result<Command, Failure> {
         let given = given_options();
         check_options(&given)?;
-        let saved = std::iter::once("trimotor").chain(self.host.arguments.iter().map(String::as_str));
-        let cli = Cli::try_parse_from(saved).map_err(|error| {
-            let reason = error.to_string();
-            let first = reason.lines().next().unwrap_or_default();
-            refused(&self.file, &format!("section \"host\": its command line: {first}"))
-        })?;
-        let mut command = cli.command.unwrap_or_else(|| Command::Demo(Box::default()));
+        let mut command = kept_command(&self.host.arguments)
+            .map_err(|reason| refused(&self.file, &format!("section \"host\": {reason}")))?;
         match &mut command {
             Command::Run(run) if run.restore.is_none() => anew(&mut run.machine, &args.machine, &given),
             Command::Demo(demo) => anew(&mut demo.machine, &args.machine, &given),

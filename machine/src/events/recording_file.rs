@@ -154,7 +154,7 @@ impl<W: Write + Seek + Send + 'static> LogWriter<W> {
         let ended = self.thread.join();
         let mut writer = ended.map_err(|_| std::io::Error::other("the thread that writes it panicked"))??;
         writer.value(END, FIRST, end)?;
-        let (mut out, bytes) = writer.finish_counted()?;
+        let (mut out, bytes) = writer.end()?;
         out.flush()?;
         out.seek(SeekFrom::Start(0))?;
         out.write_all(&StateV1 { bytes }.beginning()?)?;
