@@ -181,7 +181,7 @@ pub struct Core {
     pub(crate) portions: u32,
     /// `state.retired` when a fault was last delivered.
     pub(crate) faulted_at: u64,
-    /// Faults in the present run since an instruction retired.
+    /// Faults since an instruction retired, or since a run ended for them.
     pub(crate) faults_in_a_row: u32,
     /// The last access to a port.
     pub(crate) last_io: IoAccess,

@@ -50,6 +50,13 @@ impl Core {
             if self.state.budget <= 0 && !self.next_quantum() {
                 return VcpuExit::Budget;
             }
+            if self.repeats_long() {
+                if self.faults_in_a_row < self.most_repeats() {
+                    return VcpuExit::Budget;
+                }
+                self.faults_in_a_row = 0;
+                return VcpuExit::Faulting;
+            }
             // What happened between blocks ends none: the look-up sees it. Left over, it would end the first
             // instruction that looks, after the first of its ops.
             self.attention = false;
@@ -82,9 +89,6 @@ impl Core {
             if self.state.activity == Activity::Shutdown {
                 return VcpuExit::Shutdown(Box::new(std::mem::take(&mut self.shutdown)));
             }
-            if self.repeats_long() {
-                return VcpuExit::Budget;
-            }
         }
     }
 
@@ -93,7 +97,10 @@ impl Core {
     /// there no time passes meanwhile.
     #[inline]
     pub(crate) fn repeats_long(&self) -> bool {
-        self.portions.max(self.faults_in_a_row) >= if self.exact_budget { 1 << 16 } else { 1 << 8 }
+        self.portions.max(self.faults_in_a_row) >= self.most_repeats()
+    }
+    fn most_repeats(&self) -> u32 {
+        if self.exact_budget { 1 << 16 } else { 1 << 8 }
     }
 
     /// Delivers the fault that ended a block, if one did.
@@ -112,6 +119,9 @@ impl Core {
     }
 
     /// Between blocks: what other vCPUs ask, DMA into code, changes of the memory map, debug traps, pins.
+    ///
+    /// A kick comes last. It ends the run where the vCPU stands as it would without the kick, with nothing left
+    /// to deliver, so that a run that is cut by kicks and one that is not are the same.
     fn poll_events(&mut self) -> Option<VcpuExit> {
         if self.signals.pending() & VcpuSignals::LOOK != 0 {
             // Before what it is about is looked at, so that a later one stays.
@@ -128,14 +138,9 @@ impl Core {
         {
             events::after_instruction(self);
         }
-        let pending = self.signals.pending();
-        if pending != 0
-            && let Some(exit) = self.take_signals(pending)
-        {
-            return Some(exit);
-        }
+        let kicked = self.signals.pending() != 0 && self.take_signals();
         match self.state.activity {
-            Activity::Active => None,
+            Activity::Active => kicked.then_some(VcpuExit::Budget),
             Activity::Shutdown => Some(VcpuExit::Shutdown(Box::new(std::mem::take(&mut self.shutdown)))),
             Activity::Halted | Activity::WaitForSipi => Some(VcpuExit::Halted),
         }
@@ -204,42 +209,46 @@ impl Core {
         S::INIT | (S::SMI | S::NMI | S::INTR) & !(self.masked_signals() | shadowed)
     }
 
-    /// Takes interrupts and other pins in the order of their priority.
-    fn take_signals(&mut self, pending: u32) -> Option<VcpuExit> {
+    /// Takes interrupts and other pins until none is open; whether a kick was among them.
+    fn take_signals(&mut self) -> bool {
+        let kicked = self.signals.take(VcpuSignals::KICK) != 0;
+        while self.take_signal() {}
+        kicked
+    }
+    /// Takes the pin of the highest priority; false where none is open.
+    fn take_signal(&mut self) -> bool {
         use VcpuSignals as S;
-        if pending & S::KICK != 0 {
-            self.signals.take(S::KICK);
-            return Some(VcpuExit::Budget);
-        }
+        let pending = self.signals.pending();
         if pending & S::INIT != 0 && self.signals.take(S::INIT) != 0 {
             events::init(self);
         }
         let open = pending & self.open_signals();
         if self.state.activity == Activity::WaitForSipi {
-            if open & S::SIPI != 0 && self.signals.take(S::SIPI) != 0 {
+            let starts = open & S::SIPI != 0 && self.signals.take(S::SIPI) != 0;
+            if starts {
                 let vector = self.signals.startup_vector();
                 events::startup(self, vector);
             }
-            return None;
+            return starts;
         }
         self.signals.take(S::SIPI);
         if open & S::SMI != 0 && self.signals.take(S::SMI) != 0 {
             events::enter_smm(self);
-            return None;
+            return true;
         }
         if open & S::NMI != 0 && self.signals.take_nmi() {
             self.counts.interrupts += 1;
             events::nmi(self);
-            return None;
+            return true;
         }
-        if open & S::INTR != 0 {
-            self.current = std::ptr::null();
-            if let Some(vector) = self.on_bus(|bus| bus.acknowledge_interrupt()) {
-                self.counts.interrupts += 1;
-                events::external(self, vector);
-            }
+        if open & S::INTR == 0 {
+            return false;
         }
-        None
+        self.current = std::ptr::null();
+        let Some(vector) = self.on_bus(|bus| bus.acknowledge_interrupt()) else { return false };
+        self.counts.interrupts += 1;
+        events::external(self, vector);
+        true
     }
 
     /// Whether the next instruction must stepped: single step, breakpoints on code, or an

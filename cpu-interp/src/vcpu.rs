@@ -138,7 +138,6 @@ impl<H: DerefMut<Target = Core>> InterpVcpu<H> {
         core.set_budget(budget.min(i64::MAX as u64 / 4) as i64);
         core.run_began = core.state.retired;
         core.portions = 0;
-        core.faults_in_a_row = 0;
         fp_env::enter_guest_fp(core);
         let exit = core.run_loop(blocks);
         fp_env::leave_guest_fp(core);

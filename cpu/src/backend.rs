@@ -120,6 +120,9 @@ pub enum VcpuExit {
     Budget,
     /// HLT, waiting for SIPI: nothing to do until one of [`Vcpu::open_signals`] is pending.
     Halted,
+    /// Faults have led to faults, with no instruction between them, so often that others get their turn. After how many of
+    /// them does not depend on kicks.
+    Faulting,
     /// The vCPU stands where a debugger wants it: see [`Vcpu::take_debug_stop`].
     Debugger,
     /// Triple fault: the CPU is in shutdown.

@@ -95,11 +95,11 @@ impl Machine {
         self.stop_at = u64::MAX;
         reason
     }
-    fn rests_for_good(&mut self) -> bool {
+    fn rests_for_good(&self) -> bool {
         self.board.clock.counts_instructions()
             && self.board.timers.earliest().is_none()
             && !self.board.requests.pending()
-            && !self.vcpus.iter_mut().any(VcpuSlot::can_run)
+            && !self.vcpus.iter().any(VcpuSlot::can_run)
     }
 
     /// One slice or one rest, and what comes between.
@@ -208,24 +208,26 @@ impl Machine {
         self.board.clock.begin_slice();
         let slot = &mut self.vcpus[cpu];
         let before = slot.vcpu.retired();
-        let exit = slot.vcpu.run(&mut VcpuBus::in_turn(&self.board, cpu), budget);
+        let exit = slot.run(&mut VcpuBus::in_turn(&self.board, cpu), budget);
         self.control.end_slice();
         let retired = slot.vcpu.retired().wrapping_sub(before);
         self.board.clock.set_retired(retired);
         self.board.timers.expect(u64::MAX);
         self.at_position = retired == budget || exit == VcpuExit::Halted;
-        // A run that retired nothing still uses up its turn a little, so that nobody starves; but not where somebody
-        // outside may have ended it, as a replay would not do so.
-        // Nor where a debugger looks.
-        let least = u64::from(!counts || !self.control.wants_attention() && exit != VcpuExit::Debugger);
-        self.turn.left = self.turn.left.saturating_sub(retired.max(least));
+        // With counted time turns are a matter of the guest's run alone, whoever outside ends runs. Otherwise one that retired
+        // nothing still uses up its turn a little, so that nobody starves.
+        self.turn.left = self.turn.left.saturating_sub(if counts { retired } else { retired.max(1) });
         if self.uncounted || !counts && self.turn.left < SHORTEST_REST {
             // A budget that covers no block would be stepped.
             self.turn.left = 0;
         }
         match exit {
             VcpuExit::Budget => {}
-            VcpuExit::Halted => slot.halt(),
+            VcpuExit::Faulting => self.turn.left = 0,
+            VcpuExit::Halted => {
+                slot.halt();
+                self.turn.left = 0;
+            }
             VcpuExit::Debugger => self.stopped_for_debugger(cpu),
             VcpuExit::Shutdown(report) => return self.shutdown_unless_debugged(cpu, *report),
         }
@@ -284,7 +286,7 @@ impl Machine {
         self.looked_at_step = self.intake.step();
         self.intake.reach(self.instructions());
         let counts = self.board.clock.counts_instructions();
-        let may_take_events = !counts || self.at_position || !self.vcpus.iter_mut().any(VcpuSlot::can_run);
+        let may_take_events = !counts || self.at_position || !self.vcpus.iter().any(VcpuSlot::can_run);
         if self.control.wants_end() && (may_take_events || !self.intake.is_logged()) {
             self.control.ended();
             self.intake.note(now, || ExternalEvent::Quit);
@@ -435,18 +437,15 @@ pub(crate) fn shot(control: &MachineControl, board: &Board, now: GuestTime) -> S
 }
 
 impl VcpuSlot {
-    /// Whether the vCPU has something to do.
+    /// Whether the vCPU has something to do. Asking changes nothing: how often that is done depends on who looks at the machine.
     #[inline]
-    pub(crate) fn can_run(&mut self) -> bool {
-        if self.held {
-            return false;
-        }
-        let Some(awaited) = self.halted else { return true };
-        if self.signals.pending() & awaited == 0 {
-            return false;
-        }
+    pub(crate) fn can_run(&self) -> bool {
+        !self.held && self.halted.is_none_or(|awaited| self.signals.pending() & awaited != 0)
+    }
+    /// Runs the vCPU.
+    pub(crate) fn run(&mut self, bus: &mut VcpuBus<'_>, budget: u64) -> VcpuExit {
         self.halted = None;
-        true
+        self.vcpu.run(bus, budget)
     }
     /// The vCPU halted. What ends that is a matter of its state alone, which stays as it is until it runs again: a signal
     /// that came after its last look, or comes later, is found pending.

@@ -210,13 +210,13 @@ fn run_vcpu(shared: &Shared<'_>, cpu: usize, slot: &mut VcpuSlot) {
             (began, rest) = bus.wait_for_timer();
             continue;
         }
-        let exit = slot.vcpu.run(&mut bus, turn);
+        let exit = slot.run(&mut bus, turn);
         let before = began;
         (began, rest) = bus.wait_for_timer();
         turn = next_turn(turn, Duration::from_nanos(began.since(before)));
         shared.retired[cpu].store(slot.vcpu.retired(), Ordering::Relaxed);
         match exit {
-            VcpuExit::Budget => {}
+            VcpuExit::Budget | VcpuExit::Faulting => {}
             VcpuExit::Halted => slot.halt(),
             VcpuExit::Debugger => {
                 shared.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cpu);

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use trimotor_bus::{PhysAddr, VcpuSignals};
 use trimotor_cpu::VcpuExit;
+use trimotor_cpu::state::Activity;
 
 use crate::support::bare::{BareMachine, LONG_MODE_CODE, LONG_MODE_DATA};
-use crate::support::engines::ALL_ENGINES;
+use crate::support::engines::{ALL_ENGINES, ENGINES};
 use crate::support::needs::Tests;
 use trimotor_machine::engines::Engine;
 
@@ -17,6 +18,8 @@ pub fn tests() -> Tests {
     Tests::new()
         .each(&ALL_ENGINES, a_kick_ends_a_run_without_end)
         .each(&ALL_ENGINES, an_nmi_is_taken_in_a_run_without_end)
+        .each(&ENGINES, a_kick_comes_after_what_is_delivered)
+        .each(&ENGINES, a_kick_does_not_hide_a_halt)
 }
 
 type Emit = fn(&mut CodeAssembler) -> Result<(), IcedError>;
@@ -100,4 +103,26 @@ fn an_nmi_is_taken_in_a_run_without_end(engine: Engine) {
         let (exit, _) = run_until(engine, VcpuSignals::NMI, body, false);
         assert!(matches!(exit, VcpuExit::Shutdown(_)), "{name}: {exit:?}");
     }
+}
+
+/// Else a run that was kicked would stand elsewhere than one that was not, at the same instruction.
+fn a_kick_comes_after_what_is_delivered(engine: Engine) {
+    const NMI: u64 = 2;
+    let mut m = BareMachine::on(engine, 1 << 20);
+    m.write(4 * NMI, &[0x34, 0x12, 0, 0x10]);
+    m.set_real_mode(&[0, 0, 0, 0, 0x1000, 0x5000, 0, 0, 0x1000, 0, 0, 0, 0, 0]);
+    m.signals.raise(VcpuSignals::KICK | VcpuSignals::NMI);
+    assert_eq!(m.vcpu.run(&mut m.bus, 100), VcpuExit::Budget, "{engine}");
+    assert_eq!((m.vcpu.retired(), m.vcpu.state().rip), (0, 0x1234), "{engine}");
+    assert_eq!(m.signals.pending(), 0, "{engine}");
+}
+
+fn a_kick_does_not_hide_a_halt(engine: Engine) {
+    let mut m = BareMachine::on(engine, 1 << 20);
+    let mut state = m.vcpu.state();
+    state.activity = Activity::Halted;
+    m.vcpu.set_state(&state);
+    m.signals.raise(VcpuSignals::KICK);
+    assert_eq!(m.vcpu.run(&mut m.bus, 100), VcpuExit::Halted, "{engine}");
+    assert_eq!(m.signals.pending(), 0, "{engine}");
 }

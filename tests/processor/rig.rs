@@ -169,7 +169,7 @@ impl Rig {
                     return if at < 0x1000 { End::Vector((at / 16) as u8) } else { End::Halt(rip) };
                 }
                 VcpuExit::Shutdown(_) => return End::Shutdown,
-                VcpuExit::Budget | VcpuExit::Debugger => {}
+                VcpuExit::Budget | VcpuExit::Faulting | VcpuExit::Debugger => {}
             }
         }
         End::Running

@@ -1,7 +1,7 @@
 //! Linux with disks and networks, typed input and commands of a monitor: recorded on one engine, replayed on each.
 
 use super::{Folder, Program, replays};
-use crate::monitor::client::Client;
+use crate::monitor::client::{Client, connect};
 use crate::networks::files::{self, bytes, md5};
 use crate::networks::guest::Shell;
 use crate::support::engines::JIT;
@@ -9,6 +9,8 @@ use crate::support::guests::{DEBIAN, Guest};
 use crate::support::needs::{Case, Tests};
 use crate::support::small_guest::Scratch;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 const MIB: usize = 1 << 20;
 const CPUS: [Case<&str>; 2] =
@@ -22,7 +24,8 @@ pub fn tests() -> Tests {
         .test(a_machine_that_was_saved_goes_on_the_same)
 }
 
-/// Files come from a server, and go to a disk and back.
+/// Files come from a server, and go to a disk and back. Meanwhile somebody looks at the machine all the time, which ends the
+/// vCPUs' runs wherever they are: a replay knows nothing of it.
 fn virtio_disk_and_network_are_the_same_on_each_engine(cpus: &str) {
     let folder = Folder::new(&format!("replay-virtio-{cpus}"));
     let (disk, log) = (folder.file("disk.img"), folder.file("log"));
@@ -32,8 +35,13 @@ fn virtio_disk_and_network_are_the_same_on_each_engine(cpus: &str) {
     let port = files::http(vec![("/big".to_owned(), sent.clone())]);
     let drive = format!("file={disk},if=virtio,format=raw");
     let network = ["--netdev", "user,id=n", "--device", "virtio-net-pci,netdev=n"];
-    let options = ["--accel", "jit", "--cpus", cpus, "--record", &log, "--drive", &drive];
+    let socket = Scratch::new("m.sock");
+    let monitor = format!("unix:{},server", socket.path());
+    let options =
+        ["--accel", "jit", "--cpus", cpus, "--record", &log, "--drive", &drive, "--monitor", &monitor];
     let mut shell = Shell::start_with(Guest::Virtio, &[&options[..], &network].concat());
+    let mut looks = connect(&socket.path());
+    let observer = std::thread::spawn(move || look_all_the_time(&mut looks));
     assert!(shell.run("md5sum < /dev/vda").contains(&disk_sum));
     shell.must("ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0");
     let fetched = shell.run(&format!("wget -q -O /tmp/big http://10.0.2.2:{port}/big; md5sum < /tmp/big"));
@@ -42,12 +50,23 @@ fn virtio_disk_and_network_are_the_same_on_each_engine(cpus: &str) {
     shell.must("umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt");
     assert!(shell.run("md5sum < /mnt/big").contains(&md5(&sent)));
     let recorded = shell.power_off();
+    assert!(observer.join().unwrap() > 100);
     // The disk is another one by now, or gone: what was read from it is in the recording.
     assert!(fs::read(&disk).unwrap() != content);
     for engine in ["jit", "interp"] {
         replays(&log, engine, &recorded);
         _ = fs::remove_file(&disk);
     }
+}
+
+/// Asks for the machine's state until it ends; how many times.
+fn look_all_the_time(monitor: &mut UnixStream) -> usize {
+    let mut answer = [0; 4096];
+    let asked = std::iter::from_fn(|| {
+        monitor.write_all(b"info status\n").ok()?;
+        monitor.read(&mut answer).ok().filter(|read| *read > 0)
+    });
+    asked.count()
 }
 
 /// The guest's network goes away and comes back, keys are pressed, and an NMI comes.

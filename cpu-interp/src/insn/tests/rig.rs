@@ -334,7 +334,7 @@ impl Rig {
                     return if at < 0x1000 { End::Vector((at / 16) as u8) } else { End::Halt(s.rip) };
                 }
                 VcpuExit::Shutdown(report) => return End::Shutdown(*report),
-                VcpuExit::Budget | VcpuExit::Debugger => {}
+                VcpuExit::Budget | VcpuExit::Faulting | VcpuExit::Debugger => {}
             }
         }
         End::Running
