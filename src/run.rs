@@ -284,6 +284,7 @@ fn launch(
         networks: backends.iter().map(|(id, network)| (id.clone(), Arc::downgrade(network))).collect(),
         servers: servers.places().to_vec(),
     };
+    let has_networks = !backends.is_empty();
     let services = HostServices {
         clock: Arc::new(MonotonicClock::new()),
         serial,
@@ -319,6 +320,9 @@ fn launch(
                 Outside::Recorded(file) => Some(file.start(&mut machine, &seen)?),
                 Outside::Taken | Outside::Replayed(_) => None,
             };
+            if recorder.is_some() || has_networks {
+                machine.keep_pace();
+            }
             (machine, recorder, None)
         }
     };

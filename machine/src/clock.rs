@@ -163,6 +163,7 @@ impl GuestClock {
     pub fn skip_to(&self, to: GuestTime) {
         self.slice_start.store(self.slice_start.load(Relaxed).max(to.ns()), Relaxed);
         self.retired.store(0, Relaxed);
+        self.now();
     }
     /// Time stops.
     pub fn pause(&self) {
@@ -226,6 +227,7 @@ mod tests {
         clock.begin_slice();
         assert_eq!(clock.now(), GuestTime(70));
         clock.skip_to(GuestTime(1000));
+        assert_eq!(clock.latest(), GuestTime(1000));
         assert_eq!(clock.now(), GuestTime(1000));
         clock.skip_to(GuestTime(10));
         assert_eq!(clock.now(), GuestTime(1000));

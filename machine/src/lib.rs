@@ -26,6 +26,7 @@
 //! | guest time | [`clock`] |
 //! | slices, turns, idling, requests | [`run`] |
 //! | the end of a slice by the host's clock | `slice_timer` |
+//! | rests that take as long as they say, where time is counted | `pace` |
 //! | what other threads may ask of a running machine | [`control`] |
 //! | how it is done, while the vCPUs stand still | `obey` |
 //! | what `info` and `x` show of it | `inspect` |
@@ -65,6 +66,7 @@ pub mod machine;
 mod network_line;
 pub mod networks;
 mod obey;
+mod pace;
 mod recording;
 pub mod registry;
 pub mod run;

@@ -10,6 +10,7 @@ use crate::devices::drive_tables::write_boot_order;
 use crate::engines::{Engine, EngineOptions};
 use crate::events::{Intake, PowerOn};
 use crate::exit::ExitReason;
+use crate::pace::Pace;
 use crate::run::{Turn, shot};
 use crate::serial_line::{SerialLine, serial_lines};
 use crate::slice_timer::SliceTimer;
@@ -322,6 +323,8 @@ pub struct Machine {
     pub(crate) host_state: Option<Box<dyn HostState>>,
     /// It went back to a snapshot, and what the run loop knew of it holds no more.
     pub(crate) went_back: bool,
+    /// With a counted clock: see [`Machine::keep_pace`].
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Machine {
@@ -418,6 +421,7 @@ impl Machine {
             output_waits,
             host_state,
             went_back: false,
+            pace: None,
         })
     }
 

@@ -36,7 +36,7 @@ impl Standstill<'_> {
         if paused {
             machine.board.clock.pause();
         } else {
-            machine.board.clock.resume();
+            machine.let_time_go_on();
         }
         machine.control.publish_paused(paused);
     }
@@ -53,7 +53,7 @@ impl Standstill<'_> {
         machine.board.clock.pause();
         let done = action(machine);
         if !machine.paused {
-            machine.board.clock.resume();
+            machine.let_time_go_on();
         }
         done
     }

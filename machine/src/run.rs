@@ -11,6 +11,7 @@ use crate::control::{MachineControl, MachineEvent, Shot};
 use crate::events::{ExternalEvent, Intake};
 use crate::exit::{ExitReason, TripleFault};
 use crate::machine::{Machine, VcpuSlot};
+use crate::pace::Pace;
 use crate::vcpu_bus::VcpuBus;
 use std::time::Duration;
 use trimotor_bus::GuestTime;
@@ -111,6 +112,9 @@ impl Machine {
                 return Some(reason);
             }
         }
+        if self.control.wants_attention() {
+            self.let_rest_pass();
+        }
         let now = self.board.clock.now();
         if self.planned.is_due(now, || self.instructions()) {
             self.switch_as_planned(now);
@@ -139,6 +143,8 @@ impl Machine {
                 return None;
             }
         }
+        // With a replay, a rest may have passed.
+        let now = self.board.clock.now();
         if self.output_waits.as_ref().is_some_and(|output_waits| output_waits()) {
             self.control.sleep(OUTPUT_WAIT);
             return None;
@@ -259,6 +265,16 @@ impl Machine {
         if self.board.clock.counts_instructions()
             && let Some(event) = earliest
         {
+            if self.intake.replays() && self.intake.step() != self.looked_at_step {
+                // Something may have come before the rest, or within it.
+                return None;
+            }
+            if let Some(rest) = self.rest_left(event) {
+                self.intake.flush();
+                self.publish(now, true);
+                self.control.sleep(rest.min(longest_sleep(&self.intake)));
+                return None;
+            }
             self.intake.count_step();
             self.board.clock.skip_to(event);
             return None;
@@ -278,6 +294,43 @@ impl Machine {
             self.control.sleep(limit);
         }
         None
+    }
+
+    /// With a counted clock, has rests take as long as they say, so that a network or a person keeps up with the guest; without, time leaps
+    /// over them. In a run that is logged time passes within a rest too, whenever something comes.
+    pub fn keep_pace(&mut self) {
+        if self.board.clock.counts_instructions() {
+            self.pace = Some(Pace::new(self.board.clock.host_now_ns(), self.board.clock.latest()));
+        }
+    }
+    /// Time goes on where it stood still: what the host's clock showed meanwhile is no part of a rest.
+    pub(crate) fn let_time_go_on(&mut self) {
+        self.board.clock.resume();
+        if self.pace.is_some() {
+            self.keep_pace();
+        }
+    }
+    /// How long the host waits before time may leap to an alarm.
+    fn rest_left(&mut self, alarm: GuestTime) -> Option<Duration> {
+        let pace = self.pace.as_mut()?;
+        let now = self.board.clock.now();
+        let left = alarm.since(now).saturating_sub(pace.allowance(self.board.clock.host_now_ns(), now));
+        (left > 0).then(|| Duration::from_nanos(left))
+    }
+    /// Before something is taken that came within a rest: time goes on to here.
+    fn let_rest_pass(&mut self) {
+        let Some(pace) = &mut self.pace else { return };
+        if self.paused || !self.intake.is_logged() || self.vcpus.iter().any(VcpuSlot::can_run) {
+            return;
+        }
+        let now = self.board.clock.now();
+        let allowed = pace.allowance(self.board.clock.host_now_ns(), now);
+        let until_ns = now.ns().saturating_add(allowed).min(self.board.timers.earliest_ns());
+        if until_ns > now.ns() && self.board.timers.earliest().is_some() {
+            self.intake.reach(self.instructions());
+            self.intake.note(now, || ExternalEvent::TimePassed { until_ns });
+            self.board.clock.skip_to(GuestTime(until_ns));
+        }
     }
 
     /// Commands, back ends, and what others see of the machine.
@@ -335,6 +388,10 @@ impl Machine {
                     if let Some(reason) = self.start_over() {
                         return Some(reason);
                     }
+                }
+                ExternalEvent::TimePassed { until_ns } => {
+                    let earliest = self.board.timers.earliest_ns();
+                    self.board.clock.skip_to(GuestTime(until_ns.min(earliest)));
                 }
                 ExternalEvent::Check(recorded) => {
                     let (now, vcpus) = (self.board.clock.latest(), self.check());

@@ -195,7 +195,10 @@ impl Intake {
             let taken = self.replay.as_mut()?.take_at(here)?;
             self.note(time.latest(), || taken.event.clone());
             match &taken.event {
-                ExternalEvent::Reset | ExternalEvent::Quit | ExternalEvent::Check(_) => {
+                ExternalEvent::Reset
+                | ExternalEvent::Quit
+                | ExternalEvent::Check(_)
+                | ExternalEvent::TimePassed { .. } => {
                     return Some(taken.event);
                 }
                 ExternalEvent::Frame { device, frame } => {
@@ -297,6 +300,7 @@ impl Intake {
             | ExternalEvent::PowerOn(_)
             | ExternalEvent::Reset
             | ExternalEvent::Check(_)
+            | ExternalEvent::TimePassed { .. }
             | ExternalEvent::Quit => {}
         }
     }

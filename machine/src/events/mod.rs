@@ -176,6 +176,11 @@ pub enum ExternalEvent {
     },
     /// Nothing came: where the vCPUs were, so that a replay can see whether it is still the same run.
     Check(Vec<VcpuCheck>),
+    /// All vCPUs halt, and of what they wait for so much is over: see [`Machine::keep_pace`](crate::Machine::keep_pace).
+    TimePassed {
+        /// Guest time in nanoseconds.
+        until_ns: u64,
+    },
 }
 
 impl fmt::Display for Position {
@@ -202,6 +207,9 @@ impl fmt::Display for ExternalEvent {
             Self::Keys(keys) => write!(f, "{} keys", keys.len()),
             Self::PowerOn(_) => f.write_str("the power button"),
             Self::Check(_) => f.write_str("a comparison of registers"),
+            Self::TimePassed { until_ns } => {
+                write!(f, "a rest until {}.{:09} s", until_ns / NS, until_ns % NS)
+            }
             event => write!(f, "{event:?}"),
         }
     }

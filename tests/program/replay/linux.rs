@@ -11,6 +11,7 @@ use crate::support::small_guest::Scratch;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 const CPUS: [Case<&str>; 2] =
@@ -79,6 +80,10 @@ fn e1000_and_commands_of_a_monitor_are_the_same() {
     let mut shell = Shell::start(&[&options[..], &network].concat());
     let mut client = Client::connect(&socket.path());
     shell.up();
+    // Else the guest would give up before its peers could answer.
+    let began = Instant::now();
+    shell.must("sleep 2");
+    assert!(began.elapsed() > Duration::from_millis(1900), "a rest takes as long as it says");
     shell.ping("10.0.2.2");
     client.obeys("set_link net0 off");
     shell.must("while [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do sleep 1; done");
