@@ -35,6 +35,8 @@ struct Cable {
     replays: AtomicBool,
     /// The card had no room when it was asked last.
     waits_for_room: AtomicBool,
+    /// The card has tried the frame that waits, and a log has it. No part of a saved machine: what is logged begins there.
+    tried: AtomicBool,
     /// Somebody has pulled the cable out of the card. No part of a saved machine: the host's end is not either.
     pulled: AtomicBool,
     seen: Mutex<NetworkLineStateV1>,
@@ -67,6 +69,7 @@ impl NetworkLine {
             waker,
             replays: AtomicBool::new(false),
             waits_for_room: AtomicBool::new(false),
+            tried: AtomicBool::new(false),
             pulled: AtomicBool::new(false),
             seen: Mutex::new(seen),
         };
@@ -108,20 +111,34 @@ impl NetworkLine {
     pub(crate) fn set_carrier(&self, connected: bool) {
         self.seen().carrier = connected;
     }
-    /// The frame that comes next.
-    pub(crate) fn next_frame(&self) -> Option<Frame> {
+    /// The frame that comes next, and whether the card [has tried](Self::put_back) that one.
+    pub(crate) fn next_frame(&self) -> Option<(Frame, bool)> {
         let host = self.host()?;
         let waiting = self.seen().waiting.take();
+        let tried = self.cable.tried.swap(false, Ordering::Relaxed);
         if self.is_pulled() {
             // What the network sends is lost on the way, as much of it as has come.
             (0..MOST_LOST).take_while(|_| host.receive().is_some()).for_each(drop);
             return None;
         }
-        waiting.or_else(|| host.receive())
+        match waiting {
+            Some(frame) => Some((frame, tried)),
+            None => Some((host.receive()?, false)),
+        }
     }
-    /// The card had no room for this one.
-    pub(crate) fn put_back(&self, frame: Frame) {
+    /// The card had no room for this one, and has tried it or not.
+    pub(crate) fn put_back(&self, frame: Frame, tried: bool) {
         self.seen().waiting = Some(frame);
+        self.cable.tried.store(tried, Ordering::Relaxed);
+    }
+    /// The frame that waits, where the card has tried it.
+    pub(crate) fn tried(&self) -> Option<Frame> {
+        self.seen().waiting.clone().filter(|_| self.cable.tried.load(Ordering::Relaxed))
+    }
+    /// With a replay: the card has taken a frame.
+    pub(crate) fn forget_waiting(&self) {
+        self.seen().waiting = None;
+        self.cable.tried.store(false, Ordering::Relaxed);
     }
     /// The card, which is locked, has no room: when it has, the machine must be woken; or need not any more. Returns whether it had to before.
     pub(crate) fn wait_for_room(&self, wait: bool) -> bool {

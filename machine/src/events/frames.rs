@@ -50,6 +50,10 @@ impl Intake {
                     self.note(time.latest(), || ExternalEvent::NoRoom { device: device(), frame });
                     return false;
                 }
+                Given::NoRoomAgain => {
+                    self.note(time.latest(), || ExternalEvent::NoRoomAgain { device: device() });
+                    return false;
+                }
                 Given::Nothing => return false,
             }
         }
@@ -61,9 +65,11 @@ impl Intake {
 enum Given {
     /// The card has it.
     Taken(Frame),
-    /// The card has no room, and tells when it has: for this frame, or for any. That is told once until it has taken a frame, or has room.
+    /// The card has no room, and tells when it has: for this frame, which it tried, or for any.
     NoRoom(Option<Frame>),
-    /// There is no frame, or the card has still no room.
+    /// It tried the same frame as the last time, and has no room.
+    NoRoomAgain,
+    /// There is no frame.
     Nothing,
 }
 
@@ -73,14 +79,18 @@ impl Board {
         let mut device = self.devices.lock(line.device());
         let now = time.now();
         let Some(card) = device.network_card() else { return Given::Nothing };
+        let Some((frame, tried)) = line.next_frame() else { return Given::Nothing };
+        // Being asked, and trying a frame, may change what the card shows its driver, each time: each time is told.
         if !card.has_room() {
-            return if line.wait_for_room(true) { Given::Nothing } else { Given::NoRoom(None) };
+            line.wait_for_room(true);
+            line.put_back(frame, tried);
+            return Given::NoRoom(None);
         }
-        let Some(frame) = line.next_frame() else { return Given::Nothing };
         if !card.receive(&frame, now) {
-            let refused = (!line.wait_for_room(true)).then(|| frame.clone());
-            line.put_back(frame);
-            return refused.map_or(Given::Nothing, |frame| Given::NoRoom(Some(frame)));
+            line.wait_for_room(true);
+            let refused = (!tried).then(|| frame.clone());
+            line.put_back(frame, true);
+            return refused.map_or(Given::NoRoomAgain, |frame| Given::NoRoom(Some(frame)));
         }
         line.wait_for_room(false);
         self.refresh(line.device(), &mut device);
@@ -98,10 +108,20 @@ impl Board {
         let now = time.now();
         let Some(card) = device.network_card() else { return false };
         match (card.has_room(), frame) {
-            (true, Some(frame)) => !card.receive(frame, now),
+            (true, Some(frame)) => {
+                if let Some(line) = self.line_of(id) {
+                    line.put_back(frame.clone(), true);
+                }
+                !card.receive(frame, now)
+            }
             (has_room, None) => !has_room,
             (false, Some(_)) => false,
         }
+    }
+    /// The same with the frame that was tried last.
+    pub(super) fn replay_no_room_again(&self, device: &str, time: &mut TimeSource<'_>) -> bool {
+        let tried = self.devices.find(device).and_then(|id| self.line_of(id)).and_then(NetworkLine::tried);
+        tried.is_some_and(|frame| self.replay_no_room(device, Some(&frame), time))
     }
     /// Gives a card a frame that a log has for it. Returns whether it took it.
     pub(super) fn replay_frame(&self, device: &str, frame: &Frame, time: &mut TimeSource<'_>) -> bool {
@@ -109,6 +129,9 @@ impl Board {
         let mut device = self.devices.lock(id);
         let now = time.now();
         let taken = device.network_card().is_some_and(|card| card.has_room() && card.receive(frame, now));
+        if let Some(line) = self.line_of(id) {
+            line.forget_waiting();
+        }
         self.refresh(id, &mut device);
         taken
     }

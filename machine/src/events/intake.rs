@@ -218,6 +218,13 @@ impl Intake {
                     }
                     continue;
                 }
+                ExternalEvent::NoRoomAgain { device } => {
+                    if !board.replay_no_room_again(device, time) {
+                        self.diverge(time.latest(), &format!("{device} with room for a frame"));
+                        return None;
+                    }
+                    continue;
+                }
                 _ => {}
             }
             self.apply(&taken.event, board, time);
@@ -296,6 +303,7 @@ impl Intake {
             // A card may refuse a frame, which whoever gives it must know.
             ExternalEvent::Frame { .. }
             | ExternalEvent::NoRoom { .. }
+            | ExternalEvent::NoRoomAgain { .. }
             | ExternalEvent::Completion { .. }
             | ExternalEvent::PowerOn(_)
             | ExternalEvent::Reset

@@ -167,7 +167,7 @@ pub enum ExternalEvent {
     Reset,
     /// The run was ended.
     Quit,
-    /// A network card was asked whether it has room, and has none. So it has its driver tell when there is some, which the guest sees.
+    /// A network card was asked for room for a frame, and has none. So it has its driver tell when there is some, which the guest sees.
     NoRoom {
         /// The card, by its name on the board.
         device: String,
@@ -180,6 +180,11 @@ pub enum ExternalEvent {
     TimePassed {
         /// Guest time in nanoseconds.
         until_ns: u64,
+    },
+    /// The card tried the same frame as it did last, and has no room yet.
+    NoRoomAgain {
+        /// The card, by its name on the board.
+        device: String,
     },
 }
 
@@ -202,7 +207,9 @@ impl fmt::Display for ExternalEvent {
                 write!(f, "the end of request {request} of {device} ({} bytes)", result.len())
             }
             Self::Frame { device, frame } => write!(f, "a frame of {} bytes for {device}", frame.bytes.len()),
-            Self::NoRoom { device, .. } => write!(f, "{device} without room for a frame"),
+            Self::NoRoom { device, .. } | Self::NoRoomAgain { device } => {
+                write!(f, "{device} without room for a frame")
+            }
             Self::Text(_, text) => write!(f, "{} typed characters", text.chars().count()),
             Self::Keys(keys) => write!(f, "{} keys", keys.len()),
             Self::PowerOn(_) => f.write_str("the power button"),

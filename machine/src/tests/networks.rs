@@ -110,11 +110,15 @@ fn frames_go_to_the_network_and_wait_on_the_cable() {
     line.send(vec![1; 60].into());
     line.send(vec![2; 60].into());
     assert_eq!(woken.load(SeqCst), 1, "the first one wakes the machine");
-    let first = line.next_frame().unwrap();
-    assert_eq!(first.bytes, [1; 60]);
-    line.put_back(first);
-    assert_eq!(line.next_frame().unwrap().bytes, [1; 60]);
-    assert_eq!(line.next_frame().unwrap().bytes, [2; 60]);
+    let (first, tried) = line.next_frame().unwrap();
+    assert_eq!((&first.bytes[..], tried), (&[1; 60][..], false));
+    line.put_back(first, true);
+    assert_eq!(line.tried().unwrap().bytes, [1; 60]);
+    let (first, tried) = line.next_frame().unwrap();
+    assert_eq!((&first.bytes[..], tried), (&[1; 60][..], true));
+    assert!(line.tried().is_none());
+    let (second, tried) = line.next_frame().unwrap();
+    assert_eq!((&second.bytes[..], tried), (&[2; 60][..], false));
     assert!(line.next_frame().is_none());
 }
 
@@ -143,7 +147,7 @@ fn a_carrier_change_is_told_once() {
 fn a_cable_that_is_pulled_carries_nothing() {
     let (_networks, line, loopback, _) = line();
     loopback.inject(&[1; 60]);
-    line.put_back(vec![2; 60].into());
+    line.put_back(vec![2; 60].into(), false);
     line.pull(true);
     assert_eq!((line.carrier_change(), line.is_pulled()), (Some(false), true));
     line.send(vec![3; 60].into());
@@ -153,21 +157,21 @@ fn a_cable_that_is_pulled_carries_nothing() {
     line.set_carrier(false);
     assert_eq!(line.carrier_change(), Some(true));
     loopback.inject(&[4; 60]);
-    assert_eq!(line.next_frame().unwrap().bytes, [4; 60]);
+    assert_eq!(line.next_frame().unwrap().0.bytes, [4; 60]);
 }
 
 #[test]
 fn a_frame_that_waits_is_saved() {
     let (networks, line, loopback, _) = line();
     loopback.inject(&[7; 60]);
-    let frame = line.next_frame().unwrap();
-    line.put_back(frame);
+    let (frame, _) = line.next_frame().unwrap();
+    line.put_back(frame, false);
     let saved = networks.save();
     let (other, restored, far, _) = self::line();
     other.restore(saved.clone()).unwrap();
     far.inject(&[8; 60]);
-    assert_eq!(restored.next_frame().unwrap().bytes, [7; 60]);
-    assert_eq!(restored.next_frame().unwrap().bytes, [8; 60]);
+    assert_eq!(restored.next_frame().unwrap().0.bytes, [7; 60]);
+    assert_eq!(restored.next_frame().unwrap().0.bytes, [8; 60]);
     let (without, _, _) = self::networks();
     assert!(without.restore(saved).is_err());
 }
