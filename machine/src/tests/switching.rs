@@ -8,6 +8,7 @@ use super::*;
 use crate::control::debug::{DebugAction, DebugRequest};
 use iced_x86::code_asm::*;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 use trimotor_bus::GuestTime;
 use trimotor_cpu::{ArchState, DebugPoints, DebugStop, SegReg};
 
@@ -141,17 +142,18 @@ fn a_replay_with_switches_at_any_moment_is_the_recorded_run() {
     }
 }
 
-/// Switches between two engines, and counts it, until the machine ends.
+/// Switches between two engines, and counts it, until the machine ends, or has had many: between them it hardly runs.
 fn switch_on(control: &MachineControl, engines: [Engine; 2], made: Arc<AtomicUsize>) {
     control.observe(move |event| {
         _ = made.fetch_add(matches!(event, MachineEvent::EngineSwitched(_)).into(), SeqCst);
     });
-    for to in engines.into_iter().cycle() {
+    for to in engines.into_iter().cycle().take(400) {
         match control.send(Command::SwitchEngine(to)).wait() {
             Ok(Reply::Switched(switched)) => assert_eq!(switched.to, to),
             Err(CommandError::Ended) => break,
             other => panic!("{other:?}"),
         }
+        std::thread::sleep(Duration::from_micros(100));
     }
 }
 
