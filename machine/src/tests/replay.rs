@@ -2,9 +2,11 @@
 
 use super::cards::{COUNT, DESTINATION, IDT, REGISTERS, SOURCE, card_config, driver, leave, set};
 use super::chips::engines;
+use super::switching::{check_same, guests};
 use super::*;
 use crate::events::{ExternalEvent, MemoryLog, TakenEvent};
 use iced_x86::code_asm::*;
+use std::sync::atomic::AtomicBool;
 use trimotor_cpu::ArchState;
 use trimotor_devices::i8042::KeyCode;
 
@@ -313,4 +315,32 @@ fn a_replay_that_leaves_its_log_ends() {
     assert_eq!(machine.run(), ExitReason::Diverged);
     let told = machine.divergence().unwrap().to_string();
     assert!(told.contains("demo-card@00:03.0"), "{told}");
+}
+
+/// Whoever looks at a machine ends its vCPUs' runs, anywhere. Counted time must know nothing of it, nor may the steps that positions count.
+#[test]
+fn kicks_change_nothing() {
+    for engine in engines() {
+        for round in 0..20 {
+            for ((name, mut whole, log), (_, mut kicked, kicked_log)) in
+                guests(engine).into_iter().zip(guests(engine))
+            {
+                assert_eq!(whole.run(), ExitReason::DebugExit(1), "{name}");
+                let (control, ended) = (kicked.control(), AtomicBool::new(false));
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        while !ended.load(SeqCst) {
+                            control.wake();
+                            (0..round * 10).for_each(|_| std::hint::spin_loop());
+                        }
+                    });
+                    assert_eq!(kicked.run(), ExitReason::DebugExit(1), "{engine}, {name}");
+                    ended.store(true, SeqCst);
+                });
+                let what = format!("{engine}, {name}, round {round}");
+                check_same(&what, (&mut whole, &log), (&mut kicked, &kicked_log));
+                assert_eq!(kicked.intake.step(), whole.intake.step(), "{what}");
+            }
+        }
+    }
 }

@@ -66,7 +66,7 @@ fn ticking(a: &mut CodeAssembler) {
 }
 
 /// The guests that switches are tried with, on this engine.
-fn guests(engine: Engine) -> Vec<(&'static str, Machine, Log)> {
+pub(super) fn guests(engine: Engine) -> Vec<(&'static str, Machine, Log)> {
     let real = MachineConfig { engine: Some(engine), ..config() };
     let (real, real_log) = machine(real, &assemble(ticking));
     let card =
@@ -80,7 +80,11 @@ fn states(machine: &Machine) -> Vec<ArchState> {
 }
 
 /// The end of a run is that of one without switches.
-fn check_same(what: &str, (whole, log): (&mut Machine, &Log), (other, other_log): (&mut Machine, &Log)) {
+pub(super) fn check_same(
+    what: &str,
+    (whole, log): (&mut Machine, &Log),
+    (other, other_log): (&mut Machine, &Log),
+) {
     assert_eq!(states(other), states(whole), "{what}");
     assert_eq!(other.board.clock.now(), whole.board.clock.now(), "{what}");
     assert_eq!(*other_log.0.lock().unwrap(), *log.0.lock().unwrap(), "{what}");
