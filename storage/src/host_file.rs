@@ -163,7 +163,10 @@ impl ImageFile for HostFile {
             false => FallocateFlags::ZERO_RANGE,
         };
         match fallocate(&self.file, flags, offset, bytes) {
-            Ok(()) if unmap && !self.is_device && self.bytes()? < end => self.set_bytes(end),
+            // By a byte rather than by a length, which would cut off what others write behind it meanwhile.
+            Ok(()) if unmap && !self.is_device && self.bytes()? < end => {
+                self.file.write_all_at(&[0], end - 1)
+            }
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
                 let mut at = offset;

@@ -18,8 +18,6 @@ struct Batch {
     counts_down: Changes,
     /// Clusters that nothing refers to afterwards.
     unused: Vec<u64>,
-    /// Length of the file that the tables need.
-    end: u64,
 }
 
 impl Qcow2 {
@@ -60,13 +58,17 @@ impl Qcow2 {
         let changes = tables.take_changes()?;
         let unused = tables.refcounts.apply_freed(&*self.file)?;
         let counts_down = tables.refcounts.take_changes();
-        Ok(Batch { counts_up, tables: changes, counts_down, unused, end: tables.end })
+        Ok(Batch { counts_up, tables: changes, counts_down, unused })
     }
 
     fn write_batch(&self, batch: &Batch) -> Result<(), BlockError> {
         let file = &*self.file;
-        if self.file.grows_with_zeroes() && file.bytes()? < batch.end {
-            file.set_bytes(batch.end)?;
+        if self.file.grows_with_zeroes() {
+            // Under the lock, and to what is in use now: else what others write behind it meanwhile would be cut off.
+            let tables = self.tables_mut();
+            if file.bytes()? < tables.end {
+                file.set_bytes(tables.end)?;
+            }
         }
         let ordered = self.version == 2;
         if !ordered {
